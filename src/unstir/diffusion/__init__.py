@@ -1,0 +1,12 @@
+"""The mathematics of diffusion: noise levels, schedules, predictions, denoisers and objectives.
+
+Data is noised as ``x_t = alpha * x0 + sigma * eps``; everything else follows from these four values.
+"""
+
+from unstir.diffusion.condition import Condition
+from unstir.diffusion.denoiser import Denoise, Denoiser
+from unstir.diffusion.noise_level import NoiseLevel
+from unstir.diffusion.prediction import Prediction
+from unstir.diffusion.schedule import DiscreteSchedule, Schedule
+
+__all__ = ["Condition", "Denoise", "Denoiser", "DiscreteSchedule", "NoiseLevel", "Prediction", "Schedule"]

@@ -1,0 +1,34 @@
+r"""The forward process between two of its levels, and its reversal when the clean image is known.
+
+.. math:: q(x_h | x_c) = N\left(\frac{\alpha_h}{\alpha_c} x_c,\ \sigma_{h|c}^2 I\right), \qquad
+          \sigma_{h|c}^2 = \sigma_h^2 - \frac{\alpha_h^2}{\alpha_c^2} \sigma_c^2
+
+for a level ``here`` (h) and a cleaner one ``there`` (c), of any process (Kingma et al. 2021, appendix A).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from unstir.diffusion.noise_level import NoiseLevel
+
+
+def posterior(here: NoiseLevel, there: NoiseLevel) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Return the posterior q(x_there | x_here, x0) = N(a x0 + b x_here, c I) as ``(a, b, c)``.
+
+    For any two levels of any process, ``there`` the cleaner (Kingma et al. 2021, appendix A); on neighbours
+    of a discrete grid these are Ho et al. 2020, equations 6 and 7, and on a subset those of the respaced
+    chain, ``beta = 1 - alpha_bar_here / alpha_bar_there``. ``c`` is 0 where ``there`` is clean.
+    """
+    ratio = here.alpha / there.alpha
+    step = step_variance(here, there)
+    return (
+        there.alpha * step / here.sigma**2,
+        ratio * there.sigma**2 / here.sigma**2,
+        step * there.sigma**2 / here.sigma**2,
+    )
+
+
+def step_variance(here: NoiseLevel, there: NoiseLevel) -> Tensor:
+    """Return the variance of q(x_here | x_there); on neighbours of a discrete grid the papers' beta."""
+    return here.sigma**2 - (here.alpha / there.alpha) ** 2 * there.sigma**2

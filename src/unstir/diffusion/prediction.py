@@ -1,0 +1,62 @@
+r"""What is believed of the clean image at a noise level.
+
+``x0`` and ``eps`` describe the same ``x = alpha * x0 + sigma * eps``. Both are kept, so that no caller divides
+by a zero ``alpha`` or ``sigma``. From them follow, by the same identity,
+
+.. math:: \nabla_x \log q(x) \approx -\epsilon / \sigma, \qquad v = \alpha \epsilon - \sigma x_0
+
+(Vincent 2011; Salimans and Ho 2022).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unstir.diffusion.noise_level import NoiseLevel
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The predicted clean image and the predicted noise.
+
+    Attributes:
+        x0: Predicted clean images, shape (B, ...).
+        eps: Predicted noise, same shape.
+        level: The level of the noised images they were predicted from.
+    """
+
+    x0: Tensor
+    eps: Tensor
+    level: NoiseLevel
+
+    @staticmethod
+    def from_x0(x0: Tensor, x: Tensor, level: NoiseLevel) -> Prediction:
+        """Complete a predicted clean image. Where ``sigma = 0`` nothing is known of the noise: 0, its mean."""
+        alpha, sigma = level.coefficients(x)
+        return Prediction(x0, divide(x - alpha * x0, sigma), level)
+
+    @staticmethod
+    def from_eps(eps: Tensor, x: Tensor, level: NoiseLevel) -> Prediction:
+        """Complete a predicted noise. Where ``alpha = 0`` nothing is known of the image: 0, mid-gray."""
+        alpha, sigma = level.coefficients(x)
+        return Prediction(divide(x - sigma * eps, alpha), eps, level)
+
+    @property
+    def score(self) -> Tensor:
+        """``-eps / sigma``, the gradient of the log-density of the noised images; 0 where ``sigma = 0``."""
+        return divide(-self.eps, self.level.coefficients(self.eps)[1])
+
+    @property
+    def v(self) -> Tensor:
+        """``alpha * eps - sigma * x0`` (Salimans and Ho 2022)."""
+        alpha, sigma = self.level.coefficients(self.x0)
+        return alpha * self.eps - sigma * self.x0
+
+
+def divide(a: Tensor, b: Tensor) -> Tensor:
+    """Return ``a / b``, and 0 where ``b`` is 0."""
+    zero = b == 0
+    return torch.where(zero, torch.zeros_like(a), a / torch.where(zero, torch.ones_like(b), b))

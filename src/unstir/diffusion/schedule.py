@@ -1,0 +1,206 @@
+r"""Schedules: maps from time ``t`` in [0, 1] to a noise level, and back from ``log_snr`` to ``t``.
+
+Discrete schedules are built from :math:`\beta_1 \dots \beta_T`, with
+:math:`\bar\alpha_n = \prod_{i \le n} (1 - \beta_i)`, ``alpha = sqrt(alpha_bar)``, ``sigma = sqrt(1 - alpha_bar)``.
+Index n = 0 is clean data and n = 1..T are the noised levels, the papers' t; ``t = n / T``. Between grid
+points alpha_bar is interpolated linearly, so a network trained on a grid can be asked for any time.
+
+Continuous schedules: ``vp`` and ``ve`` (Song et al. 2021, appendix C) and ``flow``, the straight line
+``x_t = (1 - t) x0 + t eps`` (Liu et al. 2022, Lipman et al. 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from unstir.diffusion.noise_level import NoiseLevel
+from unstir.errors import InputError
+
+
+class Schedule(ABC):
+    """A map from time to noise level. Everything is float64.
+
+    Attributes:
+        t_min: The smallest time at which a network is trained or asked; below it lies only clean data.
+    """
+
+    t_min: float
+
+    @abstractmethod
+    def __call__(self, t: Tensor | float) -> NoiseLevel:
+        """Return the level at time ``t`` in [0, 1], a number or a tensor of shape () or (B,)."""
+
+    @abstractmethod
+    def time(self, log_snr: Tensor) -> Tensor:
+        """Return the time in [0, 1] whose level has this ``log_snr``: the inverse of calling the schedule."""
+
+
+def as_time(t: Tensor | float) -> Tensor:
+    """Return ``t`` as a float64 tensor on the CPU."""
+    return torch.as_tensor(t, dtype=torch.float64)
+
+
+class DiscreteSchedule(Schedule):
+    """A schedule given by its betas.
+
+    Args:
+        betas: ``beta_1 .. beta_T`` in (0, 1], float64, shape (T,). A last beta of 1 ends in pure noise.
+
+    Attributes:
+        steps: T.
+        betas: Shape (T,); ``betas[n - 1]`` is the papers' beta_n.
+        alphas_cumprod: alpha_bar, shape (T,); ``alphas_cumprod[n - 1]`` is the papers' alpha_bar_n.
+    """
+
+    def __init__(self, betas: Tensor) -> None:
+        betas = betas.double()
+        if betas.dim() != 1 or len(betas) < 1 or not bool(((betas > 0) & (betas <= 1)).all()):
+            raise InputError("A schedule needs a row of betas, each above 0 and at most 1")
+        self.betas = betas
+        self.alphas_cumprod = torch.cumprod(1 - betas, dim=0)
+        self.steps = len(betas)
+        self.t_min = 1 / self.steps
+        self._alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), self.alphas_cumprod])
+
+    def level(self, n: int | Tensor) -> NoiseLevel:
+        """Return the exact grid point ``n`` = 0..steps, an integer or an int64 tensor of shape () or (B,)."""
+        index = torch.as_tensor(n, dtype=torch.int64)
+        if bool(((index < 0) | (index > self.steps)).any()):
+            raise InputError(f"Level {n} is not on the schedule's grid, which runs from 0 to {self.steps}")
+        return _variance_preserving(index.double() / self.steps, self._alpha_bar[index])
+
+    def __call__(self, t: Tensor | float) -> NoiseLevel:  # noqa: D102
+        t = as_time(t)
+        position = t * self.steps
+        below = position.floor().long().clamp(0, self.steps - 1)
+        alpha_bar = torch.lerp(self._alpha_bar[below], self._alpha_bar[below + 1], position - below)
+        return _variance_preserving(t, alpha_bar)
+
+    def time(self, log_snr: Tensor) -> Tensor:  # noqa: D102
+        alpha_bar = torch.sigmoid(log_snr.double())
+        rising = self._alpha_bar.flip(0).contiguous()
+        below = self.steps - torch.searchsorted(rising, alpha_bar, right=False).clamp(1, self.steps)
+        here, there = self._alpha_bar[below], self._alpha_bar[below + 1]
+        return (below + (here - alpha_bar) / (here - there)).clamp(0, self.steps) / self.steps
+
+
+class ContinuousSchedule(Schedule):
+    """A schedule given by formulas.
+
+    Args:
+        alpha_sigma: ``t -> (alpha, sigma)``.
+        time: ``log_snr -> t``.
+        t_min: The smallest time at which a network is trained or asked.
+    """
+
+    def __init__(
+        self,
+        alpha_sigma: Callable[[Tensor], tuple[Tensor, Tensor]],
+        time: Callable[[Tensor], Tensor],
+        t_min: float,
+    ) -> None:
+        self._alpha_sigma = alpha_sigma
+        self._time = time
+        self.t_min = t_min
+
+    def __call__(self, t: Tensor | float) -> NoiseLevel:  # noqa: D102
+        t = as_time(t)
+        return NoiseLevel(t, *self._alpha_sigma(t))
+
+    def time(self, log_snr: Tensor) -> Tensor:  # noqa: D102
+        return self._time(log_snr.double()).clamp(0, 1)
+
+
+def _variance_preserving(t: Tensor, alpha_bar: Tensor) -> NoiseLevel:
+    return NoiseLevel(t, alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
+
+
+def linear(steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> DiscreteSchedule:
+    """Betas evenly spaced (Ho et al. 2020). The ends are never rescaled with ``steps``.
+
+    Where a peer scales them by 1000 / T, the same schedule is
+    ``linear(T, 1e-4 * 1000 / T, 0.02 * 1000 / T)``.
+    """
+    return DiscreteSchedule(torch.linspace(beta_start, beta_end, steps, dtype=torch.float64))
+
+
+def quadratic(steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> DiscreteSchedule:
+    """Betas whose square roots are evenly spaced; elsewhere called scaled-linear."""
+    roots = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64)
+    return DiscreteSchedule(roots**2)
+
+
+def sigmoid(steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> DiscreteSchedule:
+    """Betas along a logistic curve over [-6, 6] (the logistic is in beta, not in alpha_bar)."""
+    curve = torch.sigmoid(torch.linspace(-6, 6, steps, dtype=torch.float64))
+    return DiscreteSchedule(beta_start + (beta_end - beta_start) * curve)
+
+
+def cosine(steps: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> DiscreteSchedule:
+    r"""Alpha_bar along a squared cosine (Nichol and Dhariwal 2021, equation 17).
+
+    :math:`\bar\alpha(t) = \cos^2(\frac{t + s}{1 + s} \frac{\pi}{2})` up to a constant, with
+    ``beta_n = 1 - alpha_bar(n / T) / alpha_bar((n - 1) / T)``, at most ``max_beta``.
+    """
+    t = torch.arange(steps + 1, dtype=torch.float64) / steps
+    alpha_bar = torch.cos((t + s) / (1 + s) * math.pi / 2) ** 2
+    return DiscreteSchedule((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta))
+
+
+def vp(beta_min: float = 0.1, beta_max: float = 20.0) -> ContinuousSchedule:
+    r"""The variance-preserving process (Song et al. 2021, equation 33), the limit of ``linear``.
+
+    :math:`\log \alpha(t) = -\frac14 t^2 (\beta_{max} - \beta_{min}) - \frac12 t \beta_{min}`.
+    """
+    slope = beta_max - beta_min
+
+    def alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
+        log_alpha = -0.25 * t**2 * slope - 0.5 * t * beta_min
+        return log_alpha.exp(), (-torch.expm1(2 * log_alpha)).sqrt()
+
+    def time(log_snr: Tensor) -> Tensor:
+        # -log alpha^2 = softplus(-log_snr) solves the quadratic slope/2 t^2 + beta_min t - that = 0,
+        # written so that no two close numbers are subtracted.
+        exponent = torch.nn.functional.softplus(-log_snr)
+        return 2 * exponent / (beta_min + (beta_min**2 + 2 * slope * exponent).sqrt())
+
+    return ContinuousSchedule(alpha_sigma, time, t_min=1e-3)
+
+
+def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> ContinuousSchedule:
+    r"""The variance-exploding process (Song et al. 2021, equation 31): a geometric ladder of sigmas.
+
+    ``alpha = 1`` and :math:`\sigma(t) = \sigma_{min} (\sigma_{max} / \sigma_{min})^t` for t above 0;
+    t = 0 itself is clean data.
+    """
+    log_ratio = math.log(sigma_max / sigma_min)
+
+    def alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
+        sigma = sigma_min * (t * log_ratio).exp()
+        return torch.ones_like(t), torch.where(t > 0, sigma, torch.zeros_like(t))
+
+    def time(log_snr: Tensor) -> Tensor:
+        return (-log_snr / 2 - math.log(sigma_min)) / log_ratio
+
+    return ContinuousSchedule(alpha_sigma, time, t_min=1e-5)
+
+
+def flow() -> ContinuousSchedule:
+    """The straight line from data to noise, ``alpha = 1 - t`` and ``sigma = t``; pure noise at t = 1."""
+    return ContinuousSchedule(lambda t: (1 - t, t), lambda log_snr: torch.sigmoid(-log_snr / 2), t_min=1e-3)
+
+
+schedules: dict[str, Callable[..., Schedule]] = {
+    "linear": linear,
+    "quadratic": quadratic,
+    "cosine": cosine,
+    "sigmoid": sigmoid,
+    "vp": vp,
+    "ve": ve,
+    "flow": flow,
+}

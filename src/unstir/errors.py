@@ -1,0 +1,13 @@
+"""The one error a user may see: a sentence that names the input, what is wrong and what would be right."""
+
+
+class InputError(ValueError):
+    """A wrong input, told in one sentence. The command prints it without a traceback and exits with 2."""
+
+
+def nearest(wrong: str, known: list[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known name closest to ``wrong``, or an empty string."""
+    import difflib
+
+    matches = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    return f"; did you mean '{matches[0]}'?" if matches else ""

@@ -1,0 +1,54 @@
+"""The Fréchet distance between two clouds of features, each taken as a Gaussian.
+
+    d^2 = |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^{1/2})
+
+The trace of ``(C1 C2)^{1/2}`` is the nuclear norm of ``C1^{1/2} C2^{1/2}``: the eigenvalues of ``C1 C2`` are those of
+``C1^{1/2} C2 C1^{1/2}``, the squares of that product's singular values. The two symmetric roots come from
+eigendecompositions, so nothing is inverted, nothing turns complex, and covariances of low rank are no special case.
+
+Dowson and Landau, "The Fréchet distance between multivariate normal distributions", 1982.
+Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium", 2017.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean (F,) and the unbiased covariance (F, F) of features (N, F), both float64; N >= 2.
+
+    Raises:
+        ValueError: ``features`` is no matrix, has fewer than two rows, or holds a NaN or an infinity.
+    """
+    features = np.asarray(features, dtype=np.float64)
+    if features.ndim != 2 or len(features) < 2:
+        raise ValueError(f"features must be (N, F) with N >= 2, not {features.shape}")
+    if not np.isfinite(features).all():
+        raise ValueError("features hold a NaN or an infinity")
+    mean = features.mean(axis=0)
+    centred = features - mean
+    return mean, centred.T @ centred / (len(features) - 1)
+
+
+def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
+    """Return the squared Fréchet distance of N(mean1, cov1) and N(mean2, cov2): 0 for equal ones, no upper end.
+
+    This squared distance is the number that is reported as FID when the features are Inception's.
+
+    Args:
+        mean1: (F,) float64.
+        cov1: (F, F) float64, symmetric positive semidefinite, of any rank.
+        mean2: (F,) float64.
+        cov2: (F, F) float64, symmetric positive semidefinite, of any rank.
+    """
+    shift = np.asarray(mean1) - np.asarray(mean2)
+    cross = np.linalg.svd(_root(cov1) @ _root(cov2), compute_uv=False).sum()
+    distance = shift @ shift + np.trace(cov1) + np.trace(cov2) - 2.0 * cross
+    return max(float(distance), 0.0)
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """Return the symmetric square root (F, F); eigenvalues below zero by rounding count as zero."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T

@@ -1,0 +1,34 @@
+r"""Guidance: wrappers from one ``Denoise`` to another, so that they compose and no sampler knows of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unstir.diffusion import Condition, Denoise, Denoiser, NoiseLevel, Prediction
+
+
+def conditioned(denoiser: Denoiser, condition: Condition | None) -> Denoise:
+    """Return the denoiser with its condition fixed."""
+    return lambda x, level: denoiser(x, level, condition)
+
+
+def classifier_free(denoiser: Denoiser, condition: Condition, w: float) -> Denoise:
+    r"""Return the guided denoiser :math:`(1 + w) \epsilon(x, c) - w \epsilon(x)` (Ho and Salimans 2022, eq. 6).
+
+    Both predictions come from one call of the network on a doubled batch.
+
+    Args:
+        denoiser: Trained with conditions hidden at random.
+        condition: What to draw, for each image of the batch.
+        w: The strength; 0 is off.
+    """
+    both = condition.beside(condition.hide())
+
+    def guided(x: Tensor, level: NoiseLevel) -> Prediction:
+        prediction = denoiser(torch.cat([x, x]), level, both)
+        x0, x0_free = prediction.x0.chunk(2)
+        eps, eps_free = prediction.eps.chunk(2)
+        return Prediction((1 + w) * x0 - w * x0_free, (1 + w) * eps - w * eps_free, level)
+
+    return guided

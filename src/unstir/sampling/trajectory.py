@@ -1,0 +1,98 @@
+"""The walk from noise to images: one loop for every solver.
+
+A sampler takes one step between two levels; it owns no schedule and keeps no hidden memory. The trajectory
+hands it the levels, and makes the last step to clean data itself: there the answer is the predicted image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from unstir.diffusion import Denoise, NoiseLevel, Prediction
+from unstir.errors import InputError
+
+Noise = Callable[[Tensor], Tensor]
+"""A source of standard normal noise of the shape, type and device of the images it is given."""
+
+State = Any
+"""What a solver remembers from step to step; None for those that remember nothing."""
+
+
+class Sampler(Protocol):
+    """A solver: the rule for one step."""
+
+    def init(self, x: Tensor, start: NoiseLevel) -> State:
+        """Return the state before the first step, for noised images ``x`` (B, ...) at level ``start``."""
+        ...
+
+    def step(
+        self, denoise: Denoise, x: Tensor, here: NoiseLevel, there: NoiseLevel, state: State, noise: Noise
+    ) -> tuple[Tensor, State]:
+        """Move ``x`` from level ``here`` to the cleaner ``there``; return it with the new state."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a trajectory stands after a step.
+
+    Attributes:
+        index: 1 after the first step.
+        x: The images, at ``level``.
+        level: The level just reached.
+        prediction: The last one that the step asked for: what was believed of the clean images.
+    """
+
+    index: int
+    x: Tensor
+    level: NoiseLevel
+    prediction: Prediction
+
+
+@torch.inference_mode()
+def trajectory(
+    denoise: Denoise, x: Tensor, levels: Sequence[NoiseLevel], sampler: Sampler, noise: Noise
+) -> Iterator[Step]:
+    """Walk ``x`` along ``levels``, yielding after each step.
+
+    Args:
+        denoise: Any callable ``(x, level) -> Prediction``.
+        x: Noised images at ``levels[0]``, shape (B, ...).
+        levels: From noise to data, as :func:`unstir.sampling.grid` gives them.
+        sampler: The solver.
+        noise: Fresh noise for the solvers that want it.
+
+    Yields:
+        One step for each pair of neighbouring levels; the last one's ``x`` is the answer.
+
+    Raises:
+        InputError: If there are fewer than two levels.
+    """
+    if len(levels) < 2:
+        raise InputError(f"A trajectory needs at least two levels, and got {len(levels)}")
+    seen: list[Prediction] = []
+
+    def watched(x: Tensor, level: NoiseLevel) -> Prediction:
+        seen[:] = [denoise(x, level)]
+        return seen[0]
+
+    state = sampler.init(x, levels[0])
+    for index, (here, there) in enumerate(pairwise(levels), start=1):
+        if bool(there.sigma == 0):
+            x = watched(x, here).x0
+        else:
+            x, state = sampler.step(watched, x, here, there, state, noise)
+        yield Step(index, x, there, seen[0])
+
+
+def sample(denoise: Denoise, x: Tensor, levels: Sequence[NoiseLevel], sampler: Sampler, noise: Noise) -> Tensor:
+    """Return the images at the end of the trajectory; the arguments are those of :func:`trajectory`."""
+    for step in trajectory(denoise, x, levels, sampler, noise):
+        x = step.x
+    return x
