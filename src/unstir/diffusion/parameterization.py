@@ -107,6 +107,9 @@ class Mean(Parameterization):
     def _coefficients(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
         there = self.schedule((level.t - 1 / self.schedule.steps).clamp(min=0))
         of_x0, of_x, _ = posterior(level, there)
+        # Clean data has no level below it; as at n = 1, the mean there is the image itself.
+        clean = level.sigma == 0
+        of_x0, of_x = of_x0.masked_fill(clean, 1), of_x.masked_fill(clean, 0)
         return broadcast(of_x0, x), broadcast(of_x, x)
 
     def predict(self, output: Tensor, x: Tensor, level: NoiseLevel) -> Prediction:  # noqa: D102

@@ -42,14 +42,14 @@ class Schedule(ABC):
 
 def as_time(t: Tensor | float) -> Tensor:
     """Return ``t`` as a float64 tensor on the CPU."""
-    return torch.as_tensor(t, dtype=torch.float64)
+    return torch.as_tensor(t, dtype=torch.float64, device="cpu")
 
 
 class DiscreteSchedule(Schedule):
     """A schedule given by its betas.
 
     Args:
-        betas: ``beta_1 .. beta_T`` in (0, 1], float64, shape (T,). A last beta of 1 ends in pure noise.
+        betas: ``beta_1 .. beta_T`` in (0, 1), float64, shape (T,). The last may be 1: it ends in pure noise.
 
     Attributes:
         steps: T.
@@ -59,8 +59,12 @@ class DiscreteSchedule(Schedule):
 
     def __init__(self, betas: Tensor) -> None:
         betas = betas.double()
-        if betas.dim() != 1 or len(betas) < 1 or not bool(((betas > 0) & (betas <= 1)).all()):
-            raise InputError("A schedule needs a row of betas, each above 0 and at most 1")
+        if (
+            betas.dim() != 1
+            or len(betas) < 1
+            or not bool(((betas > 0) & (betas <= 1)).all() & (betas[:-1] < 1).all())
+        ):
+            raise InputError("A schedule needs a row of betas, each above 0 and below 1; only the last may be 1")
         self.betas = betas
         self.alphas_cumprod = torch.cumprod(1 - betas, dim=0)
         self.steps = len(betas)
@@ -69,7 +73,7 @@ class DiscreteSchedule(Schedule):
 
     def level(self, n: int | Tensor) -> NoiseLevel:
         """Return the exact grid point ``n`` = 0..steps, an integer or an int64 tensor of shape () or (B,)."""
-        index = torch.as_tensor(n, dtype=torch.int64)
+        index = torch.as_tensor(n, dtype=torch.int64, device="cpu")
         if bool(((index < 0) | (index > self.steps)).any()):
             raise InputError(f"Level {n} is not on the schedule's grid, which runs from 0 to {self.steps}")
         return _variance_preserving(index.double() / self.steps, self._alpha_bar[index])
@@ -166,7 +170,8 @@ def vp(beta_min: float = 0.1, beta_max: float = 20.0) -> ContinuousSchedule:
     def time(log_snr: Tensor) -> Tensor:
         # -log alpha^2 = softplus(-log_snr) solves the quadratic slope/2 t^2 + beta_min t - that = 0,
         # written so that no two close numbers are subtracted.
-        exponent = torch.nn.functional.softplus(-log_snr)
+        # Below the schedule's last log-SNR, that of t = 1, the answer is 1.
+        exponent = torch.nn.functional.softplus(-log_snr).clamp(max=(beta_min + beta_max) / 2)
         return 2 * exponent / (beta_min + (beta_min**2 + 2 * slope * exponent).sqrt())
 
     return ContinuousSchedule(alpha_sigma, time, t_min=1e-3)

@@ -2,9 +2,9 @@
 
     d^2 = |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^{1/2})
 
-The trace of ``(C1 C2)^{1/2}`` is the nuclear norm of ``C1^{1/2} C2^{1/2}``: the eigenvalues of ``C1 C2`` are those of
-``C1^{1/2} C2 C1^{1/2}``, the squares of that product's singular values. The two symmetric roots come from
-eigendecompositions, so nothing is inverted, nothing turns complex, and covariances of low rank are no special case.
+The trace of ``(C1 C2)^{1/2}`` is the nuclear norm of ``C1^{1/2} C2^{1/2}``: the eigenvalues of ``C1 C2`` are those
+of ``C1^{1/2} C2 C1^{1/2}``, the squares of that product's singular values. The two symmetric roots come from
+eigendecompositions, so nothing is inverted or turns complex, and covariances of low rank are no special case.
 
 Dowson and Landau, "The Fréchet distance between multivariate normal distributions", 1982.
 Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium", 2017.
@@ -32,7 +32,7 @@ def statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
-    """Return the squared Fréchet distance of N(mean1, cov1) and N(mean2, cov2): 0 for equal ones, no upper end.
+    """Return the squared Fréchet distance of N(mean1, cov1) and N(mean2, cov2), 0 for equal ones.
 
     This squared distance is the number that is reported as FID when the features are Inception's.
 

@@ -10,11 +10,11 @@ Item = TypeVar("Item")
 
 
 def tracked(items: Iterable[Item], total: int, text: str, shown: bool = True) -> Iterator[Item]:
-    """Yield ``items`` with a bar that says ``text``, the share done and the time left; ``total`` items in all."""
+    """Yield ``items`` under a bar of ``total`` steps that says ``text`` and the time left."""
+    if not (shown and sys.stderr.isatty()):
+        yield from items
+        return
     from rich.console import Console
     from rich.progress import track
 
-    shown = shown and sys.stderr.isatty()
-    yield from track(
-        items, text, total, console=Console(stderr=True), disable=not shown, transient=True, show_speed=False
-    )
+    yield from track(items, text, total, console=Console(stderr=True), transient=True)

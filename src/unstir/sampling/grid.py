@@ -11,7 +11,7 @@ spacing       levels, i = 0..S-1                            the peer's name for 
               round(T / S)
 ``leading``   n = 1 + (S - 1 - i) (T // S): ends at 1,      diffusers ``leading``, DDIM's
               starts below T                                ``uniform``
-``linspace``  n = round of S even points from T to 1        diffusers ``linspace``, ADM's ``"S"``
+``linspace``  n = 1 + round of S even points from T-1 to 0  diffusers ``linspace``, ADM's ``"S"``
 ``quadratic`` n = 1 + floor(0.8 T (1 - i / (S - 1))^2),     DDIM's ``quad``
               repeats raised; more steps near the data
 ``uniform``   t = 1 - i / S, not rounded to the grid
@@ -25,6 +25,7 @@ Continuous schedules have the last five and, since they have no grid to round to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -50,7 +51,8 @@ def _leading(schedule: Schedule, steps: int) -> Tensor:
 
 def _linspace(schedule: Schedule, steps: int) -> Tensor:
     if isinstance(schedule, DiscreteSchedule):
-        return torch.linspace(schedule.steps, 1, steps, dtype=torch.float64).round() / schedule.steps
+        last, i = schedule.steps - 1, torch.arange(steps, dtype=torch.float64)
+        return (1 + (last - i * last / max(steps - 1, 1)).round()) / schedule.steps
     return torch.linspace(1, schedule.t_min, steps, dtype=torch.float64)
 
 
@@ -71,9 +73,8 @@ def _log_snr(schedule: Schedule, steps: int) -> Tensor:
 
 
 def _karras(schedule: Schedule, steps: int) -> Tensor:
-    first, last = ((-end / 14) for end in _end_log_snrs(schedule))
-    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
-    roots = torch.lerp(torch.tensor(first).double().exp(), torch.tensor(last).double().exp(), ramp)
+    first, last = (math.exp(-end / 14) for end in _end_log_snrs(schedule))
+    roots = torch.linspace(first, last, steps, dtype=torch.float64)
     return schedule.time(-14 * roots.log())
 
 

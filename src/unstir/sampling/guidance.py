@@ -26,9 +26,16 @@ def classifier_free(denoiser: Denoiser, condition: Condition, w: float) -> Denoi
     both = condition.beside(condition.hide())
 
     def guided(x: Tensor, level: NoiseLevel) -> Prediction:
-        prediction = denoiser(torch.cat([x, x]), level, both)
+        prediction = denoiser(torch.cat([x, x]), _twice(level), both)
         x0, x0_free = prediction.x0.chunk(2)
         eps, eps_free = prediction.eps.chunk(2)
         return Prediction((1 + w) * x0 - w * x0_free, (1 + w) * eps - w * eps_free, level)
 
     return guided
+
+
+def _twice(level: NoiseLevel) -> NoiseLevel:
+    """Return the level of a batch joined to itself."""
+    if level.t.dim() == 0:
+        return level
+    return NoiseLevel(*(torch.cat([value, value]) for value in (level.t, level.alpha, level.sigma)))

@@ -1,0 +1,37 @@
+"""What to train on, and how its images are brought to one shape."""
+
+from __future__ import annotations
+
+from os import fspath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, PositiveInt
+
+
+def _square(size: object) -> object:
+    return (size, size) if isinstance(size, int) and not isinstance(size, bool) else size
+
+
+def _text(source: object) -> object:
+    return fspath(source) if hasattr(source, "__fspath__") else source
+
+
+class DataConfig(BaseModel, extra="forbid", frozen=True):
+    """The images of a run. Checked when made; whether the source exists is for `unstir.data.sources.find`.
+
+    Attributes:
+        source: a known name (``digits``, ``mnist``, ...), a folder of images or of parquet files, or an ``.npy``
+            or ``.npz`` file. A known name wins over a folder called the same; ``./mnist`` is the folder.
+        size: (height, width) in pixels. An image is resized, antialiased and in one pass, so that it just covers
+            this, and its centre is cut out. One number makes a square. None: as they are; all must agree.
+        channels: 1 (luma), 3 (transparency over white) or 4 (transparency kept). None: 1 if every image is stored
+            as gray, otherwise 3; arrays keep the channels they have.
+        flip: whether training mirrors images left-right at random.
+        corrupt_limit: how many unreadable images may be skipped before it is an error.
+    """
+
+    source: Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+    size: Annotated[tuple[PositiveInt, PositiveInt] | None, BeforeValidator(_square)] = None
+    channels: Literal[1, 3, 4] | None = None
+    flip: bool = False
+    corrupt_limit: Annotated[int, Field(ge=0)] = 10

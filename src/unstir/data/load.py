@@ -1,0 +1,93 @@
+"""From a configuration to images: decoded once into the cache, from then on memory-mapped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+from pathlib import Path
+
+from unstir.data import cache
+from unstir.data.build import build
+from unstir.data.config import DataConfig
+from unstir.data.dataset import ImageData, Splits
+from unstir.data.listing import Contents
+from unstir.data.sources import Source, find
+from unstir.errors import InputError
+
+_VERSION = 1  # of the decoding; whoever changes the pixels it makes raises it
+_NAMED = 10  # unreadable images that the warning names
+
+_log = logging.getLogger(__name__)
+
+
+def load(config: DataConfig, progress: bool = True) -> Splits:
+    """Load the images of a source, decoding them if the cache does not hold them yet.
+
+    Images that cannot be read are skipped, and named in one warning.
+
+    Args:
+        config: what to load, and its shape.
+        progress: whether to show a progress bar; one is shown only where standard error is a terminal.
+
+    Raises:
+        InputError: for a source that is not there, cannot be fetched, or holds fewer than two images; for more
+            unreadable images than ``corrupt_limit``; for sizes that differ while ``size`` is None; for a cache
+            that cannot be written or whose disk is full.
+    """
+    source = find(config.source)
+    identity = [_VERSION, source.identity(), config.size, config.channels]
+    key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
+    folder = cache.cache_folder() / "images" / f"{source.name}-{key}"
+    entry = cache.read(folder)
+    if entry is None:
+        show = progress and sys.stderr.isatty()
+        # The scratch folder is for what reading tables leaves behind; it goes before the entry is published.
+        with cache.new_entry(folder) as temporary, cache.scratch(temporary) as scratch:
+            build(_contents(source, scratch, show), config, temporary, show)
+        entry = cache.read(folder)
+    if entry is None:
+        raise InputError(f"the cache entry '{folder}' was removed while it was read; run this again.")
+    _report_skipped(entry.description.skipped, config)
+    return _splits(entry, source.name)
+
+
+def _contents(source: Source, scratch: Path, show: bool) -> Contents:
+    if source.kind == "images":
+        from unstir.data import folder
+
+        return folder.contents(Path(source.place))
+    if source.kind in ("hub", "tables"):
+        from unstir.data import tables
+
+        return tables.contents(source, scratch, show)
+    from unstir.data import arrays
+
+    return arrays.digits() if source.kind == "bundled" else arrays.contents(Path(source.place))
+
+
+def _report_skipped(skipped: tuple[tuple[str, str], ...], config: DataConfig) -> None:
+    if len(skipped) > config.corrupt_limit:  # an entry made under a higher limit
+        raise InputError(
+            f"{len(skipped)} images of '{config.source}' cannot be read, such as {skipped[0][0]}; mend or remove "
+            f"them, or raise data.corrupt_limit above {config.corrupt_limit}."
+        )
+    if skipped:
+        names = "".join(f"\n  {name}: {reason}" for name, reason in skipped[:_NAMED])
+        more = f"\n  and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
+        _log.warning("%d unreadable images of '%s' are skipped:%s%s", len(skipped), config.source, names, more)
+
+
+def _splits(entry: cache.Entry, name: str) -> Splits:
+    known = entry.description
+
+    def part(where: slice, fingerprint: str) -> ImageData:
+        labels = None if entry.labels is None else entry.labels[where]
+        if labels is not None and labels.min() < 0:
+            labels = None
+        classes = () if labels is None else known.classes
+        return ImageData(entry.pixels[where], labels, classes, known.captions[where], fingerprint, name)
+
+    train, held_out = known.fingerprints
+    return Splits(part(slice(0, known.train), train), part(slice(known.train, None), held_out))

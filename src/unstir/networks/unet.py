@@ -1,0 +1,135 @@
+"""The attention U-Net (Ho et al. 2020, in the common PyTorch form).
+
+Levels halve the resolution. Each has residual blocks that are told the time and the label, linear attention
+where pixels are many and dot-product attention where they are few; skip links join the two sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unstir.diffusion import Condition
+from unstir.networks.blocks import Attention, LinearAttention, NormKind, ResidualBlock, norm, zeroed
+from unstir.networks.embedding import Embedding
+from unstir.networks.resize import pad_to
+
+
+class UNet(nn.Module):
+    """The attention U-Net.
+
+    Args:
+        image_channels: C of the images.
+        channels: Channels of each level, finest first.
+        blocks: Residual blocks on each level, on each side.
+        attention: For each level ``none``, ``linear`` or ``full``; the middle always has full attention.
+        classes: How many classes there are; 0 for an unconditional network.
+        patch: Pixels in a square of this side become channels before the first level, and back at the end:
+            cheap where images are large or the processor likes wide, small layers.
+        dropout: Probability of dropping an activation inside residual blocks.
+        kind: The norm.
+    """
+
+    def __init__(
+        self,
+        image_channels: int,
+        channels: Sequence[int] = (64, 128, 256, 512),
+        blocks: int = 2,
+        attention: Sequence[str] = ("linear", "linear", "linear", "linear"),
+        classes: int = 0,
+        patch: int = 1,
+        dropout: float = 0.0,
+        kind: NormKind = "group",
+    ) -> None:
+        super().__init__()
+        self.patch = patch
+        self.stride = patch * 2 ** (len(channels) - 1)
+        width = 4 * channels[0]
+        self.embedding = Embedding(width, classes)
+        self.stem = nn.Conv2d(image_channels * patch**2, channels[0], 3, padding=1)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+
+        def level_block(channels_in: int, channels_out: int, attends: str) -> _Stage:
+            return _Stage(ResidualBlock(channels_in, channels_out, width, dropout, kind), _attention(attends))
+
+        def _attention(attends: str) -> nn.Module:
+            if attends == "none":
+                return nn.Identity()
+            return {"linear": LinearAttention, "full": Attention}[attends](level, kind=kind)
+
+        skips, here = [channels[0]], channels[0]
+        for index, (level, attends) in enumerate(zip(channels, attention, strict=True)):
+            if index:
+                self.down.append(_Down(here))
+                skips.append(here)
+            for _ in range(blocks):
+                self.down.append(level_block(here, level, attends))
+                here = level
+                skips.append(here)
+        self.middle = nn.ModuleList(
+            [
+                _Stage(ResidualBlock(here, here, width, dropout, kind), Attention(here, kind=kind)),
+                _Stage(ResidualBlock(here, here, width, dropout, kind), nn.Identity()),
+            ]
+        )
+        for index, (level, attends) in reversed(list(enumerate(zip(channels, attention, strict=True)))):
+            for _ in range(blocks + 1):
+                self.up.append(level_block(here + skips.pop(), level, attends))
+                here = level
+            if index:
+                self.up.append(_Up(here))
+        self.out_norm = norm(kind, here)
+        self.out = zeroed(nn.Conv2d(here, image_channels * patch**2, 3, padding=1))
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+        """Return images of the shape of ``x`` (B, C, H, W)."""
+        height, width = x.shape[-2:]
+        embedding = self.embedding(t, condition)
+        h = functional.pixel_unshuffle(pad_to(x, self.stride), self.patch)
+        h = self.stem(h.contiguous(memory_format=torch.channels_last))
+        skips = [h]
+        for stage in self.down:
+            h = stage(h, embedding)
+            skips.append(h)
+        for stage in self.middle:
+            h = stage(h, embedding)
+        for stage in self.up:
+            h = stage(h if isinstance(stage, _Up) else torch.cat([h, skips.pop()], dim=1), embedding)
+        h = self.out(functional.silu(self.out_norm(h)))
+        return functional.pixel_shuffle(h, self.patch)[..., :height, :width]
+
+
+class _Stage(nn.Module):
+    """A residual block followed by attention."""
+
+    def __init__(self, block: ResidualBlock, attention: nn.Module) -> None:
+        super().__init__()
+        self.block, self.attention = block, attention
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        return self.attention(self.block(x, embedding))
+
+
+class _Down(nn.Module):
+    """Halve the resolution by a strided convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        return self.convolution(x)
+
+
+class _Up(nn.Module):
+    """Double the resolution by repeating pixels, then convolve."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        return self.convolution(functional.interpolate(x, scale_factor=2, mode="nearest"))

@@ -1,0 +1,42 @@
+"""Recipes: functions that return a configuration, one file per family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from unstir.errors import InputError, nearest
+from unstir.recipes.cifar import cifar10
+from unstir.recipes.digits import digits
+from unstir.recipes.folder import images
+from unstir.recipes.mnist import fashion_mnist, mnist, mnist_fc, mnist_fc_notime
+from unstir.recipes.photos import cars64, church64, faces128, stl10_96
+from unstir.recipes.request import Request
+from unstir.training.config import Config
+
+Recipe = Callable[[Request], Config]
+"""A function from what the user asked for to a configuration. Its docstring's first line describes it."""
+
+RECIPES: dict[str, Recipe] = {
+    "digits": digits,
+    "mnist": mnist,
+    "mnist-fc": mnist_fc,
+    "mnist-fc-notime": mnist_fc_notime,
+    "fashion-mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "church64": church64,
+    "cars64": cars64,
+    "stl10-96": stl10_96,
+    "faces128": faces128,
+    "images": images,
+}
+
+
+def recipe(name: str) -> Recipe:
+    """Return a recipe by its name.
+
+    Raises:
+        InputError: If there is none of that name.
+    """
+    if name not in RECIPES:
+        raise InputError(f"No recipe is called '{name}'{nearest(name, list(RECIPES)) or '; see unstir recipes'}")
+    return RECIPES[name]

@@ -1,0 +1,19 @@
+"""The digits bundled with scikit-learn: 8x8, 1,797 of them, no download."""
+
+from __future__ import annotations
+
+from unstir.data.config import DataConfig
+from unstir.recipes.request import Request
+from unstir.training.config import Config, DiffusionConfig, SamplingConfig, UNetConfig
+
+
+def digits(request: Request) -> Config:
+    """The bundled 8x8 digits, by label: legible in two minutes on two cores."""
+    return Config(
+        recipe="digits",
+        data=DataConfig(source=request.data or "digits"),
+        network=UNetConfig(channels=(128, 192), blocks=1, attention=("none", "none"), norm="layer"),
+        diffusion=DiffusionConfig(parameterization="v", objective="v"),
+        training=request.training(seconds=100, batch=256, learning_rate=1e-3),
+        sampling=SamplingConfig(guidance=0.5),
+    )

@@ -1,0 +1,95 @@
+"""Any folder of images: the resolution and the network are chosen from the images and the budget."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from unstir.data.config import DataConfig
+from unstir.data.peek import peek
+from unstir.data.sources import find
+from unstir.errors import InputError
+from unstir.recipes.request import Request
+from unstir.training.config import Config, DiffusionConfig, SamplingConfig, UNetConfig
+
+
+class _Choice(NamedTuple):
+    network: UNetConfig
+    gflop: float
+    """The arithmetic of training on one image, in GFLOP."""
+
+
+_CHOICES = {
+    16: _Choice(UNetConfig(channels=(128, 192), blocks=1, attention=("none", "full"), norm="layer"), 3.0),
+    32: _Choice(UNetConfig(channels=(128, 192), blocks=1, attention=("none", "full"), patch=2, norm="layer"), 3.0),
+    64: _Choice(
+        UNetConfig(channels=(128, 192, 256), blocks=1, attention=("none", "none", "full"), patch=2, norm="layer"),
+        15.0,
+    ),
+    96: _Choice(
+        UNetConfig(channels=(128, 192, 256), blocks=1, attention=("none", "none", "full"), patch=3, norm="layer"),
+        15.0,
+    ),
+    128: _Choice(
+        UNetConfig(
+            channels=(128, 192, 256, 320),
+            blocks=2,
+            attention=("none", "none", "linear", "full"),
+            patch=2,
+            norm="layer",
+        ),
+        90.0,
+    ),
+}
+
+ENOUGH_IMAGES = 200_000
+"""A resolution is in reach if the budget lets training see so many images, repeats counted."""
+
+GFLOPS_A_CORE = 200.0
+"""What training reaches on a core with bfloat16 arithmetic, in GFLOP/s."""
+
+HOUR = 3600.0
+
+
+def images(request: Request) -> Config:
+    """Any folder of your own images: chooses resolution and network from the images and the budget."""
+    if request.data is None:
+        raise InputError("The recipe 'images' needs --data FOLDER, a folder of your images")
+    source = find(request.data)
+    if source.kind == "array":
+        raise InputError("The recipe 'images' takes a folder; for an array use another recipe with --data")
+    seen = peek(source)
+    seconds = request.seconds or (None if request.images else HOUR)
+    size = _resolution(seen.side, seconds)
+    dropout = 0.1 if seen.images < 10_000 else 0.0
+    budget = f"{request.images:,} images" if seconds is None else f"{seconds / 60:g} minutes"
+    return Config(
+        recipe="images",
+        note=f"{seen.images:,} images of about {seen.side} pixels and a budget of {budget}: "
+        f"{size}x{size} pixels" + (", with dropout, as the images are few" if dropout else ""),
+        data=DataConfig(source=request.data, size=(size, size), flip=True),
+        network=_CHOICES[size].network.model_copy(update={"dropout": dropout}),
+        diffusion=DiffusionConfig(parameterization="v", objective="v"),
+        training=request.training(seconds=None if request.images else HOUR, batch=64, learning_rate=5e-4),
+        sampling=SamplingConfig(),
+    )
+
+
+def _resolution(side: int, seconds: float | None) -> int:
+    """Return the largest resolution that the images have and the budget reaches."""
+    in_images = [size for size in _CHOICES if size <= side] or [min(_CHOICES)]
+    if seconds is None:
+        return in_images[-1]
+    speed = _gflops()
+    in_reach = [size for size in in_images if seconds * speed / _CHOICES[size].gflop >= ENOUGH_IMAGES]
+    return (in_reach or in_images[:1])[-1]
+
+
+def _gflops() -> float:
+    """Return about what training reaches on this machine, in GFLOP/s."""
+    import torch
+
+    if torch.cuda.is_available():
+        return 20_000.0 * torch.cuda.device_count()
+    factor = 1.0 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else 0.2
+    return GFLOPS_A_CORE * (os.cpu_count() or 1) * factor

@@ -1,0 +1,52 @@
+"""Handwritten digits and clothes, 28x28: the convolutional recipe, and the fully connected one with its ablation."""
+
+from __future__ import annotations
+
+from unstir.data.config import DataConfig
+from unstir.recipes.request import Request
+from unstir.training.config import (
+    Config,
+    DiffusionConfig,
+    FullyConnectedConfig,
+    SamplingConfig,
+    ScheduleConfig,
+    UNetConfig,
+)
+
+
+def mnist(request: Request) -> Config:
+    """MNIST by label: a U-Net on 2x2 patches, tuned for minutes on a CPU."""
+    return Config(
+        recipe="mnist",
+        data=DataConfig(source=request.data or "mnist"),
+        network=UNetConfig(channels=(128, 192), blocks=1, attention=("none", "none"), patch=2, norm="layer"),
+        diffusion=DiffusionConfig(parameterization="v", objective="v"),
+        training=request.training(seconds=20 * 60, batch=128, learning_rate=1e-3),
+        sampling=SamplingConfig(),
+    )
+
+
+def fashion_mnist(request: Request) -> Config:
+    """Fashion-MNIST by label, with the network of the recipe mnist."""
+    config = mnist(request)
+    data = DataConfig(source=request.data or "fashion-mnist")
+    return config.model_copy(update={"recipe": "fashion-mnist", "data": data})
+
+
+def mnist_fc(request: Request) -> Config:
+    """MNIST on flattened pixels: a fully connected U-Net told the time by one extra input element."""
+    return Config(
+        recipe="mnist-fc",
+        data=DataConfig(source=request.data or "mnist"),
+        network=FullyConnectedConfig(kind="fully_connected"),
+        diffusion=DiffusionConfig(schedule=ScheduleConfig(name="linear")),
+        training=request.training(seconds=5 * 60, batch=512, learning_rate=5e-4),
+        sampling=SamplingConfig(sampler="ddpm", steps=1000),
+    )
+
+
+def mnist_fc_notime(request: Request) -> Config:
+    """The same network without the time: the known ablation, which trains but samples poorly."""
+    config = mnist_fc(request)
+    network = FullyConnectedConfig(kind="fully_connected", time=False)
+    return config.model_copy(update={"recipe": "mnist-fc-notime", "network": network})

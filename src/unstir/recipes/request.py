@@ -1,0 +1,54 @@
+"""What a user asked of a recipe, and what all recipes do with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from unstir.errors import InputError
+from unstir.training.config import Config, FullyConnectedConfig, PlainUNetConfig, TrainingConfig
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        data: A data set's name or a folder, or None for the recipe's own.
+        images: The budget in images, or None.
+        seconds: The budget in seconds, or None; if both are None the recipe's own holds.
+    """
+
+    data: str | None = None
+    images: int | None = None
+    seconds: float | None = None
+
+    def training(self, **own: Any) -> TrainingConfig:
+        """Return a recipe's own training values, under the user's budget if there is one."""
+        if self.images is not None and self.seconds is not None:
+            raise InputError("Give either --for or --images, not both")
+        if self.images is not None or self.seconds is not None:
+            own.update(images=self.images, seconds=self.seconds)
+        return TrainingConfig(**own)
+
+
+def smoke(config: Config, own_data: bool) -> Config:
+    """Return a tiny version that trains in seconds and touches every part of the run.
+
+    Args:
+        config: A recipe's configuration.
+        own_data: Whether the user named the data; if not, the bundled digits stand in at the recipe's size.
+    """
+    values = config.model_dump()
+    if not own_data:
+        values["data"].update(source="digits")
+    network = config.network
+    if isinstance(network, FullyConnectedConfig):
+        values["network"]["widths"] = tuple(max(8, width // 16) for width in network.widths)
+    else:
+        values["network"]["channels"] = tuple(max(8, width // 16) for width in network.channels)
+    if not isinstance(network, (FullyConnectedConfig, PlainUNetConfig)):
+        values["network"]["blocks"] = 1
+    values["training"].update(images=32, seconds=None, batch=8, log_every=2)
+    values["sampling"]["steps"] = 4
+    return Config.model_validate(values)

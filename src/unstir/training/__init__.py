@@ -1,0 +1,1 @@
+"""Training: configuration, the loop, averages, checkpoints, run folders. Importing it does not import torch."""

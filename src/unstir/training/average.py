@@ -1,0 +1,29 @@
+r"""The exponential moving average of the weights, from which samples are drawn.
+
+.. math:: \bar\theta_{n+1} = d_n \bar\theta_n + (1 - d_n) \theta_{n+1}, \qquad
+          d_n = \min\left(d, \frac{1 + n}{10 + n}\right)
+
+While the second bound is the smaller, the average spans the last tenth of the steps so far, so that a
+short run is averaged as sensibly as a long one.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+def averaged_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of ``model`` to hold its average: in evaluation mode and without gradients."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    """Move ``average`` towards ``model`` after step ``step`` (the first is 1); buffers are copied."""
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+    for averaged, buffer in zip(average.buffers(), model.buffers(), strict=True):
+        averaged.copy_(buffer)

@@ -1,0 +1,104 @@
+"""Checkpoints: everything a run needs to go on as if never stopped, in one safetensors file.
+
+Weights, averages and the optimizer's moments are tensors; where the run stands is metadata. Random state is
+not needed, since every step's is made from the seed (:mod:`unstir.training.batches`).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from unstir.errors import InputError
+from unstir.training.config import Config
+from unstir.training.folder import RunFolder, read_metadata, whole_file
+
+KEPT = 2
+"""How many of the newest checkpoints are kept, beside the first of each quarter of the budget."""
+
+
+@dataclass
+class Position:
+    """Where a run stands: steps, images and quarters of the budget done, seconds spent, fp16's loss scale."""
+
+    step: int = 0
+    images: int = 0
+    elapsed: float = 0.0
+    quarter: int = 0
+    scaler: dict[str, float] | None = None
+    finished: bool = False
+
+
+def save_checkpoint(
+    folder: RunFolder, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, position: Position
+) -> None:
+    """Write a checkpoint whole, then remove those it makes needless.
+
+    Raises:
+        InputError: If the disk is full; the checkpoints before it stay.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"optimizer.{key}.{name}"] = value
+    metadata = {"position": json.dumps(asdict(position))}
+    target = folder.checkpoint(position.step)
+    with whole_file(target) as partial:
+        save_file({key: value.contiguous() for key, value in tensors.items()}, partial, metadata)
+    milestone = folder.checkpoint(position.step).with_name(f"quarter-{position.quarter}.safetensors")
+    if position.quarter and not milestone.exists():
+        milestone.hardlink_to(target)
+    for old in folder.checkpoints()[:-KEPT]:
+        old.unlink()
+
+
+def newest_checkpoint(folder: RunFolder) -> tuple[Path, Position] | None:
+    """Return the newest checkpoint and where it stands, or None if there is none.
+
+    Raises:
+        InputError: If it is damaged.
+    """
+    paths = folder.checkpoints()
+    if not paths:
+        return None
+    try:
+        metadata = read_metadata(paths[-1])
+        return paths[-1], Position(**json.loads(metadata["position"]))
+    except (InputError, KeyError) as error:
+        older = f"; remove it to go on from {paths[-2].name}" if len(paths) > 1 else ""
+        raise InputError(f"The checkpoint {paths[-1]} is damaged{older}") from error
+
+
+def restore(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Load a checkpoint into a model, its average and its optimizer."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(path)
+    model.load_state_dict(_part(tensors, "model."))
+    average.load_state_dict(_part(tensors, "average."))
+    for name, parameter in model.named_parameters():
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            value = tensors[f"optimizer.{key}.{name}"]
+            if key != "step":
+                value = torch.empty_like(parameter).copy_(value)
+            optimizer.state[parameter][key] = value
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def save_model(path: Path, config: Config, average: nn.Module) -> None:
+    """Write the averaged weights with the configuration in the metadata: one file is a model."""
+    from safetensors.torch import save_file
+
+    tensors = {key: value.contiguous() for key, value in average.state_dict().items()}
+    with whole_file(path) as partial:
+        save_file(tensors, partial, {"config": config.model_dump_json(), "format": "pt"})

@@ -1,0 +1,151 @@
+"""The configuration of a run: all that is needed to train it again, as checked values without torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from unstir.data.config import DataConfig
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel, extra="forbid", frozen=True):
+    """A part of a configuration: unknown keys are refused and values do not change."""
+
+
+class UNetConfig(Part):
+    """The attention U-Net, :class:`unstir.networks.unet.UNet`."""
+
+    kind: Literal["unet"] = "unet"
+    channels: tuple[Positive, ...] = (64, 128, 256, 512)
+    blocks: Positive = 2
+    attention: tuple[Literal["none", "linear", "full"], ...] = ("linear", "linear", "linear", "linear")
+    patch: Positive = 1
+    dropout: Fraction = 0.0
+    norm: Literal["group", "layer"] = "group"
+
+
+class PlainUNetConfig(Part):
+    """The tutorials' U-Net, :class:`unstir.networks.plain_unet.PlainUNet`."""
+
+    kind: Literal["plain"]
+    channels: tuple[Positive, ...] = (64, 128, 256, 512, 1024)
+    embedding: Positive = 32
+
+
+class FullyConnectedConfig(Part):
+    """The fully connected U-Net, :class:`unstir.networks.fully_connected.FullyConnectedUNet`."""
+
+    kind: Literal["fully_connected"]
+    widths: tuple[Positive, ...] = (2048, 1024, 512)
+    time: bool = True
+    norm: bool = True
+
+
+NetworkConfig = Annotated[UNetConfig | PlainUNetConfig | FullyConnectedConfig, Field(discriminator="kind")]
+
+
+class ScheduleConfig(Part):
+    """A schedule of :mod:`unstir.diffusion.schedule` by name; None leaves a value at its default."""
+
+    name: Literal["linear", "quadratic", "cosine", "sigmoid", "vp", "ve", "flow"] = "cosine"
+    steps: Positive | None = None
+    beta_start: float | None = None
+    beta_end: float | None = None
+    beta_min: float | None = None
+    beta_max: float | None = None
+    sigma_min: float | None = None
+    sigma_max: float | None = None
+    s: float | None = None
+    max_beta: float | None = None
+
+    def options(self) -> dict[str, float]:
+        """Return the values that are set, as arguments of the schedule."""
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+    @property
+    def discrete_steps(self) -> int | None:
+        """How many levels the schedule has, or None if its time is continuous."""
+        return None if self.name in ("vp", "ve", "flow") else self.steps or 1000
+
+
+class DiffusionConfig(Part):
+    """What is predicted, at which levels, and how its error is weighted."""
+
+    schedule: ScheduleConfig = ScheduleConfig()
+    parameterization: Literal["eps", "x0", "v", "score", "mean", "karras"] = "eps"
+    objective: Literal["simple", "x0", "v", "min_snr", "karras"] = "simple"
+    times: Literal["uniform", "log_normal"] = "uniform"
+    sigma_data: Annotated[float, Field(gt=0)] = 0.5
+
+
+class TrainingConfig(Part):
+    """The budget and the optimizer.
+
+    Exactly one of ``images`` (how many images training sees, repeats counted) and ``seconds`` (of the clock on
+    the wall, from the start of the command to its end) is set; the learning rate decays to fit it.
+    """
+
+    images: Positive | None = None
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    batch: Positive = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    warmup: Annotated[int, Field(ge=0)] = 200
+    """Steps over which the learning rate rises from 0."""
+    decay: Fraction = 0.3
+    """The last part of the budget, over which the learning rate falls to 0."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """The largest norm of the gradient."""
+    ema: Fraction = 0.9999
+    """The decay of the weights' average; earlier in training it spans the last tenth of the steps so far."""
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    label_dropout: Fraction = 0.1
+    """How often an image's label is hidden, for classifier-free guidance."""
+    log_every: Positive = 20
+    """Steps between two lines of the log."""
+
+
+class SamplingConfig(Part):
+    """How the run's pictures are drawn unless the user says otherwise."""
+
+    sampler: Literal["ddpm", "ddim"] = "ddim"
+    steps: Positive = 50
+    spacing: Literal["trailing", "leading", "linspace", "quadratic", "uniform", "log_snr", "karras"] = "trailing"
+    eta: Fraction = 0.0
+    variance: Literal["small", "large"] = "small"
+    guidance: Annotated[float, Field(ge=0)] = 0.0
+    clip: Literal["static", "dynamic", "none"] = "static"
+
+
+class ImagesInfo(Part):
+    """What the data turned out to be: filled in when training starts."""
+
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...] = ()
+    fingerprint: str
+
+
+class Config(Part):
+    """A run's whole configuration."""
+
+    recipe: str
+    note: str = ""
+    """What the recipe chose, and from what."""
+    seed: int = 0
+    data: DataConfig
+    conditional: bool = True
+    """Whether the network is told the labels, where the data has them."""
+    network: NetworkConfig = UNetConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
+    training: TrainingConfig = TrainingConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    images: ImagesInfo | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes the network is told; empty for an unconditional run."""
+        return self.images.classes if self.images and self.conditional else ()

@@ -1,0 +1,130 @@
+"""A run folder: where its files are, reading its configuration, writing files whole or not at all. No torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from unstir.errors import InputError
+from unstir.training.config import Config
+from unstir.training.settings import checked
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    Attributes:
+        path: The folder, such as ``runs/mnist``.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def model(self) -> Path:
+        """The averaged weights, with the configuration in the metadata."""
+        return self.path / "model.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line for each log step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """Fixed-seed pictures over training."""
+        return self.path / "samples"
+
+    def checkpoints(self) -> list[Path]:
+        """Return the checkpoints, oldest first."""
+        return sorted((self.path / "checkpoints").glob("step-*.safetensors"))
+
+    def checkpoint(self, step: int) -> Path:
+        """Return where the checkpoint of a step lies."""
+        return self.path / "checkpoints" / f"step-{step:09d}.safetensors"
+
+    def read_config(self) -> Config:
+        """Return the configuration the run was started with.
+
+        Raises:
+            InputError: If the folder holds no readable configuration.
+        """
+        try:
+            values = yaml.safe_load(self.config.read_text())
+        except FileNotFoundError:
+            raise InputError(f"{self.path} is no run folder: it has no config.yaml") from None
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.config} cannot be read: {error}") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{self.config} is not the configuration of a run")
+        return checked(values)
+
+    def write_config(self, config: Config) -> None:
+        """Write the configuration."""
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        with whole_file(self.config) as partial:
+            partial.write_text(text)
+
+
+def model_config(path: Path) -> Config:
+    """Return the configuration of a run folder or of a single ``.safetensors`` model, without loading weights.
+
+    Raises:
+        InputError: If the path is missing, is neither, or the file is damaged.
+    """
+    if path.is_dir():
+        return RunFolder(path).read_config()
+    if not path.exists():
+        raise InputError(f"There is no run folder or model file at {path}")
+    metadata = read_metadata(path)
+    if "config" not in metadata:
+        raise InputError(f"{path} is a safetensors file, but it does not hold an unstir model")
+    return checked(json.loads(metadata["config"]))
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file.
+
+    Raises:
+        InputError: If the file cannot be read, is not of this kind, or is cut short.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged or no safetensors file: {error}") from None
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder; on success it becomes ``path`` at once, on failure it goes.
+
+    Raises:
+        InputError: If the disk is full or the folder cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)

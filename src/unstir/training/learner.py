@@ -1,0 +1,93 @@
+"""What learns: the denoiser, its average and its optimizer, and one step of training."""
+
+from __future__ import annotations
+
+import torch
+from accelerate import Accelerator, PartialState
+from torch import Tensor
+
+from unstir.data.dataset import ImageData, Splits
+from unstir.diffusion.objective import objectives, time_distributions
+from unstir.training.average import averaged_copy, update_average
+from unstir.training.batches import Batch, step_seed, training_batch
+from unstir.training.build import build_denoiser
+from unstir.training.checkpoint import Position
+from unstir.training.config import Config
+from unstir.training.precision import autocast, resolve_precision
+
+VALIDATION_IMAGES = 256
+"""How many held-out images, always the same with the same noise, the validation loss is the mean of."""
+
+
+class Learner:
+    """The denoiser, its average, its optimizer, and where they stand.
+
+    Args:
+        config: The run's configuration.
+        splits: Its images.
+    """
+
+    def __init__(self, config: Config, splits: Splits) -> None:
+        self.config, self.splits = config, splits
+        self.position = Position()
+        self.precision = resolve_precision(config.training.precision, PartialState().device)
+        self.accelerator = Accelerator(mixed_precision="fp16" if self.precision == "fp16" else "no")
+        torch.manual_seed(config.seed)
+        self.model = build_denoiser(config).to(self.accelerator.device, memory_format=torch.channels_last)
+        self.average = averaged_copy(self.model)
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=config.training.learning_rate,
+            weight_decay=config.training.weight_decay,
+            fused=self.accelerator.device.type in ("cpu", "cuda"),
+        )
+        self.wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        self.objective = objectives[config.diffusion.objective]()
+        self._held_out: list[Batch] | None = None
+
+    def step(self, learning_rate: float) -> tuple[Tensor, Tensor]:
+        """Train on the next batch; return its mean loss and the norm of the gradient, both of shape ()."""
+        training, position = self.config.training, self.position
+        batch = self._batch(self.splits.train, position.step, training.batch, self.config.data.flip)
+        batch = batch.share(self.accelerator.process_index, self.accelerator.num_processes)
+        torch.manual_seed(step_seed(self.config.seed, position.step) + self.accelerator.process_index)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.wrapped.train()
+        loss = self._loss(self.wrapped, batch).mean()
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), training.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        position.step += 1
+        position.images += training.batch
+        update_average(self.average, self.model, position.step, training.ema)
+        return loss.detach(), norm.detach()
+
+    @torch.inference_mode()
+    def validation_loss(self) -> float:
+        """Return the average network's mean loss on held-out images with fixed times and noise."""
+        if self._held_out is None:
+            size = min(VALIDATION_IMAGES, len(self.splits.held_out))
+            whole = self._batch(self.splits.held_out, 0, size, flip=False)
+            parts = -(-size // self.config.training.batch)
+            self._held_out = [whole.share(i, parts) for i in range(parts)]
+        return float(torch.cat([self._loss(self.average, batch) for batch in self._held_out]).mean())
+
+    def _batch(self, data: ImageData, step: int, size: int, flip: bool) -> Batch:
+        return training_batch(
+            data,
+            self.model.schedule,
+            time_distributions[self.config.diffusion.times],
+            seed=self.config.seed,
+            step=step,
+            size=size,
+            flip=flip,
+            conditional=bool(self.config.classes),
+            label_dropout=self.config.training.label_dropout,
+        )
+
+    def _loss(self, denoiser: torch.nn.Module, batch: Batch) -> Tensor:
+        batch = batch.to(self.accelerator.device)
+        with autocast(self.precision, self.accelerator.device):
+            return self.objective(denoiser, batch.x0, batch.level, batch.eps, batch.condition)

@@ -1,0 +1,91 @@
+"""The record of a run: metrics.jsonl, TensorBoard events, and the progress bar."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from unstir.errors import InputError
+from unstir.training.folder import RunFolder, whole_file
+
+
+class RunLog:
+    """Writes what a run measures. A context manager: the progress bar is shown inside it.
+
+    Args:
+        folder: The run folder.
+        step: The step the run goes on from; lines of later steps, left by a killed process, are dropped.
+        progress: Whether to show a progress bar; only where standard error is a terminal.
+        main: Whether this is the main process; the others write nothing.
+    """
+
+    def __init__(self, folder: RunFolder, step: int, progress: bool, main: bool = True) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._main = main
+        if main:
+            keep = [line for line in _lines(folder.metrics) if json.loads(line)["step"] <= step]
+            with whole_file(folder.metrics) as partial:
+                partial.write_text("".join(keep))
+            self._file = folder.metrics.open("a")
+            self._events = SummaryWriter(str(folder.path), purge_step=step + 1)
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[loss]}"),
+            console=Console(stderr=True),
+            disable=not (main and progress and sys.stderr.isatty()),
+        )
+        self._task = self._bar.add_task("training", total=1.0, rate="", loss="")
+
+    def __enter__(self) -> RunLog:
+        """Show the progress bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the files and the bar."""
+        self._bar.stop()
+        if self._main:
+            self._file.close()
+            self._events.close()
+
+    def write(self, step: int, values: dict[str, Any]) -> None:
+        """Write one line of numbers.
+
+        Raises:
+            InputError: If the disk is full.
+        """
+        if not self._main:
+            return
+        try:
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step)
+        except OSError as error:
+            raise InputError(f"{self._file.name} could not be written: {error.strerror}") from None
+
+    def show(self, progress: float, images_per_second: float, loss: float) -> None:
+        """Move the progress bar."""
+        self._bar.update(
+            self._task, completed=progress, rate=f"{images_per_second:,.0f} images/s", loss=f"loss {loss:.4f}"
+        )
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the whole lines of a log; a last line cut short by a kill is dropped."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]

@@ -1,0 +1,80 @@
+"""Checking what a user asks of a model, before torch is imported and the model loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import ValidationError
+
+from unstir.errors import InputError, nearest
+from unstir.training.config import Config, SamplingConfig
+
+Labels = int | str | Sequence[int | str] | None
+"""One label for all images or one for each, by name or by index; None takes the classes in turn."""
+
+
+def sampling_config(config: Config, options: Mapping[str, object]) -> SamplingConfig:
+    """Return the run's sampling values with ``options`` put in their place; those that are None are left out.
+
+    Raises:
+        InputError: For an unknown option or a value out of range.
+    """
+    asked = {key: value for key, value in options.items() if value is not None}
+    known = list(SamplingConfig.model_fields)
+    for key in asked:
+        if key not in known:
+            raise InputError(f"Sampling takes no '{key}'{nearest(key, known)}")
+    try:
+        result = SamplingConfig.model_validate({**config.sampling.model_dump(), **asked})
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise InputError(f"The {first['loc'][0]} of sampling cannot be {first['input']!r}: {message}") from None
+    limit = config.diffusion.schedule.discrete_steps
+    if limit is not None and result.steps > limit:
+        raise InputError(f"{result.steps} steps were asked for, and the model's schedule has {limit}")
+    if result.guidance > 0 and not config.classes:
+        raise InputError("Guidance needs a model that was trained with labels, and this one was not")
+    return result
+
+
+def label_indices(classes: Sequence[str], label: Labels, n: int) -> list[int] | None:
+    """Return the class index of each of ``n`` images, or None for an unconditional model.
+
+    Args:
+        classes: The class names the model knows.
+        label: One for all, or ``n`` of them: names (or indices written as text), or indices; None takes the
+            classes in turn.
+        n: How many images.
+
+    Raises:
+        InputError: For a label that is not one of the classes, or any label for an unconditional model.
+    """
+    if n < 1:
+        raise InputError(f"The number of images must be at least 1, not {n}")
+    if not classes:
+        if label is not None:
+            raise InputError("This model was trained without labels: leave the label out")
+        return None
+    if label is None:
+        return [i % len(classes) for i in range(n)]
+    if isinstance(label, (int, str)):
+        return [_index(classes, label)] * n
+    if len(label) != n:
+        raise InputError(f"{len(label)} labels were given for {n} images: give one, or one for each")
+    return [_index(classes, each) for each in label]
+
+
+def _index(classes: Sequence[str], label: int | str) -> int:
+    if isinstance(label, str):
+        if label in classes:
+            return list(classes).index(label)
+        if not label.lstrip("-").isdigit():
+            known = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+            raise InputError(f"No label is called '{label}'{nearest(label, list(classes))} (there are {known})")
+        label = int(label)
+    if not 0 <= label < len(classes):
+        raise InputError(
+            f"Label {label} is out of range: the model knows {len(classes)} classes, 0 to {len(classes) - 1}"
+        )
+    return label

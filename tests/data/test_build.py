@@ -1,0 +1,120 @@
+"""Many images to one array: their common shape, and those that cannot be read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unstir.data.config import DataConfig
+from unstir.data.dataset import ImageData
+from unstir.data.load import load
+from unstir.errors import InputError
+
+
+def everything(folder: Path, **settings: object) -> tuple[np.ndarray, ImageData]:
+    splits = load(DataConfig(source=str(folder), **settings))  # type: ignore[arg-type]
+    return np.concatenate([splits.train.pixels, splits.held_out.pixels]), splits.train
+
+
+def sorted_rows(pixels: np.ndarray) -> list[bytes]:
+    return sorted(image.tobytes() for image in pixels)
+
+
+def test_more_images_than_a_chunk_come_in_order(tmp_path: Path) -> None:
+    for i in range(333):
+        Image.new("L", (3, 2), i % 256).save(tmp_path / f"{i:04d}.png")
+    splits = load(DataConfig(source=str(tmp_path)))
+    held = np.random.Generator(np.random.PCG64(0)).permutation(333)[:16]
+    assert len(splits.held_out) == 16 and splits.train.shape == (1, 2, 3)
+    expected = np.delete(np.arange(333), held) % 256
+    np.testing.assert_array_equal(splits.train.pixels[:, 0, 1, 2], expected)
+    np.testing.assert_array_equal(splits.held_out.pixels[:, 0, 0, 0], np.sort(held) % 256)
+
+
+@pytest.mark.parametrize("colour_at", [0, 1, 150, 199])
+def test_one_colour_image_makes_all_of_them_colour(tmp_path: Path, colour_at: int) -> None:
+    for i in range(200):
+        image = Image.new("RGB", (2, 2), (1, 2, 3)) if i == colour_at else Image.new("L", (2, 2), i)
+        image.save(tmp_path / f"{i:03d}.png")
+    pixels, _ = everything(tmp_path)
+    assert pixels.shape == (200, 3, 2, 2)
+    expected = [np.broadcast_to(np.uint8(i), (3, 2, 2)) for i in range(200) if i != colour_at]
+    expected.append(np.broadcast_to(np.array([1, 2, 3], np.uint8)[:, None, None], (3, 2, 2)))
+    assert sorted_rows(pixels) == sorted_rows(np.array(expected))
+
+
+def test_all_gray_is_one_channel_and_channels_override(tmp_path: Path) -> None:
+    for i in range(3):
+        Image.new("L", (2, 2), i).save(tmp_path / f"{i}.png")
+    assert everything(tmp_path)[0].shape == (3, 1, 2, 2)
+    assert everything(tmp_path, channels=4)[0].shape == (3, 4, 2, 2)
+
+
+def test_sizes_that_differ_are_named_with_the_remedy(photos: Callable[..., Path]) -> None:
+    folder = photos("a.png", "b.png", size=(6, 5))
+    photos("c.png", size=(8, 9))
+    with pytest.raises(InputError) as error:
+        load(DataConfig(source=str(folder)))
+    message = str(error.value)
+    assert "c.png is 9x8" in message and "is 5x6" in message and "data.size=[64,64]" in message
+    pixels, _ = everything(folder, size=(4, 3))
+    assert pixels.shape == (3, 3, 4, 3)
+
+
+def test_unreadable_images_are_named_and_skipped(
+    photos: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = photos(*(f"cat/{i}.png" for i in range(30)), *(f"dog/{i}.png" for i in range(30)))
+    for i in range(12):
+        (folder / "cat" / f"bad{i}.png").write_bytes(b"not an image")
+    (folder / "dog" / "cut.png").write_bytes((folder / "dog" / "0.png").read_bytes()[:60])
+    (folder / "dog" / "0.txt").write_text("the first dog")
+    with caplog.at_level(logging.WARNING):
+        splits = load(DataConfig(source=str(folder), corrupt_limit=13))
+    (record,) = caplog.records
+    assert "13 unreadable images" in record.getMessage() and "and 3 more" in record.getMessage()
+    assert sum(f"bad{i}.png" in record.getMessage() for i in range(12)) >= 9
+    # What remains still has its own label and caption.
+    both = [splits.train, splits.held_out]
+    assert sum(map(len, both)) == 60
+    dog = np.asarray(Image.open(folder / "dog" / "0.png")).transpose(2, 0, 1)
+    for part in both:
+        assert part.labels is not None and len(part.captions) == len(part.labels) == len(part)
+        for pixels, label, caption in zip(part.pixels, part.labels, part.captions):
+            if (pixels == dog).all():
+                assert part.classes[label] == "dog" and caption == "the first dog"
+            else:
+                assert caption == ""
+    assert sum(int((part.labels == 1).sum()) for part in both) == 30  # type: ignore[union-attr]
+
+
+def test_too_many_unreadable_images_are_an_error(photos: Callable[..., Path], cache: Path) -> None:
+    folder = photos("a.png", "b.png", "c.png")
+    for i in range(3):
+        (folder / f"bad{i}.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"bad\d\.png.*data\.corrupt_limit"):
+        load(DataConfig(source=str(folder), corrupt_limit=2))
+    load(DataConfig(source=str(folder), corrupt_limit=3))
+    with pytest.raises(InputError, match=r"bad\d\.png.*data\.corrupt_limit"):  # from the cache too
+        load(DataConfig(source=str(folder), corrupt_limit=2))
+
+
+def test_no_readable_image_is_an_error(photos: Callable[..., Path]) -> None:
+    folder = photos("a.png")
+    for i in range(4):
+        (folder / f"bad{i}.png").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"too few images.*: 1, of"):
+        load(DataConfig(source=str(folder)))
+
+
+def test_an_unreadable_held_out_part_gets_an_image(photos: Callable[..., Path]) -> None:
+    folder = photos("train/1.png", "train/2.png", "train/3.png")
+    (folder / "test").mkdir()
+    (folder / "test" / "1.png").write_bytes(b"x")
+    splits = load(DataConfig(source=str(folder)))
+    assert (len(splits.train), len(splits.held_out)) == (2, 1)

@@ -1,0 +1,174 @@
+"""Entries are whole or absent, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unstir.data import build as build_module
+from unstir.data import cache
+from unstir.data import load as load_module
+from unstir.data.config import DataConfig
+from unstir.data.load import load
+from unstir.errors import InputError
+
+
+def entries() -> list[Path]:
+    return sorted((cache.cache_folder() / "images").iterdir())
+
+
+@pytest.fixture
+def decodes(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Every image decoded from here on."""
+    decoded: list[object] = []
+    original = build_module.decode
+
+    def counting(encoded: object, *rest: object) -> np.ndarray:
+        decoded.append(encoded)
+        return original(encoded, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(build_module, "decode", counting)
+    return decoded
+
+
+def test_the_folder_is_the_users_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("UNSTIR_CACHE", str(tmp_path / "here"))
+    assert cache.cache_folder() == tmp_path / "here"
+    monkeypatch.delenv("UNSTIR_CACHE")
+    assert cache.cache_folder() == Path.home() / ".cache" / "unstir"
+
+
+def test_images_are_decoded_once(photos: Callable[..., Path], decodes: list[object]) -> None:
+    config = DataConfig(source=str(photos("a.png", "b.png", "c.png")))
+    first, again = load(config), load(config.model_copy(update={"flip": True, "corrupt_limit": 0}))
+    assert len(decodes) == 3 and len(entries()) == 1
+    for a, b in ((first.train, again.train), (first.held_out, again.held_out)):
+        np.testing.assert_array_equal(a.pixels, b.pixels)
+        assert a.fingerprint == b.fingerprint
+    assert not first.train.pixels.flags.writeable
+
+
+def test_each_transform_has_its_entry(photos: Callable[..., Path], decodes: list[object]) -> None:
+    folder = str(photos("a.png", "b.png"))
+    shapes = {load(DataConfig(source=folder, **kw)).train.shape for kw in ({}, {"size": 4}, {"channels": 1})}  # type: ignore[arg-type]
+    assert shapes == {(3, 6, 5), (3, 4, 4), (1, 6, 5)} and len(decodes) == 6
+
+
+def test_a_changed_file_is_decoded_again(photos: Callable[..., Path]) -> None:
+    folder = photos("a.png", "b.png")
+    before = load(DataConfig(source=str(folder)))
+    photos("a.png", "b.png", seed=1)
+    os.utime(folder / "a.png", ns=(5, 5))
+    assert load(DataConfig(source=str(folder))).train.fingerprint != before.train.fingerprint
+
+
+def test_the_fingerprint_follows_content_not_place(photos: Callable[..., Path], tmp_path: Path) -> None:
+    folder = photos("x/a.png", "y/b.png", "y/c.png")
+    there = load(DataConfig(source=str(folder)))
+    folder.rename(tmp_path / "moved")
+    here = load(DataConfig(source=str(tmp_path / "moved")))
+    assert (here.train.fingerprint, here.held_out.fingerprint) == (
+        there.train.fingerprint,
+        there.held_out.fingerprint,
+    )
+    assert here.train.fingerprint != here.held_out.fingerprint
+
+
+@pytest.mark.parametrize("damage", ["pixels", "labels", "entry.json", "gone"])
+def test_a_damaged_entry_is_made_again(photos: Callable[..., Path], decodes: list[object], damage: str) -> None:
+    config = DataConfig(source=str(photos("x/a.png", "y/b.png", "y/c.png")))
+    whole = load(config).train.pixels.copy()
+    (entry,) = entries()
+    if damage == "gone":
+        (entry / "labels").unlink()
+    else:
+        data = (entry / damage).read_bytes()
+        (entry / damage).write_bytes(data[: len(data) // 2])
+    np.testing.assert_array_equal(load(config).train.pixels, whole)
+    assert len(decodes) == 6 and entries() == [entry]
+
+
+def test_a_killed_job_leaves_no_entry(photos: Callable[..., Path]) -> None:
+    folder = photos(*(f"{i}.png" for i in range(200)))
+    code = (
+        "import os, signal, sys\n"
+        "from unstir.data import build\n"
+        "from unstir.data.config import DataConfig\n"
+        "from unstir.data.load import load\n"
+        "add, count = build._Store.add, []\n"
+        "def kill(self, *image):\n"
+        "    count.append(1)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL) if len(count) > 100 else add(self, *image)\n"
+        "build._Store.add = kill\n"
+        "load(DataConfig(source=sys.argv[1]))"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(folder)]).returncode == -signal.SIGKILL
+    (left,) = entries()
+    assert left.suffix == ".part"
+    assert len(load(DataConfig(source=str(folder))).train) == 190
+    # What it left is swept a day later, and not before.
+    assert left in entries()
+    for path in (left, *left.iterdir()):
+        os.utime(path, (time.time() - 90_000,) * 2)
+    load(DataConfig(source=str(folder), size=(2, 2)))
+    assert left not in entries() and len(entries()) == 2
+
+
+def test_ctrl_c_leaves_nothing(photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build_module._Store, "add", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        load(DataConfig(source=str(photos("a.png", "b.png"))))
+    assert entries() == []
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_two_jobs_at_once_do_no_harm(
+    photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    config = DataConfig(source=str(photos("a.png", "b.png", "c.png")))
+    if damaged:
+        load(config)
+        (entries()[0] / "pixels").write_bytes(b"")
+    original, inner = load_module.build, []
+
+    def meanwhile(*arguments: object) -> None:
+        original(*arguments)  # type: ignore[arg-type]
+        if not inner:
+            inner.append(None)
+            inner.append(load(config))
+
+    monkeypatch.setattr(load_module, "build", meanwhile)
+    outer = load(config)
+    np.testing.assert_array_equal(outer.train.pixels, inner[1].train.pixels)
+    assert len(entries()) == 1 and entries()[0].suffix != ".part"
+
+
+def test_a_full_disk_is_told(photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(build_module._Store, "add", full)
+    with pytest.raises(InputError, match=f"{cache}.*full.*UNSTIR_CACHE"):
+        load(DataConfig(source=str(photos("a.png", "b.png"))))
+    assert entries() == []
+
+
+def test_a_cache_that_cannot_be_made_is_told(
+    photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("UNSTIR_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"file.*UNSTIR_CACHE"):
+        load(DataConfig(source=str(photos("a.png", "b.png"))))

@@ -1,0 +1,190 @@
+"""Each way of storing an image comes out as the pixels that it shows."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unstir.data.decode import decode
+
+RANDOM = np.random.default_rng(3)
+COLOUR = RANDOM.integers(0, 256, (7, 5, 3), dtype=np.uint8)
+GRAY = RANDOM.integers(0, 256, (7, 5), dtype=np.uint8)
+
+
+def saved(image: Image.Image, format_: str, **options: object) -> bytes:
+    stream = BytesIO()
+    image.save(stream, format_, **options)
+    return stream.getvalue()
+
+
+def planes(array: np.ndarray) -> np.ndarray:
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("format_", "options"), [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True})]
+)
+def test_lossless_formats_come_back_exactly(format_: str, options: dict[str, object]) -> None:
+    pixels = decode(saved(Image.fromarray(COLOUR), format_, **options), None, None)
+    assert pixels.dtype == np.uint8 and pixels.flags.c_contiguous
+    np.testing.assert_array_equal(pixels, planes(COLOUR))
+
+
+def test_jpeg_is_read_in_colour_and_in_gray() -> None:
+    smooth = np.add.outer(np.arange(16) * 8, np.arange(24) * 4).astype(np.uint8)
+    colour = np.stack([smooth, 255 - smooth, smooth // 2], axis=-1)
+    pixels = decode(saved(Image.fromarray(colour), "JPEG", quality=98, subsampling=0), None, None)
+    assert np.abs(pixels.astype(int) - planes(colour)).max() <= 6
+    assert decode(saved(Image.fromarray(smooth), "JPEG"), None, None).shape == (1, 16, 24)
+
+
+def test_a_file_and_its_bytes_are_the_same(tmp_path: Path) -> None:
+    data = saved(Image.fromarray(COLOUR), "PNG")
+    (tmp_path / "a.png").write_bytes(data)
+    np.testing.assert_array_equal(decode(tmp_path / "a.png", None, None), decode(data, None, None))
+
+
+@pytest.mark.parametrize("format_", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_not_clipped(format_: str) -> None:
+    deep = np.array([[0, 128, 129, 257], [256, 30000, 65278, 65535]], dtype=np.uint16)
+    pixels = decode(saved(Image.fromarray(deep), format_), None, None)
+    np.testing.assert_array_equal(pixels, np.rint(deep / 257)[None])
+    assert pixels[0, 0, 2] == 1 and pixels[0, 0, 1] == 0 and pixels[0, 1, 3] == 255
+
+
+def test_floating_point_pixels_are_refused() -> None:
+    with pytest.raises(ValueError, match="floating"):
+        decode(saved(Image.fromarray(np.full((2, 2), 0.5, np.float32)), "TIFF"), None, None)
+
+
+def test_one_bit_is_black_and_white() -> None:
+    pixels = decode(
+        saved(Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8)).convert("1"), "PNG"), None, None
+    )
+    np.testing.assert_array_equal(pixels, [[[0, 255], [255, 0]]])
+
+
+@pytest.mark.parametrize("format_", ["PNG", "GIF"])
+def test_a_palette_is_looked_up(format_: str) -> None:
+    palette = np.array([[255, 0, 0], [0, 200, 10], [7, 8, 250]], np.uint8)
+    entries = np.array([[0, 1, 2], [2, 2, 1]], np.uint8)
+    image = Image.frombytes("P", (3, 2), entries.tobytes())
+    image.putpalette(palette.tobytes())
+    np.testing.assert_array_equal(decode(saved(image, format_), None, None), planes(palette[entries]))
+
+
+def test_of_a_film_the_first_frame_is_taken() -> None:
+    frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "blue")]
+    pixels = decode(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]), None, None)
+    np.testing.assert_array_equal(pixels, planes(np.full((3, 4, 3), [255, 0, 0])))
+
+
+def test_alpha_is_laid_over_white_unless_kept() -> None:
+    alpha = RANDOM.integers(0, 256, (7, 5, 1), dtype=np.uint8)
+    alpha[0], alpha[1] = 0, 255
+    whole = np.concatenate([COLOUR, alpha], axis=-1)
+    data = saved(Image.fromarray(whole), "PNG")
+    over_white = 255 + (COLOUR.astype(float) - 255) * alpha / 255
+    pixels = decode(data, None, None)
+    assert np.abs(pixels - planes(over_white)).max() <= 1
+    assert (pixels[:, 0] == 255).all()
+    np.testing.assert_array_equal(pixels[:, 1], planes(COLOUR)[:, 1])
+    np.testing.assert_array_equal(decode(data, None, 4), planes(whole))
+
+
+def test_gray_with_alpha_stays_gray_over_white() -> None:
+    alpha = np.repeat(np.array([0, 255, 0, 255, 0, 255, 255], np.uint8)[:, None], 5, axis=1)
+    data = saved(Image.merge("LA", [Image.fromarray(GRAY), Image.fromarray(alpha)]), "PNG")
+    np.testing.assert_array_equal(decode(data, None, None), np.where(alpha == 255, GRAY, 255)[None])
+
+
+def test_a_transparent_palette_entry_shows_white() -> None:
+    image = Image.frombytes("P", (2, 1), bytes([0, 1]))
+    image.putpalette(bytes([10, 20, 30, 40, 50, 60]))
+    pixels = decode(saved(image, "PNG", transparency=0), None, None)
+    np.testing.assert_array_equal(pixels[:, 0], [[255, 40], [255, 50], [255, 60]])
+
+
+def test_channels_convert_as_told() -> None:
+    gray = saved(Image.fromarray(GRAY), "PNG")
+    np.testing.assert_array_equal(decode(gray, None, 3), np.stack([GRAY] * 3))
+    np.testing.assert_array_equal(decode(gray, None, 4)[3], np.full((7, 5), 255))
+    luma = COLOUR @ [0.299, 0.587, 0.114]
+    assert np.abs(decode(saved(Image.fromarray(COLOUR), "PNG"), None, 1)[0] - luma).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (2, lambda a: a[:, ::-1]),
+        (3, lambda a: a[::-1, ::-1]),
+        (4, lambda a: a[::-1]),
+        (5, lambda a: a.swapaxes(0, 1)),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: a[::-1, ::-1].swapaxes(0, 1)),
+        (8, lambda a: np.rot90(a, 1)),
+    ],
+)
+def test_exif_orientation_is_undone(orientation: int, upright: object) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = decode(saved(Image.fromarray(COLOUR), "PNG", exif=exif), None, None)
+    np.testing.assert_array_equal(pixels, planes(upright(COLOUR)))  # type: ignore[operator]
+    deep = GRAY.astype(np.uint16) * 257
+    pixels = decode(saved(Image.fromarray(deep), "PNG", exif=exif), None, None)
+    np.testing.assert_array_equal(pixels, planes(upright(GRAY)))  # type: ignore[operator]
+
+
+def test_the_centre_is_cut_out_of_a_wide_image() -> None:
+    wide = np.zeros((40, 80), np.uint8)
+    wide[:, 40:] = 255
+    pixels = decode(saved(Image.fromarray(wide), "PNG"), (20, 20), None)[0].astype(int)
+    assert (pixels[:, :8] == 0).all() and (pixels[:, 12:] == 255).all()
+    np.testing.assert_array_equal(pixels + pixels[:, ::-1], 255)
+
+
+def test_height_comes_before_width_and_the_middle_band_is_kept() -> None:
+    bands = np.repeat(np.array([10, 200, 90], np.uint8), 30)[:, None].repeat(90, axis=1)
+    pixels = decode(saved(Image.fromarray(bands), "PNG"), (6, 30), None)
+    assert pixels.shape == (1, 6, 30)
+    np.testing.assert_array_equal(pixels, 200)
+
+
+def test_an_image_is_enlarged_to_cover() -> None:
+    pixels = decode(saved(Image.fromarray(np.array([[0, 0, 255, 255]] * 2, np.uint8)), "PNG"), (16, 16), None)
+    assert pixels.shape == (1, 16, 16)
+    assert (pixels[:, :, :3] == 0).all() and (pixels[:, :, -3:] == 255).all()
+
+
+def test_shrinking_averages_instead_of_picking() -> None:
+    checks = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    pixels = decode(saved(Image.fromarray(checks), "PNG"), (8, 8), None).astype(int)
+    assert np.abs(pixels - 127.5).max() <= 8
+
+
+def test_transparent_pixels_do_not_bleed_when_shrunk() -> None:
+    image = np.zeros((8, 8, 4), np.uint8)
+    image[:, :4] = [250, 100, 0, 255]  # opaque orange beside transparent black
+    pixels = decode(saved(Image.fromarray(image), "PNG"), (4, 4), 4).astype(int)
+    opaque = pixels[:, pixels[3] > 128]
+    assert np.abs(opaque[:3] - np.array([[250], [100], [0]])).max() <= 5  # premultiplied eight bits
+
+
+def test_arrays_pass_through_or_are_resized() -> None:
+    seven = RANDOM.integers(0, 256, (7, 4, 4), dtype=np.uint8)
+    np.testing.assert_array_equal(decode(seven, None, None), seven)
+    halves = np.zeros((1, 8, 8), np.uint8)
+    halves[:, 4:] = 255
+    pixels = decode(halves, (16, 16), 3)
+    assert pixels.shape == (3, 16, 16) and (pixels[:, :6] == 0).all() and (pixels[:, 10:] == 255).all()
+
+
+@pytest.mark.parametrize("cut", [0, 20, 60, 100])
+def test_damaged_bytes_raise(cut: int) -> None:
+    with pytest.raises((OSError, SyntaxError, ValueError)):
+        decode(saved(Image.fromarray(COLOUR), "PNG")[:cut], None, None)

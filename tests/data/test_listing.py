@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from unstir.data.listing import Listing, hold_back
+from unstir.errors import InputError
+
+
+def listing(n: int) -> Listing:
+    return Listing(
+        indices=np.arange(n) + 1000,
+        read=lambda indices: [str(i).encode() for i in indices],
+        name=str,
+        labels=np.arange(n) * 2,
+        captions=[f"caption {i}" for i in range(n)],
+    )
+
+
+def test_taking_keeps_everything_together() -> None:
+    some = listing(10).take(np.array([7, 2]))
+    assert some.read(some.indices) == [b"1007", b"1002"]
+    assert some.labels is not None and some.labels.tolist() == [14, 4]
+    assert list(some.captions) == ["caption 7", "caption 2"]
+
+
+@pytest.mark.parametrize(("n", "held"), [(2, 1), (39, 1), (40, 2), (1000, 50), (300_000, 10_000)])
+def test_a_twentieth_is_held_back(n: int, held: int) -> None:
+    train, held_out = hold_back(Listing(np.arange(n), list, str), "x")
+    assert len(held_out) == held
+    np.testing.assert_array_equal(np.sort(np.concatenate([train.indices, held_out.indices])), np.arange(n))
+    assert (np.diff(train.indices) > 0).all()
+
+
+def test_it_is_the_same_one_each_time_and_spread_out() -> None:
+    (_, first), (_, second) = hold_back(listing(1000), "x"), hold_back(listing(1000), "x")
+    np.testing.assert_array_equal(first.indices, second.indices)
+    assert 300 < first.indices.mean() - 1000 < 700 and np.ptp(first.indices) > 800
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_too_few_to_hold_any_back(n: int) -> None:
+    with pytest.raises(InputError, match="at least 2"):
+        hold_back(listing(n), "x")

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import scipy.linalg
+
+from unstir.evaluation.frechet import frechet_distance, statistics
+
+
+def spd(random, size, rank=None):
+    root = random.normal(size=(size, rank or size))
+    return root @ root.T / size
+
+
+def test_one_dimension_against_closed_form():
+    # |m1 - m2|^2 + (s1 - s2)^2
+    distance = frechet_distance(np.array([1.0]), np.array([[4.0]]), np.array([-2.0]), np.array([[25.0]]))
+    assert distance == pytest.approx(9 + 9, rel=1e-12)
+
+
+def test_diagonal_against_closed_form():
+    random = np.random.default_rng(0)
+    m1, m2 = random.normal(size=(2, 7))
+    s1, s2 = random.uniform(0.1, 3, size=(2, 7))
+    expected = ((m1 - m2) ** 2).sum() + ((s1 - s2) ** 2).sum()
+    assert frechet_distance(m1, np.diag(s1**2), m2, np.diag(s2**2)) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [2, 16, 64])
+def test_against_scipy_matrix_root_and_symmetric(size):
+    random = np.random.default_rng(size)
+    m1, m2 = random.normal(size=(2, size))
+    c1, c2 = spd(random, size), spd(random, size)
+    root = scipy.linalg.sqrtm(c1 @ c2)
+    expected = ((m1 - m2) ** 2).sum() + np.trace(c1 + c2 - 2 * root.real)
+    assert frechet_distance(m1, c1, m2, c2) == pytest.approx(expected, rel=1e-7)
+    assert frechet_distance(m2, c2, m1, c1) == pytest.approx(frechet_distance(m1, c1, m2, c2), rel=1e-12)
+
+
+def test_zero_for_identical_full_and_low_rank():
+    random = np.random.default_rng(1)
+    for rank in (32, 5, 1):
+        mean, cov = random.normal(size=32), spd(random, 32, rank)
+        assert frechet_distance(mean, cov, mean, cov) < 1e-9 * np.trace(cov)
+
+
+def test_low_rank_against_closed_form():
+    # Two lines at an angle: C1 = a u u', C2 = b v v'; the root's trace is sqrt(a b) |u.v|.
+    angle, a, b = 0.7, 3.0, 5.0
+    u, v = np.array([1.0, 0.0, 0.0]), np.array([np.cos(angle), np.sin(angle), 0.0])
+    expected = a + b - 2 * np.sqrt(a * b) * np.cos(angle)
+    zero = np.zeros(3)
+    distance = frechet_distance(zero, a * np.outer(u, u), zero, b * np.outer(v, v))
+    assert distance == pytest.approx(expected, rel=1e-7)
+
+
+def test_shared_shift_and_rotation_change_nothing_and_scale_squares():
+    random = np.random.default_rng(2)
+    x, y = random.normal(size=(50, 6)), random.normal(size=(80, 6)) @ random.normal(size=(6, 6)) + 0.3
+    before = frechet_distance(*statistics(x), *statistics(y))
+    rotation = np.linalg.qr(random.normal(size=(6, 6)))[0]
+    move = random.normal(size=6) * 10
+    after = frechet_distance(*statistics(x @ rotation + move), *statistics(y @ rotation + move))
+    assert after == pytest.approx(before, rel=1e-9)
+    assert frechet_distance(*statistics(3 * x), *statistics(3 * y)) == pytest.approx(9 * before, rel=1e-9)
+
+
+def test_fewer_samples_than_features():
+    random = np.random.default_rng(3)
+    x, y = random.normal(size=(10, 64)), random.normal(size=(12, 64))
+    (m1, c1), (m2, c2) = statistics(x), statistics(y)
+    # The nuclear norm can be taken in sample space as well: ||X Y'||_* / sqrt((n-1)(m-1)).
+    cross = np.linalg.svd((x - m1) @ (y - m2).T, compute_uv=False).sum() / np.sqrt(9 * 11)
+    expected = ((m1 - m2) ** 2).sum() + np.trace(c1) + np.trace(c2) - 2 * cross
+    assert frechet_distance(m1, c1, m2, c2) == pytest.approx(expected, rel=1e-6)
+
+
+def test_statistics_are_numpys_in_float64():
+    features = np.random.default_rng(4).normal(size=(33, 5)).astype(np.float32) + 1000
+    mean, cov = statistics(features)
+    assert mean.dtype == cov.dtype == np.float64
+    np.testing.assert_allclose(mean, features.astype(np.float64).mean(0), rtol=1e-14)
+    np.testing.assert_allclose(cov, np.cov(features.astype(np.float64), rowvar=False), rtol=1e-9)
+
+
+@pytest.mark.parametrize("features", [np.zeros((1, 4)), np.zeros(4), np.array([[1.0, np.nan], [0.0, 1.0]])])
+def test_statistics_refuse_what_has_none(features):
+    with pytest.raises(ValueError):
+        statistics(features)

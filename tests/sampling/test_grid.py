@@ -1,0 +1,226 @@
+"""Grids fall, end clean, ask the network exactly as often as promised, and equal the peers'."""
+
+import math
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from unstir.diffusion import DiscreteSchedule, NoiseLevel, Prediction, Schedule
+from unstir.diffusion.schedule import cosine, flow, linear, schedules, vp
+from unstir.errors import InputError
+from unstir.sampling import DDIM, grid, sample, spacings
+
+SIZES = [(1, 1), (2, 1), (2, 2), (10, 1), (10, 2), (10, 7), (10, 9), (10, 10), (49, 48), (49, 49)]
+SIZES += [(1000, 1), (1000, 2), (1000, 7), (1000, 50), (1000, 100), (1000, 333), (1000, 999), (1000, 1000)]
+
+
+def indices(levels: list[NoiseLevel], steps: int) -> list[int]:
+    """The levels' n, which must be whole; without the clean one."""
+    n = [float(level.t) * steps for level in levels[:-1]]
+    assert all(abs(value - round(value)) < 1e-9 for value in n)
+    return [round(value) for value in n]
+
+
+def assert_falls(levels: list[NoiseLevel], steps: int) -> None:
+    assert len(levels) == steps + 1
+    for here, there in pairwise(levels):
+        assert there.t < here.t and there.sigma < here.sigma and there.log_snr > here.log_snr
+        assert here.t.shape == here.alpha.shape == here.sigma.shape == ()
+    assert (levels[-1].t, levels[-1].alpha, levels[-1].sigma) == (0, 1, 0)
+    assert levels[0].t <= 1
+
+
+class Counter:
+    """A denoiser that counts its calls."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+
+    def __call__(self, x: Tensor, level: NoiseLevel) -> Prediction:
+        self.asked.append(level.t.item())
+        return Prediction.from_x0(x / 2, x, level)
+
+
+@pytest.mark.parametrize("spacing", sorted(spacings))
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_a_discrete_grid_asks_exactly_as_often_as_promised(name: str, size: tuple[int, int], spacing: str) -> None:
+    schedule = schedules[name](size[0])
+    levels = grid(schedule, size[1], spacing)
+    assert_falls(levels, size[1])
+    counter = Counter()
+    sample(counter, torch.ones(1, 1), levels, DDIM(), torch.randn_like)
+    assert counter.asked == [level.t.item() for level in levels[:-1]]
+    assert len(set(counter.asked)) == size[1]
+    assert levels[-2].t >= schedule.t_min * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("spacing", sorted(spacings))
+@pytest.mark.parametrize("steps", [1, 2, 7, 100, 1000])
+@pytest.mark.parametrize("name", ["vp", "ve", "flow"])
+def test_a_continuous_grid_has_as_many_levels_as_promised(name: str, steps: int, spacing: str) -> None:
+    schedule = schedules[name]()
+    levels = grid(schedule, steps, spacing)
+    assert_falls(levels, steps)
+    assert levels[-2].t >= schedule.t_min * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace", "quadratic"])
+def test_every_size_of_a_discrete_grid_falls(spacing: str) -> None:
+    for steps in (1, 2, 3, 12, 40):
+        schedule = linear(steps)
+        for asked in range(1, steps + 1):
+            n = indices(grid(schedule, asked, spacing), steps)
+            assert len(n) == asked and all(a > b for a, b in pairwise(n)) and n[-1] >= 1 and n[0] <= steps
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace", "quadratic", "uniform"])
+def test_all_steps_are_all_levels(spacing: str) -> None:
+    assert indices(grid(linear(49), 49, spacing), 49) == list(range(49, 0, -1))
+
+
+def test_a_grids_levels_are_the_schedules() -> None:
+    schedule = cosine(1000)
+    for level, n in zip(grid(schedule, 4), (1000, 750, 500, 250, 0)):
+        torch.testing.assert_close(level.alpha, schedule.level(n).alpha, rtol=1e-12, atol=0)
+        torch.testing.assert_close(level.sigma, schedule.level(n).sigma, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize("steps", [10, 49, 300, 1000])
+def test_equals_diffusers(spacing: str, steps: int) -> None:
+    peer = DDIMScheduler(steps, timestep_spacing=spacing)
+    compared = 0
+    for asked in range(1, min(steps, 120) + 1):
+        peer.set_timesteps(asked)
+        theirs = (peer.timesteps + 1).tolist()
+        # Left out: one step of linspace, where the peer asks at its lowest level; and what its sums of floats do
+        # to exact halves and to the end of trailing. There the exact test below says what is right.
+        if (spacing, asked) == ("linspace", 1) or len(theirs) != asked or meets_a_half(spacing, steps, asked):
+            continue
+        assert indices(grid(linear(steps), asked, spacing), steps) == theirs
+        compared += 1
+    assert compared >= 5
+
+
+def positions(spacing: str, steps: int, asked: int) -> list[Fraction]:
+    """The peer's points before rounding, in exact arithmetic, from the top; its index is n - 1."""
+    if spacing == "leading":
+        return [Fraction(i * (steps // asked)) for i in reversed(range(asked))]
+    if spacing == "trailing":
+        return [steps - Fraction(i * steps, asked) - 1 for i in range(asked)]
+    return [Fraction(i * (steps - 1), max(asked - 1, 1)) for i in reversed(range(asked))]
+
+
+def meets_a_half(spacing: str, steps: int, asked: int) -> bool:
+    return any(point.denominator == 2 for point in positions(spacing, steps, asked))
+
+
+@pytest.mark.parametrize("spacing", ["linspace", "trailing", "leading"])
+@pytest.mark.parametrize("steps", [10, 49, 120])
+def test_rounding_is_that_of_exact_arithmetic(spacing: str, steps: int) -> None:
+    for asked in range(2, steps + 1):
+        points = positions(spacing, steps, asked)
+        # Halves go to the even number, among those that the peer rounds: n for trailing, n - 1 for linspace.
+        exact = [round(p + 1) if spacing == "trailing" else round(p) + 1 for p in points]
+        assert indices(grid(linear(steps), asked, spacing), steps) == exact
+
+
+def test_linspace_with_one_step_starts_at_the_top() -> None:
+    assert indices(grid(linear(1000), 1, "linspace"), 1000) == [1000]
+
+
+def test_quadratic_is_the_ddim_papers() -> None:
+    for asked in (10, 20):  # few enough that no index repeats
+        exact = [1 + Fraction(4, 5) * 1000 * Fraction(i, asked - 1) ** 2 // 1 for i in range(asked)]
+        assert indices(grid(linear(), asked, "quadratic"), 1000) == exact[::-1]
+
+
+def test_quadratic_raises_repeats_by_no_more_than_it_must() -> None:
+    asked = 100
+    wanted = [1 + 800 * (i / 99) ** 2 for i in range(asked)]
+    n = indices(grid(linear(), asked, "quadratic"), 1000)[::-1]
+    assert n[:10] == list(range(1, 11)) and n[-1] == 801
+    assert all(value == math.floor(wish + 1e-9) for value, wish in zip(n[40:], wanted[40:]))
+
+
+def test_uniform_is_even_in_time() -> None:
+    for schedule in (linear(30), vp(), flow()):
+        times = [level.t.item() for level in grid(schedule, 7, "uniform")]
+        assert times == pytest.approx([1 - i / 7 for i in range(8)], abs=1e-12)
+
+
+@pytest.mark.parametrize("schedule", [linear(), cosine(), vp(), flow()], ids=["linear", "cosine", "vp", "flow"])
+def test_log_snr_is_even_in_log_snr(schedule: Schedule) -> None:
+    log_snr = torch.stack([level.log_snr for level in grid(schedule, 9, "log_snr")[:-1]])
+    steps = log_snr.diff()
+    torch.testing.assert_close(steps, steps.mean().expand(8), rtol=1e-6, atol=0)
+    assert log_snr[-1].item() == pytest.approx(schedule(schedule.t_min).log_snr.item(), rel=1e-9)
+    # The top: the schedule's own, or where that is (almost) pure noise a noise a thousand times the image.
+    assert log_snr[0].item() == pytest.approx(max(schedule(1.0).log_snr.item(), -2 * math.log(1000)), rel=2e-3)
+
+
+@pytest.mark.parametrize("schedule", [linear(), vp(), schedules["ve"]()], ids=["linear", "vp", "ve"])
+def test_karras_is_the_papers_equation_5(schedule: Schedule) -> None:
+    levels = grid(schedule, 9, "karras")[:-1]
+    ratio = torch.stack([level.sigma / level.alpha for level in levels])
+    lowest = schedule(schedule.t_min)
+    top, bottom = ratio[0] ** (1 / 7), (lowest.sigma / lowest.alpha) ** (1 / 7)
+    expected = torch.stack([(top + i / 8 * (bottom - top)) ** 7 for i in range(9)])
+    torch.testing.assert_close(ratio, expected, rtol=1e-6, atol=0)
+    highest = schedule(1.0)
+    assert ratio[0].item() == pytest.approx((highest.sigma / highest.alpha).item(), rel=1e-6)
+
+
+def test_continuous_ends_are_where_the_docstring_says() -> None:
+    schedule = vp()
+    leading = [level.t.item() for level in grid(schedule, 4, "leading")]
+    assert leading[0] == pytest.approx(1e-3 + 0.75 * (1 - 1e-3)) and leading[3] == pytest.approx(1e-3)
+    linspace = [level.t.item() for level in grid(schedule, 4, "linspace")]
+    assert linspace[0] == 1 and linspace[3] == pytest.approx(1e-3)
+    uniform = [level.t.item() for level in grid(schedule, 4, "uniform")]
+    assert [level.t.item() for level in grid(schedule, 4, "trailing")] == uniform
+
+
+def test_explicit_indices_are_visited_as_given() -> None:
+    assert indices(grid(linear(49), 4, [49, 30, 2, 1]), 49) == [49, 30, 2, 1]
+    assert indices(grid(linear(49), 1, (7,)), 49) == [7]
+
+
+@pytest.mark.parametrize("steps", [0, -1, -1000])
+@pytest.mark.parametrize("name", ["linear", "vp"])
+def test_no_steps_are_refused(name: str, steps: int) -> None:
+    with pytest.raises(InputError, match=f"at least 1 step, and {steps}"):
+        grid(schedules[name](), steps)
+
+
+def test_more_steps_than_the_schedule_has_are_refused() -> None:
+    with pytest.raises(InputError, match=r"11 steps.*has 10"):
+        grid(linear(10), 11)
+    assert len(grid(vp(), 2000)) == 2001
+
+
+@pytest.mark.parametrize(
+    "wrong,right", [("trailin", "trailing"), ("quadratik", "quadratic"), ("Karras", "karras")]
+)
+def test_an_unknown_spacing_is_refused_with_the_nearest(wrong: str, right: str) -> None:
+    with pytest.raises(InputError, match=f"'{wrong}'; did you mean '{right}'"):
+        grid(linear(10), 5, wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [[3, 2], [4, 3, 2, 1], [3, 3, 1], [1, 2, 3], [11, 2, 1], [3, 2, 0], [3, 2, -1], []], ids=str
+)
+def test_impossible_indices_are_refused(wrong: list[int]) -> None:
+    with pytest.raises(InputError, match=r"3 indices.*10\.\.1"):
+        grid(linear(10), 3, wrong)
+
+
+def test_indices_need_a_grid() -> None:
+    with pytest.raises(InputError, match="discrete"):
+        grid(vp(), 2, [3, 1])
+    assert not isinstance(vp(), DiscreteSchedule)

@@ -1,0 +1,136 @@
+"""The walk: one step for each pair of levels, and the predicted image as the last answer."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from unstir.diffusion import NoiseLevel, Prediction
+from unstir.diffusion.exact import GaussianMixtureDenoiser
+from unstir.diffusion.schedule import flow, linear
+from unstir.errors import InputError
+from unstir.sampling import DDIM, DDPM, SeededNoise, grid, sample, samplers, trajectory
+
+MIXTURE = GaussianMixtureDenoiser(
+    torch.tensor([[-0.6, 0.2, 0.4], [0.5, -0.5, 0.0]]).double(), torch.tensor([0.2, 0.1]), torch.tensor([0.4, 0.6])
+)
+
+
+def start(seeds: range) -> tuple[Tensor, SeededNoise]:
+    noise = SeededNoise(seeds)
+    return noise(torch.zeros(len(seeds), 3, dtype=torch.float64)), noise
+
+
+def no_noise(like: Tensor) -> Tensor:
+    raise AssertionError("a deterministic sampler asked for noise")
+
+
+@pytest.mark.parametrize("name", sorted(samplers))
+@pytest.mark.parametrize("steps", [1, 2, 9, 50])
+def test_a_trajectory_has_as_many_steps_as_asked(name: str, steps: int) -> None:
+    levels = grid(linear(50), steps)
+    x, noise = start(range(4))
+    walked = list(trajectory(MIXTURE, x, levels, samplers[name](), noise))
+    assert [step.index for step in walked] == list(range(1, steps + 1))
+    assert [step.level for step in walked] == levels[1:]
+    assert walked[-1].level.sigma == 0
+
+
+@pytest.mark.parametrize("sampler", [DDIM(0.0), DDIM(1.0), DDPM("small"), DDPM("large")], ids=str)
+def test_steps_carry_the_prediction_they_were_made_from(sampler: DDIM | DDPM) -> None:
+    levels = grid(linear(50), 7)
+    x, noise = start(range(4))
+    for step, here in zip(trajectory(MIXTURE, x, levels, sampler, noise), levels):
+        assert step.prediction.level is here
+        torch.testing.assert_close(step.prediction.x0, MIXTURE(x, here).x0, rtol=0, atol=0)
+        x = step.x
+    assert torch.equal(x, step.prediction.x0)
+
+
+@pytest.mark.parametrize("sampler", [DDIM(1.0), DDPM("small"), DDPM("large")], ids=str)
+def test_the_last_step_is_the_predicted_image_and_draws_nothing(sampler: DDIM | DDPM) -> None:
+    levels = grid(linear(50), 1)
+    x, _ = start(range(4))
+    answer = sample(MIXTURE, x, levels, sampler, no_noise)
+    assert torch.equal(answer, MIXTURE(x, levels[0]).x0)
+
+
+@pytest.mark.parametrize(
+    "sampler,draws", [(DDIM(0.0), 0), (DDIM(0.3), 6), (DDPM("small"), 6), (DDPM("large"), 6)], ids=str
+)
+def test_fresh_noise_is_drawn_once_for_each_step_but_the_last(sampler: DDIM | DDPM, draws: int) -> None:
+    drawn: list[Tensor] = []
+
+    def noise(like: Tensor) -> Tensor:
+        drawn.append(torch.randn_like(like))
+        return drawn[-1]
+
+    sample(MIXTURE, start(range(4))[0], grid(linear(50), 7), sampler, noise)
+    assert len(drawn) == draws
+
+
+@pytest.mark.parametrize("sampler", [DDIM(0.0), DDIM(0.5), DDPM("large")], ids=str)
+def test_an_image_comes_out_the_same_whatever_its_batch(sampler: DDIM | DDPM) -> None:
+    levels = grid(linear(50), 12)
+    x, noise = start(range(10, 16))
+    together = sample(MIXTURE, x, levels, sampler, noise)
+    for seeds in (range(10, 11), range(12, 16)):
+        x, noise = start(seeds)
+        apart = sample(MIXTURE, x, levels, sampler, noise)
+        torch.testing.assert_close(apart, together[seeds.start - 10 : seeds.stop - 10], rtol=1e-10, atol=1e-10)
+
+
+def test_a_trajectory_may_be_stopped_and_watched() -> None:
+    calls = []
+
+    def denoise(x: Tensor, level: NoiseLevel) -> Prediction:
+        calls.append(level)
+        return MIXTURE(x, level)
+
+    x, noise = start(range(2))
+    walk = trajectory(denoise, x, grid(linear(50), 10), DDIM(), noise)
+    assert not calls
+    next(walk), next(walk)
+    assert len(calls) == 2
+
+
+def test_the_start_may_lie_midway_and_the_end_above_clean_data() -> None:
+    x, noise = start(range(3))
+    levels = grid(linear(50), 50)
+    whole = [step.x for step in trajectory(MIXTURE, x, levels, DDIM(), noise)]
+    part = [step.x for step in trajectory(MIXTURE, whole[19], levels[20:31], DDIM(), noise)]
+    assert len(part) == 10
+    torch.testing.assert_close(part[-1], whole[29], rtol=0, atol=0)
+
+
+def test_the_images_given_are_not_changed() -> None:
+    x, noise = start(range(3))
+    before = x.clone()
+    sample(MIXTURE, x, grid(linear(50), 5), DDPM(), noise)
+    assert torch.equal(x, before)
+
+
+def test_no_graph_is_kept() -> None:
+    weight = torch.ones((), requires_grad=True, dtype=torch.float64)
+
+    def denoise(x: Tensor, level: NoiseLevel) -> Prediction:
+        return Prediction.from_x0(weight * x, x, level)
+
+    x, noise = start(range(2))
+    for step in trajectory(denoise, x, grid(linear(50), 3), DDIM(), noise):
+        assert not step.x.requires_grad and not step.prediction.x0.requires_grad
+    assert torch.is_grad_enabled()
+
+
+def test_pure_noise_is_a_place_to_start() -> None:
+    x, noise = start(range(500))
+    for sampler in (DDIM(0.0), DDIM(1.0), DDPM("small"), DDPM("large")):
+        out = sample(MIXTURE, x, grid(flow(), 50), sampler, noise)
+        to_nearest = torch.cdist(out, MIXTURE.means).min(dim=1).values
+        assert to_nearest.max().item() < 1.1
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_levels_are_refused(count: int) -> None:
+    x, noise = start(range(2))
+    with pytest.raises(InputError, match=f"two levels, and got {count}"):
+        list(trajectory(MIXTURE, x, grid(linear(50), 3)[:count], DDIM(), noise))
