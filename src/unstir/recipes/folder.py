@@ -76,8 +76,8 @@ def images(request: Request) -> Config:
 
 
 def _resolution(side: int, seconds: float | None) -> int:
-    """Return the largest resolution that the images have and the budget reaches."""
-    in_images = [size for size in _CHOICES if size <= side] or [min(_CHOICES)]
+    """Return the largest resolution that the images have, or nearly, and the budget reaches."""
+    in_images = [size for size in _CHOICES if size <= 1.25 * side] or [min(_CHOICES)]
     if seconds is None:
         return in_images[-1]
     speed = _gflops()

@@ -1,4 +1,4 @@
-"""Handwritten digits and clothes, 28x28: the convolutional recipe, and the fully connected one with its ablation."""
+"""Handwritten digits and clothes, 28x28: the U-Net recipe, and the fully connected one with its ablation."""
 
 from __future__ import annotations
 

@@ -1,21 +1,25 @@
 """Checkpoints: everything a run needs to go on as if never stopped, in one safetensors file.
 
 Weights, averages and the optimizer's moments are tensors; where the run stands is metadata. Random state is
-not needed, since every step's is made from the seed (:mod:`unstir.training.batches`).
+not needed, since every step's is made from the seed (:mod:`unstir.training.batches`). Where a run stands is
+read without torch, so that the command can answer at once.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import shutil
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from unstir.errors import InputError
 from unstir.training.config import Config
 from unstir.training.folder import RunFolder, read_metadata, whole_file
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 KEPT = 2
 """How many of the newest checkpoints are kept, beside the first of each quarter of the budget."""
@@ -23,13 +27,28 @@ KEPT = 2
 
 @dataclass
 class Position:
-    """Where a run stands: steps, images and quarters of the budget done, seconds spent, fp16's loss scale."""
+    """Where a run stands.
+
+    Attributes:
+        step: Steps done.
+        images: Images trained on, repeats counted.
+        elapsed: Seconds spent.
+        quarter: Quarters of the budget done.
+        scaler: fp16's loss scale.
+        pending: Loss and gradient norm of the steps since the last line of the log.
+        pictures: How many of the pictures due along the way are drawn.
+        reserve: Seconds that the end of the run was measured to take; 0 before that.
+        finished: Whether the budget was spent.
+    """
 
     step: int = 0
     images: int = 0
     elapsed: float = 0.0
     quarter: int = 0
     scaler: dict[str, float] | None = None
+    pending: list[list[float]] = field(default_factory=list)
+    pictures: int = 0
+    reserve: float = 0.0
     finished: bool = False
 
 
@@ -54,7 +73,7 @@ def save_checkpoint(
         save_file({key: value.contiguous() for key, value in tensors.items()}, partial, metadata)
     milestone = folder.checkpoint(position.step).with_name(f"quarter-{position.quarter}.safetensors")
     if position.quarter and not milestone.exists():
-        milestone.hardlink_to(target)
+        _link(milestone, target)
     for old in folder.checkpoints()[:-KEPT]:
         old.unlink()
 
@@ -71,13 +90,14 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path, Position] | None:
     try:
         metadata = read_metadata(paths[-1])
         return paths[-1], Position(**json.loads(metadata["position"]))
-    except (InputError, KeyError) as error:
+    except (InputError, KeyError, TypeError, json.JSONDecodeError) as error:
         older = f"; remove it to go on from {paths[-2].name}" if len(paths) > 1 else ""
         raise InputError(f"The checkpoint {paths[-1]} is damaged{older}") from error
 
 
 def restore(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Load a checkpoint into a model, its average and its optimizer."""
+    import torch
     from safetensors.torch import load_file
 
     tensors = load_file(path)
@@ -85,10 +105,20 @@ def restore(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.o
     average.load_state_dict(_part(tensors, "average."))
     for name, parameter in model.named_parameters():
         for key in ("step", "exp_avg", "exp_avg_sq"):
-            value = tensors[f"optimizer.{key}.{name}"]
-            if key != "step":
-                value = torch.empty_like(parameter).copy_(value)
-            optimizer.state[parameter][key] = value
+            value = tensors.get(f"optimizer.{key}.{name}")
+            if value is None:  # saved before the first step
+                continue
+            like = parameter if key != "step" else torch.empty((), device=parameter.device)
+            optimizer.state[parameter][key] = torch.empty_like(like, requires_grad=False).copy_(value)
+
+
+def _link(path: Path, target: Path) -> None:
+    """Give a file a second name; a copy where the disk knows no links."""
+    try:
+        path.hardlink_to(target)
+    except OSError:
+        with whole_file(path) as partial:
+            shutil.copyfile(target, partial)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -77,20 +77,29 @@ class RunFolder:
             partial.write_text(text)
 
 
-def model_config(path: Path) -> Config:
-    """Return the configuration of a run folder or of a single ``.safetensors`` model, without loading weights.
+def model_file(path: Path) -> tuple[Path, Config]:
+    """Return the weights' file of a run folder or a single ``.safetensors`` model, and the model's configuration.
+
+    The weights are not loaded, but a file cut short is noticed.
 
     Raises:
-        InputError: If the path is missing, is neither, or the file is damaged.
+        InputError: If the path is missing, is neither, has no weights yet, or the file is damaged.
     """
+    weights = path
     if path.is_dir():
-        return RunFolder(path).read_config()
-    if not path.exists():
+        folder = RunFolder(path)
+        folder.read_config()
+        weights = folder.model
+        if not weights.exists():
+            raise InputError(f"{path} has no model.safetensors yet: its training has not reached a first checkpoint")
+    if not weights.exists():
         raise InputError(f"There is no run folder or model file at {path}")
-    metadata = read_metadata(path)
-    if "config" not in metadata:
-        raise InputError(f"{path} is a safetensors file, but it does not hold an unstir model")
-    return checked(json.loads(metadata["config"]))
+    metadata = read_metadata(weights)
+    try:
+        values = json.loads(metadata["config"])
+    except (KeyError, ValueError):
+        raise InputError(f"{weights} is a safetensors file, but it does not hold an unstir model") from None
+    return weights, checked(values)
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -10,13 +10,12 @@ from rich.console import Console
 from rich.progress import track
 
 from unstir.diffusion import Denoiser
-from unstir.errors import InputError
 from unstir.sampling import Step
 from unstir.sampling.images import Images
 from unstir.training.build import build_denoiser
 from unstir.training.config import Config
 from unstir.training.draw import walk
-from unstir.training.folder import RunFolder, model_config
+from unstir.training.folder import model_file
 from unstir.training.precision import autocast, resolve_precision
 from unstir.training.request import Labels, label_indices, sampling_config
 
@@ -90,12 +89,7 @@ def load(path: str | Path) -> Run:
     """
     from safetensors.torch import load_file
 
-    path = Path(path)
-    config = model_config(path)
-    weights = RunFolder(path).model if path.is_dir() else path
-    if not weights.exists():
-        raise InputError(f"{path} has no model.safetensors yet: its training has not reached a first checkpoint")
-    config = model_config(weights)
+    weights, config = model_file(Path(path))
     denoiser = build_denoiser(config)
     denoiser.load_state_dict(load_file(weights))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from unstir.data.dataset import ImageData
 from unstir.errors import InputError
 from unstir.training.config import Config, ImagesInfo
 from unstir.training.folder import RunFolder
+
+if TYPE_CHECKING:
+    from unstir.data.dataset import ImageData
 
 
 def check_out(config: Config, out: Path) -> None:
@@ -40,6 +43,21 @@ def with_images(config: Config, data: ImageData) -> Config:
     return config.model_copy(update={"images": info})
 
 
+def check_images(config: Config, out: Path) -> None:
+    """Check that a run in ``out`` was trained on the very images that ``config`` now holds.
+
+    Raises:
+        InputError: If they are others.
+    """
+    folder = RunFolder(out)
+    before = folder.read_config().images if folder.config.exists() else None
+    if before is not None and before != config.images:
+        raise InputError(
+            f"--out {out} holds a run on other images: those of '{config.data.source}' have changed since; "
+            "name another folder"
+        )
+
+
 def first_difference(
     a: dict[str, object], b: dict[str, object], prefix: str = ""
 ) -> tuple[str, object, object] | None:
@@ -56,5 +74,5 @@ def first_difference(
 
 
 def _lasting(config: Config) -> dict[str, object]:
-    values = config.model_dump(mode="json", exclude={"images": True, "training": {"images", "seconds"}})
-    return values
+    left_out = {"note": True, "images": True, "training": {"images", "seconds"}}
+    return config.model_dump(mode="json", exclude=left_out)

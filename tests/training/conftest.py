@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import driver
+
+from unstir.data.config import DataConfig
+from unstir.data.dataset import Splits
+from unstir.data.load import load
+from unstir.training.config import Config
+from unstir.training.settings import apply_settings, checked
+from unstir.training.start import with_images
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One cache folder for the tests here, which all read the bundled digits; child processes inherit it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNSTIR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def digits(cache: None) -> Splits:
+    return load(DataConfig(source="digits"))
+
+
+@pytest.fixture
+def make_config(digits: Splits) -> Callable[..., Config]:
+    """Return the driver's configuration under ``key=value`` texts, with its images filled in."""
+
+    def make(*settings: str) -> Config:
+        return with_images(apply_settings(checked(driver.BASE), settings), digits.train)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def spawn(cache: None) -> Callable[..., BaseProcess]:
+    """Start ``driver.child`` in a process of its own, forked from a server that has imported torch."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["unstir.training.loop", "unstir.data.load", "torch.utils.tensorboard"])
+
+    def start(*args: Any, **options: Any) -> BaseProcess:
+        process = context.Process(target=driver.child, args=args, kwargs=options)
+        process.start()
+        return process
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finish(spawn: Callable[..., BaseProcess]) -> Callable[..., int]:
+    """Run ``driver.child`` to its end and return its exit code."""
+
+    def run(*args: Any, **options: Any) -> int:
+        process = spawn(*args, **options)
+        process.join(120)
+        assert process.exitcode is not None
+        return process.exitcode
+
+    return run
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+def metrics(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def same_run() -> Callable[[Path, Path], None]:
+    """Check that two run folders hold bit for bit the same run."""
+
+    def check(a: Path, b: Path) -> None:
+        newest = [sorted((out / "checkpoints").glob("step-*"))[-1] for out in (a, b)]
+        assert newest[0].name == newest[1].name
+        for one, other in ((newest[0], newest[1]), (a / "model.safetensors", b / "model.safetensors")):
+            left, right = tensors(one), tensors(other)
+            assert left.keys() == right.keys()
+            different = [key for key in left if not torch.equal(left[key], right[key])]
+            assert not different
+        exact = ("step", "images", "loss", "gradient_norm", "learning_rate", "validation_loss")
+        left_lines, right_lines = ([{k: m.get(k) for k in exact} for m in metrics(out)] for out in (a, b))
+        assert left_lines == right_lines
+        pictures = [sorted(p.name for p in (out / "samples").iterdir()) for out in (a, b)]
+        assert pictures[0] == pictures[1]
+        for name in pictures[0]:
+            assert (a / "samples" / name).read_bytes() == (b / "samples" / name).read_bytes()
+        assert not list(a.rglob("*partial*")) + list(b.rglob("*partial*"))
+
+    return check

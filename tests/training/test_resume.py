@@ -1,0 +1,140 @@
+"""Stopped and resumed equals uninterrupted, whatever stops it and when."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import metrics
+
+NETWORKS = {
+    "unet": (),
+    "plain": ("network.kind=plain", "network.channels=[8, 16]", "network.embedding=8"),
+    "fully_connected": ("network.kind=fully_connected", "network.widths=[32, 16]"),
+}
+KILLED = -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, finish: Callable[..., int]) -> dict[str, Path]:
+    folders = {name: tmp_path_factory.mktemp("whole") / name for name in NETWORKS}
+    for name, settings in NETWORKS.items():
+        assert finish(folders[name], settings) == 0
+    return folders
+
+
+def test_an_uninterrupted_run_logs_every_step_once(uninterrupted: dict[str, Path]) -> None:
+    lines = metrics(uninterrupted["unet"])
+    assert [line["step"] for line in lines] == list(range(4, 41, 4))
+    assert [line["images"] for line in lines] == list(range(64, 641, 64))
+    assert len(list((uninterrupted["unet"] / "samples").iterdir())) == 5
+
+
+def test_checkpoints_kept_are_the_newest_two_and_the_quarters(uninterrupted: dict[str, Path]) -> None:
+    for folder in uninterrupted.values():
+        names = {path.name for path in (folder / "checkpoints").iterdir()}
+        steps = {name for name in names if name.startswith("step-")}
+        assert names - steps == {f"quarter-{i}.safetensors" for i in (1, 2, 3)}
+        assert len(steps) == 2
+        assert max(steps) == "step-000000040.safetensors"
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_killed_in_the_middle_of_every_kind_of_write(
+    network: str, uninterrupted: dict[str, Path], finish: Callable[..., int], same_run: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    # The first dies in a checkpoint with none before it, the second in its model, the others further on.
+    for write in (1, 2, 3, 4, 5):
+        assert finish(out, NETWORKS[network], dies_in_write=write) == KILLED
+    assert finish(out, NETWORKS[network]) == 0
+    same_run(out, uninterrupted[network])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_killed_at_any_moment(
+    network: str,
+    uninterrupted: dict[str, Path],
+    spawn: Callable[..., BaseProcess],
+    finish: Callable[..., int],
+    same_run: Any,
+    tmp_path: Path,
+) -> None:
+    out, chance, killed = tmp_path / "run", random.Random(network), 0
+    for _ in range(6):
+        process = spawn(out, NETWORKS[network])
+        before = _size(out / "metrics.jsonl")
+        deadline = time.monotonic() + 60
+        while process.is_alive() and _size(out / "metrics.jsonl") <= before and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 0.1))
+        process.kill()
+        process.join()
+        killed += process.exitcode == KILLED
+        if process.exitcode == 0:
+            break
+    assert killed >= 2
+    assert finish(out, NETWORKS[network]) == 0
+    same_run(out, uninterrupted[network])
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_next_start_goes_on(
+    number: int,
+    uninterrupted: dict[str, Path],
+    spawn: Callable[..., BaseProcess],
+    finish: Callable[..., int],
+    same_run: Any,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    stopped = 0
+    for lines in (2, 5):
+        process = spawn(out, checkpoint_seconds=1e9)  # saves only when told to stop, or at a quarter
+        while process.is_alive() and (not _size(out / "metrics.jsonl") or len(metrics(out)) < lines):
+            time.sleep(0.001)
+        assert process.pid
+        os.kill(process.pid, number)
+        process.join(60)
+        assert process.exitcode in (0, 3)
+        stopped += process.exitcode == 3
+    assert stopped
+    assert finish(out) == 0
+    same_run(out, uninterrupted["unet"])
+
+
+def test_files_left_by_a_killed_process_go(finish: Callable[..., int], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert finish(out, ("training.images=64",), dies_in_write=1) == KILLED
+    assert list(out.rglob("*partial*"))
+    assert finish(out, ("training.images=64",)) == 0
+    assert not list(out.rglob("*partial*"))
+
+
+def test_the_same_command_after_the_end_changes_nothing(
+    uninterrupted: dict[str, Path], finish: Callable[..., int], tmp_path: Path, same_run: Any
+) -> None:
+    import shutil
+
+    out = shutil.copytree(uninterrupted["unet"], tmp_path / "run")
+    assert finish(out) == 0
+    same_run(out, uninterrupted["unet"])
+
+
+def test_a_larger_budget_goes_on(uninterrupted: dict[str, Path], finish: Callable[..., int], tmp_path: Path) -> None:
+    import shutil
+
+    out = shutil.copytree(uninterrupted["unet"], tmp_path / "run")
+    assert finish(out, ("training.images=960",)) == 0
+    assert [line["step"] for line in metrics(out)] == list(range(4, 61, 4))
