@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -14,10 +15,10 @@ BASE: dict[str, Any] = {
     "recipe": "test",
     "data": {"source": "digits", "flip": True},
     "network": {"kind": "unet", "channels": [8, 16], "blocks": 1, "attention": ["none", "full"], "dropout": 0.2},
-    "training": {"images": 40 * 16, "batch": 16, "log_every": 4, "warmup": 5, "precision": "float32"},
+    "training": {"images": 24 * 16, "batch": 16, "log_every": 4, "warmup": 5, "precision": "float32"},
     "sampling": {"steps": 3},
 }
-"""40 steps of a tiny network with everything random that training has: order, flips, labels, dropout, noise."""
+"""24 steps of a tiny network with everything random that training has: order, flips, labels, dropout, noise."""
 
 
 def start(out: Path, settings: tuple[str, ...] = (), began: float | None = None) -> Path:
@@ -54,10 +55,11 @@ def child(
     import torch
 
     from unstir.errors import InputError
-    from unstir.training import loop
+    from unstir.training import learner, loop
 
     torch.set_num_threads(1)
     loop.CHECKPOINT_SECONDS = checkpoint_seconds
+    learner.VALIDATION_IMAGES = 20  # a second batch is a part of one
     if dies_in_write is not None:
         _die(dies_in_write)
     if file_limit is not None:
@@ -88,5 +90,24 @@ def _die(after: int) -> None:
     safetensors.torch.save_file = dying
 
 
+def metrics(out: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's log."""
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def tensors(path: Path) -> dict[str, Any]:
+    """Return the tensors of a safetensors file by name."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
 if __name__ == "__main__":
-    start(Path(sys.argv[1]), tuple(sys.argv[2:]), time.monotonic())
+    began = time.monotonic()
+    from unstir.training import loop
+
+    loop.CHECKPOINT_SECONDS = float(sys.argv[2])
+    start(Path(sys.argv[1]), tuple(sys.argv[3:]), began)
+    if "WORLD_SIZE" in os.environ:
+        Path(f"{sys.argv[1]}-rank-{os.environ['RANK']}-of-{os.environ['WORLD_SIZE']}").touch()

@@ -22,7 +22,7 @@ def mnist(request: Request) -> Config:
         network=UNetConfig(channels=(128, 192), blocks=1, attention=("none", "none"), patch=2, norm="layer"),
         diffusion=DiffusionConfig(parameterization="v", objective="v"),
         training=request.training(seconds=20 * 60, batch=128, learning_rate=1e-3),
-        sampling=SamplingConfig(),
+        sampling=SamplingConfig(steps=30, guidance=0.5),
     )
 
 

@@ -3,8 +3,8 @@ r"""The exponential moving average of the weights, from which samples are drawn.
 .. math:: \bar\theta_n = d_n \bar\theta_{n-1} + (1 - d_n) \theta_n, \qquad
           d_n = \min\left(d, \frac{1 + n}{10 + n}\right)
 
-for the steps n = 1, 2, ... While the second bound is the smaller, the average spans the last tenth of the steps so far, so that a
-short run is averaged as sensibly as a long one.
+for the steps n = 1, 2, ... While the second bound is the smaller, the average spans the last tenth of the
+steps so far, so that a short run is averaged as sensibly as a long one.
 """
 
 from __future__ import annotations

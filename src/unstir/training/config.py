@@ -12,8 +12,8 @@ Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class Part(BaseModel, extra="forbid", frozen=True):
-    """A part of a configuration: unknown keys are refused and values do not change."""
+class Part(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
+    """A part of a configuration: unknown keys and infinite values are refused, and values do not change."""
 
 
 class UNetConfig(Part):
@@ -33,7 +33,7 @@ class PlainUNetConfig(Part):
 
     kind: Literal["plain"]
     channels: tuple[Positive, ...] = (64, 128, 256, 512, 1024)
-    embedding: Positive = 32
+    embedding: Annotated[int, Field(gt=0, multiple_of=2)] = 32
 
 
 class FullyConnectedConfig(Part):
@@ -135,7 +135,7 @@ class Config(Part):
     recipe: str
     note: str = ""
     """What the recipe chose, and from what."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: DataConfig
     conditional: bool = True
     """Whether the network is told the labels, where the data has them."""

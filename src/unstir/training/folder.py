@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,11 @@ class RunFolder:
         """Return where the checkpoint of a step lies."""
         return self.path / "checkpoints" / f"step-{step:09d}.safetensors"
 
+    def remove_partial_files(self) -> None:
+        """Remove what processes that were killed while writing have left."""
+        for partial in list(self.path.rglob(".*.partial-*")):
+            shutil.rmtree(partial, ignore_errors=True)
+
     def read_config(self) -> Config:
         """Return the configuration the run was started with.
 
@@ -91,7 +97,7 @@ def model_file(path: Path) -> tuple[Path, Config]:
         folder.read_config()
         weights = folder.model
         if not weights.exists():
-            raise InputError(f"{path} has no model.safetensors yet: its training has not reached a first checkpoint")
+            raise InputError(f"{path} has no model.safetensors yet: training has not reached a first checkpoint")
     if not weights.exists():
         raise InputError(f"There is no run folder or model file at {path}")
     metadata = read_metadata(weights)
@@ -119,21 +125,32 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; on success it becomes ``path`` at once, on failure it goes.
+    """Give a temporary path beside ``path``; on success it becomes ``path`` at once, on failure it goes.
+
+    The temporary path is in a folder of its own, since what writes it may do so by temporary files too.
 
     Raises:
         InputError: If the disk is full or the folder cannot be written.
     """
     from safetensors import SafetensorError
 
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    scratch = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir(parents=True, exist_ok=True)
+        partial = scratch / path.name
         yield partial
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
+        partial.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner may read
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _umask() -> int:
+    """Return the process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

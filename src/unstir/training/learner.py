@@ -7,12 +7,13 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor
 
 from unstir.data.dataset import ImageData, Splits
-from unstir.diffusion.objective import objectives, time_distributions
+from unstir.diffusion.objective import SquaredError, karras, objectives, time_distributions
+from unstir.errors import InputError
 from unstir.training.average import averaged_copy, update_average
 from unstir.training.batches import Batch, step_seed, training_batch
 from unstir.training.build import build_denoiser
 from unstir.training.checkpoint import Position
-from unstir.training.config import Config
+from unstir.training.config import Config, DiffusionConfig
 from unstir.training.precision import autocast, resolve_precision
 
 VALIDATION_IMAGES = 256
@@ -25,12 +26,22 @@ class Learner:
     Args:
         config: The run's configuration.
         splits: Its images.
+
+    Raises:
+        InputError: If the processor lacks the precision, or the batch is too small for the processes.
     """
 
     def __init__(self, config: Config, splits: Splits) -> None:
         self.config, self.splits = config, splits
         self.position = Position()
-        self.precision = resolve_precision(config.training.precision, PartialState().device)
+        state = PartialState()
+        if config.training.precision == "fp16" and state.device.type == "cpu":
+            raise InputError("training.precision=fp16 needs a GPU; on a CPU use bf16, float32 or auto")
+        self.precision = resolve_precision(config.training.precision, state.device)
+        if config.training.batch < state.num_processes:
+            raise InputError(
+                f"training.batch={config.training.batch} cannot be shared by {state.num_processes} processes"
+            )
         self.accelerator = Accelerator(mixed_precision="fp16" if self.precision == "fp16" else "no")
         torch.manual_seed(config.seed)
         self.model = build_denoiser(config).to(self.accelerator.device, memory_format=torch.channels_last)
@@ -42,11 +53,14 @@ class Learner:
             fused=self.accelerator.device.type in ("cpu", "cuda"),
         )
         self.wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
-        self.objective = objectives[config.diffusion.objective]()
+        self.objective = make_objective(config.diffusion)
         self._held_out: list[Batch] | None = None
 
     def step(self, learning_rate: float) -> tuple[Tensor, Tensor]:
-        """Train on the next batch; return its mean loss and the norm of the gradient, both of shape ()."""
+        """Train on the next batch; return its mean loss and the norm of the gradient, both of shape ().
+
+        On several processes the loss is of this one's share of the batch; its mean over them is the batch's.
+        """
         training, position = self.config.training, self.position
         batch = self._batch(self.splits.train, position.step, training.batch, self.config.data.flip)
         batch = batch.share(self.accelerator.process_index, self.accelerator.num_processes)
@@ -54,7 +68,8 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.wrapped.train()
-        loss = self._loss(self.wrapped, batch).mean()
+        # Gradients are averaged over the processes, whose shares need not be of one size.
+        loss = self._loss(self.wrapped, batch).sum() * (self.accelerator.num_processes / training.batch)
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), training.clip)
         self.optimizer.step()
@@ -91,3 +106,8 @@ class Learner:
         batch = batch.to(self.accelerator.device)
         with autocast(self.precision, self.accelerator.device):
             return self.objective(denoiser, batch.x0, batch.level, batch.eps, batch.condition)
+
+
+def make_objective(config: DiffusionConfig) -> SquaredError:
+    """Return the objective that ``config`` names, for images of its standard deviation."""
+    return karras(config.sigma_data) if config.objective == "karras" else objectives[config.objective]()

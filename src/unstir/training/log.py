@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,8 +35,9 @@ class RunLog:
             keep = [line for line in _lines(folder.metrics) if json.loads(line)["step"] <= step]
             with whole_file(folder.metrics) as partial:
                 partial.write_text("".join(keep))
-            self._file = folder.metrics.open("a")
-            self._events = SummaryWriter(str(folder.path), purge_step=step + 1)
+            with _writing(folder.metrics):
+                self._file = folder.metrics.open("a")
+                self._events = SummaryWriter(str(folder.path), purge_step=step + 1)
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -57,9 +60,14 @@ class RunLog:
     ) -> None:
         """Close the files and the bar."""
         self._bar.stop()
-        if self._main:
-            self._file.close()
-            self._events.close()
+        if not self._main:
+            return
+        # After an error, closing must not put the failure to write the rest in its place.
+        with suppress(OSError) if error else _writing(Path(self._file.name)):
+            try:
+                self._file.close()
+            finally:
+                self._events.close()
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Write one line of numbers.
@@ -69,19 +77,25 @@ class RunLog:
         """
         if not self._main:
             return
-        try:
+        with _writing(Path(self._file.name)):
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)
-        except OSError as error:
-            raise InputError(f"{self._file.name} could not be written: {error.strerror}") from None
 
     def show(self, progress: float, images_per_second: float, loss: float) -> None:
         """Move the progress bar."""
         self._bar.update(
             self._task, completed=progress, rate=f"{images_per_second:,.0f} images/s", loss=f"loss {loss:.4f}"
         )
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} could not be written: {error.strerror or error}") from None
 
 
 def _lines(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 from accelerate.utils import broadcast
@@ -21,6 +22,7 @@ from unstir.training.config import Config
 from unstir.training.folder import RunFolder
 from unstir.training.learner import Learner
 from unstir.training.log import RunLog
+from unstir.training.preview import affordable, draw_picture
 from unstir.training.run import Run
 
 CHECKPOINT_SECONDS = 60.0
@@ -64,9 +66,11 @@ class _Training:
         self.config, self.folder, self.learner, self.budget = config, folder, learner, budget
         self.accelerator, self.position = learner.accelerator, learner.position
         self.main = self.accelerator.is_main_process
-        self.took = {"checkpoint": 0.0, "preview": 0.0, "validation": 0.0}
+        self.took = {"step": 0.0, "checkpoint": 0.0, "preview": 0.0, "validation": 0.0}
+        self.steps: list[tuple[Tensor, Tensor]] = []
+        self.sampling: dict[str, Any] | None = None
         self.saved_at = time.monotonic()
-        self.interrupted = False
+        self.interrupted = self.complete = False
         self.resume()
 
     def resume(self) -> None:
@@ -78,64 +82,86 @@ class _Training:
             restore(path, self.learner.model, self.learner.average, self.learner.optimizer)
             if self.position.scaler and self.accelerator.scaler:
                 self.accelerator.scaler.load_state_dict(self.position.scaler)
+            self.steps = [(torch.tensor(loss), torch.tensor(norm)) for loss, norm in self.position.pending]
             self.budget.carried = self.position.elapsed
+            self.budget.reserve = self.position.reserve or self.budget.reserve
+            self.complete = self.position.finished and self.folder.read_config().training == self.config.training
         if self.main:
-            self.folder.write_config(self.config)
+            self.folder.remove_partial_files()
+            if not found:
+                self.folder.write_config(self.config)
 
     def run(self, progress: bool) -> Path:
         """Take steps until the budget is spent; return the last picture."""
         every, batch = self.config.training.log_every, self.config.training.batch
-        steps: list[tuple[Tensor, Tensor]] = []
         with RunLog(self.folder, self.position.step, progress, self.main) as log, self.catching_interrupts():
             done, stop = self.status()
-            reported, mark = done, time.monotonic()
+            reported = self.budget.progress(self.position.images - len(self.steps) * batch)
+            mark, fresh = time.monotonic(), 0
             while done < 1 and not stop:
                 rate = self.budget.learning_rate(self.position.step + 1, done)
-                steps.append(self.learner.step(rate))
+                self.steps.append(self.learner.step(rate))
+                fresh += 1
                 done, stop = self.status()
-                if self.position.step % every and done < 1 and not stop:
+                if self.position.step % every and done < 1 and not stop and not self.early(done):
                     continue
-                speed = len(steps) * batch / (time.monotonic() - mark)
-                self.report(log, steps, rate, speed, reported, done)
+                self.check()
+                self.took["step"] = (time.monotonic() - mark) / fresh
+                if self.position.step % every == 0 or done == 1:
+                    self.report(log, rate, reported, done)
+                    self.steps, reported = [], done
                 if done < 1:
-                    self.keep(reported, done, stop)
-                steps, reported, mark = [], done, time.monotonic()
+                    self.keep(done, stop)
+                mark, fresh = time.monotonic(), 0
             if done < 1:
+                if self.position.step == 0:  # stopped before the first step
+                    self.save()
                 raise Interrupted
-            self.save(finished=True)
+            if not self.complete:
+                self.save(finished=True)
             return self.preview()
 
     def status(self) -> tuple[float, bool]:
         """Return the spent part of the budget and whether to stop; all processes agree with the main one."""
-        done = self.budget.progress(self.position.images)
+        done = 1.0 if self.complete else self.budget.progress(self.position.images)
         if self.accelerator.num_processes == 1:
             return done, self.interrupted
         both = torch.tensor([done, float(self.interrupted)], dtype=torch.float64, device=self.accelerator.device)
         done, stop = broadcast(both, from_process=0).tolist()
         return done, bool(stop)
 
-    def report(
-        self,
-        log: RunLog,
-        steps: list[tuple[Tensor, Tensor]],
-        learning_rate: float,
-        speed: float,
-        before: float,
-        done: float,
-    ) -> None:
-        """Write a line of the log for the steps since the last; stop if a loss is no number."""
-        losses, norms = (torch.stack(values).float().cpu() for values in zip(*steps, strict=True))
-        bad = (~(losses.isfinite() & norms.isfinite())).nonzero()
-        if len(bad) and not self.accelerator.scaler:
-            step = self.position.step - len(steps) + int(bad[0]) + 1
+    def early(self, done: float) -> bool:
+        """Whether to find out now what the end of the run takes, which a budget in seconds must leave room for."""
+        return self.config.training.seconds is not None and not self.position.reserve and done > PREVIEWS[0]
+
+    def check(self) -> None:
+        """Stop if a loss since the last line of the log is no number.
+
+        Under fp16 a gradient that is none is usual: the step is left out and the loss scale lowered.
+        """
+        losses, norms = self.measured()
+        good = losses.isfinite() if self.accelerator.scaler else losses.isfinite() & norms.isfinite()
+        if not good.all():
+            step = self.position.step - len(self.steps) + int((~good).nonzero()[0]) + 1
             raise InputError(
                 f"The loss stopped being a number at step {step}; the last checkpoint in {self.folder.path} is "
                 f"intact: try a learning rate below {self.config.training.learning_rate:g}, or "
                 "--set training.precision=float32, in another --out"
             )
+
+    def measured(self) -> tuple[Tensor, Tensor]:
+        """Return this process's losses and gradient norms since the last line of the log, each (steps,)."""
+        both = torch.stack([torch.stack(step) for step in self.steps]).float().cpu()
+        return both[:, 0], both[:, 1]
+
+    def report(self, log: RunLog, learning_rate: float, before: float, done: float) -> None:
+        """Write a line of the log for the steps since the last."""
+        losses, norms = self.measured()
+        loss = self.accelerator.reduce(losses.mean().to(self.accelerator.device), "mean")
+        speed = self.config.training.batch / self.took["step"]
         values = {
             "images": self.position.images,
-            "loss": float(losses.mean()),
+            "loss": float(loss),
             "gradient_norm": float(norms.mean()),
             "learning_rate": learning_rate,
             "images_per_second": round(speed, 1),
@@ -147,19 +173,29 @@ class _Training:
         log.write(self.position.step, values)
         log.show(done, speed, values["loss"])
 
-    def keep(self, before: float, done: float, stop: bool) -> None:
+    def keep(self, done: float, stop: bool) -> None:
         """Draw a picture and save a checkpoint if it is time for them."""
+        pictures = sum(at <= done for at in PREVIEWS)
+        if (pictures > self.position.pictures or self.early(done)) and not stop:
+            self.preview()
+            self.position.pictures = pictures
         quarter = int(done * 4)
         idle = max(CHECKPOINT_SECONDS, 30 * self.took["checkpoint"])
-        if stop or quarter > self.position.quarter or time.monotonic() - self.saved_at > idle:
+        due = time.monotonic() - self.saved_at > idle or self.early(done)
+        if stop or quarter > self.position.quarter or self.agreed(due):
             self.position.quarter = quarter
             self.save()
-        if any(before < at <= done for at in PREVIEWS) and not stop:
-            self.preview()
+
+    def agreed(self, choice: bool) -> bool:
+        """Return the main process's choice: clocks differ, and what all do together all must do."""
+        if self.accelerator.num_processes == 1:
+            return choice
+        return bool(broadcast(torch.tensor(choice, device=self.accelerator.device), from_process=0))
 
     def save(self, finished: bool = False) -> None:
         """Save a checkpoint and the model."""
         self.position.elapsed, self.position.finished = self.budget.elapsed, finished
+        self.position.pending = torch.stack(self.measured(), dim=1).tolist() if self.steps else []
         if self.accelerator.scaler:
             self.position.scaler = self.accelerator.scaler.state_dict()
         with self.timed("checkpoint"):
@@ -167,6 +203,7 @@ class _Training:
                 learner = self.learner
                 save_checkpoint(self.folder, learner.model, learner.average, learner.optimizer, self.position)
                 save_model(self.folder.model, self.config, learner.average)
+                self.folder.write_config(self.config)  # whose budget may be new
             self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
 
@@ -175,12 +212,10 @@ class _Training:
         path = self.folder.samples / f"images-{self.position.images:010d}.png"
         with self.timed("preview"):
             if self.main:
-                assert self.config.images is not None
-                _, height, width = self.config.images.shape
-                classes = len(self.config.classes)
-                columns = classes if 1 < classes <= 20 else 8
-                rows = 8 if height * width <= 64 * 64 else 2
-                Run(self.config, self.learner.average).sample(rows * columns).save(path)
+                run = Run(self.config, self.learner.average)
+                if self.sampling is None:
+                    self.sampling = affordable(run)
+                draw_picture(run, path, self.sampling)
             self.accelerator.wait_for_everyone()
         return path
 
@@ -190,8 +225,8 @@ class _Training:
         began = time.monotonic()
         yield
         self.took[what] = time.monotonic() - began
-        if all(self.took[known] for known in ("checkpoint", "preview")):
-            self.budget.reserve = 1.1 * sum(self.took.values()) + 2.0
+        if self.config.training.seconds and all(self.took[known] for known in ("checkpoint", "preview")):
+            self.budget.reserve = self.position.reserve = 1.1 * sum(self.took.values()) + 2.0
 
     @contextmanager
     def catching_interrupts(self) -> Iterator[None]:

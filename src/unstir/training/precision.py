@@ -8,8 +8,11 @@ import torch
 
 
 def resolve_precision(wanted: str, device: torch.device) -> str:
-    """Return ``bf16``, ``fp16`` or ``float32``: for ``auto``, bf16 where the device computes in it."""
-    if wanted != "auto":
+    """Return ``bf16``, ``fp16`` or ``float32``: for ``auto``, bf16 where the device computes in it.
+
+    A CPU takes ``fp16``, which a model trained on a GPU may ask for, as ``auto``.
+    """
+    if wanted != "auto" and not (wanted == "fp16" and device.type == "cpu"):
         return wanted
     if device.type == "cpu":
         has_bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -33,7 +33,7 @@ def sampling_config(config: Config, options: Mapping[str, object]) -> SamplingCo
     limit = config.diffusion.schedule.discrete_steps
     if limit is not None and result.steps > limit:
         raise InputError(f"{result.steps} steps were asked for, and the model's schedule has {limit}")
-    if result.guidance > 0 and not config.classes:
+    if asked.get("guidance") and not config.classes:
         raise InputError("Guidance needs a model that was trained with labels, and this one was not")
     return result
 

@@ -49,7 +49,7 @@ def _parse(key: str, value: str) -> Any:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError:
         raise InputError(f"The value of {key} is not readable: {value}") from None
-    if isinstance(parsed, str):  # YAML 1.1 reads 1e-4 as a text
+    if isinstance(parsed, str) and parsed == value.strip():  # YAML 1.1 reads 1e-4 as a text; quotes keep one
         try:
             return float(parsed)
         except ValueError:

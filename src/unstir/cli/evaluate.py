@@ -1,0 +1,135 @@
+"""``unstir evaluate``: draws from a run and measures the images against held-out ones."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unstir.cli import options
+from unstir.cli.places import check_writable, results_folder, unused
+from unstir.cli.report import Report
+from unstir.cli.sample import check_sampling
+from unstir.errors import InputError
+from unstir.evaluation.metrics import METRICS, check
+
+if TYPE_CHECKING:
+    from unstir.data.config import DataConfig
+    from unstir.data.dataset import Splits
+    from unstir.training.config import Config
+
+_MEANINGS = {
+    **METRICS,
+    "samples": "images drawn",
+    "reference_images": "held-out images they are compared with",
+    "classifier_accuracy": "share of the held-out images that the classifier reads rightly",
+    "confidence": "share of samples that it reads with a probability over 0.9",
+    "fcd_floor": "fcd of as many real training images: as low as one may hope",
+}
+
+
+def evaluate(
+    run: options.RunPath,
+    metrics: Annotated[str, typer.Option(help="What to measure, with commas.")] = ",".join(METRICS),
+    n: Annotated[int, typer.Option("-n", metavar="N", min=2, help="How many images to draw.")] = 1000,
+    seed: options.Seed = 0,
+    sampler: options.Sampler = None,
+    steps: options.Steps = None,
+    spacing: options.Spacing = None,
+    eta: options.Eta = None,
+    variance: options.Variance = None,
+    guidance: options.Guidance = None,
+    clip: options.Clip = None,
+    batch: options.Batch = 250,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Where the run's images are now, or others to compare with.", show_default="the run's"),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Draw images from a run and measure them.
+
+    The ruler is a classifier trained once on the same images; results compare models of one data set.
+    """
+    from unstir.training.folder import model_file
+
+    _, config = model_file(run)
+    wanted = [metric.strip() for metric in metrics.split(",")]
+    check(wanted)
+    asked: dict[str, Any] = {
+        "sampler": sampler,
+        "steps": steps,
+        "spacing": spacing,
+        "eta": eta,
+        "variance": variance,
+        "guidance": guidance,
+        "clip": clip,
+    }
+    sampling = check_sampling(config, asked)
+    source = config.data if data is None else config.data.model_copy(update={"source": data})
+    _check_source(source)
+    place = unused(
+        results_folder(run) / "evaluations" / f"{sampling.sampler}-{sampling.steps}-n{n}-seed{seed}.json"
+    )
+    check_writable(place)
+    report = Report(as_json)
+
+    from unstir.data.load import load as load_images
+
+    splits = load_images(source)
+    _check_images(config, splits)
+    report.say(f"Measuring {n:,} images of {run}, drawn by {sampling.sampler} in {sampling.steps} steps")
+
+    from unstir.evaluation.evaluate import measure
+    from unstir.training.folder import whole_file
+    from unstir.training.run import load
+
+    images = load(run).sample(n, seed=seed, batch=batch, progress=sys.stderr.isatty(), **asked)
+    measured = measure(images.tensor, images.labels, splits, wanted)
+    values = {
+        "run": str(run),
+        **measured,
+        "data": source.source,
+        "seed": seed,
+        "sampling": sampling.model_dump(mode="json"),
+        "saved": str(place),
+    }
+    with whole_file(place) as partial:
+        partial.write_text(json.dumps(values, indent=2) + "\n")
+    report.table((name, _figure(value), _MEANINGS.get(name, "")) for name, value in measured.items())
+    report.end(f"The figures are in {place}", values)
+
+
+def _check_source(source: DataConfig) -> None:
+    from unstir.data.sources import DATASETS, find
+
+    find(source.source)
+    known = DATASETS.get(source.source)
+    if known is not None and not known.labelled:
+        raise InputError(
+            f"'{source.source}' has no labels, and the metrics need a classifier of its classes; give a labelled "
+            "set with --data"
+        )
+
+
+def _check_images(config: Config, splits: Splits) -> None:
+    """Check, before anything is drawn, that a run's images can be measured against these.
+
+    Raises:
+        InputError: If these have no labels, another shape, or other classes.
+    """
+    held_out = splits.held_out
+    assert config.images is not None
+    if splits.train.labels is None or held_out.labels is None:
+        raise InputError(f"'{held_out.name}' has no labels, and the metrics need a classifier of its classes")
+    if held_out.shape != config.images.shape:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (config.images.shape, held_out.shape))
+        raise InputError(f"The run draws images of {ours}, and those of '{held_out.name}' are {theirs}")
+    if config.classes and held_out.classes != config.classes:
+        raise InputError(f"The classes of '{held_out.name}' are not those that the run was trained with")
+
+
+def _figure(value: float | int | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value

@@ -1,0 +1,54 @@
+"""``unstir recipes``, ``datasets`` and ``samplers``: what there is, a line for each."""
+
+from __future__ import annotations
+
+import inspect
+
+from unstir.cli.options import Json
+from unstir.cli.report import Report
+
+
+def recipes(as_json: Json = False) -> None:
+    """List the recipes that unstir train takes."""
+    from unstir.recipes import RECIPES
+
+    report = Report(as_json)
+    about = {name: _first_line(recipe) for name, recipe in RECIPES.items()}
+    report.table(about.items())
+    if as_json:
+        report.end("", {"recipes": about})
+
+
+def datasets(as_json: Json = False) -> None:
+    """List the data sets that have a name; --data takes these, and any folder of images."""
+    from dataclasses import asdict
+
+    from unstir.data.sources import DATASETS
+
+    report = Report(as_json)
+    rows = []
+    for name, known in DATASETS.items():
+        shape = "x".join(map(str, known.size)) if known.size else "sizes vary"
+        labels = "labelled" if known.labelled else "no labels"
+        rows.append(
+            (name, f"{sum(known.images):,} images", shape, labels, known.about, f"licence: {known.licence}")
+        )
+    report.table(rows)
+    if as_json:
+        report.end("", {"datasets": {name: asdict(known) for name, known in DATASETS.items()}})
+
+
+def samplers(as_json: Json = False) -> None:
+    """List the samplers that --sampler takes."""
+    from unstir.sampling import samplers as known
+
+    report = Report(as_json)
+    about = {name: _first_line(factory) for name, factory in known.items()}
+    options = {name: list(inspect.signature(factory).parameters) for name, factory in known.items()}
+    report.table((name, about[name], " ".join(f"--{option}" for option in options[name])) for name in known)
+    if as_json:
+        report.end("", {"samplers": {name: {"about": about[name], "options": options[name]} for name in known}})
+
+
+def _first_line(documented: object) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n")[0]

@@ -1,0 +1,64 @@
+"""The entry point: runs the command and turns what goes wrong into one sentence and an exit code.
+
+0 is success, 2 a wrong input or a disk that cannot be used, 130 an interruption. Only an error of ours shows a
+traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from unstir.cli import clock  # noqa: F401  (starts the clock)
+from unstir.errors import InputError
+
+WRONG, INTERRUPTED = 2, 130
+
+
+def main() -> None:
+    """Run the command with the arguments of this process, and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command with ``arguments``; return its exit code."""
+    try:
+        from unstir.cli.app import app
+
+        code = app(list(arguments) or ["--help"], prog_name="unstir", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        text = explanation(error)
+        if text is None:
+            raise
+        print(f"unstir: {sentence(text)}", file=sys.stderr)
+        return WRONG
+
+
+def explanation(error: Exception) -> str | None:
+    """Return what to tell the user about an error, or None if it is one of ours."""
+    if isinstance(error, InputError):
+        return str(error)
+    if hasattr(error, "format_message"):  # of the parser: a wrong option, a missing argument
+        context = getattr(error, "ctx", None)
+        text = sentence(error.format_message())
+        where = context.command_path if context else "unstir"
+        return text if text.endswith("?") else f"{text[:-1]}; see {where} --help"
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}"
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate" in str(error):
+        return "There is not enough memory; try a smaller batch (--set training.batch=32, or --batch 16 to sample)"
+    return None
+
+
+def sentence(text: str) -> str:
+    """Return a text on one line with an end.
+
+    >>> sentence("There is no  file"), sentence("Did you mean 'x'?")
+    ('There is no file.', "Did you mean 'x'?")
+    """
+    text = " ".join(text.split()).rstrip(".")
+    return text if text.endswith("?") else f"{text}."

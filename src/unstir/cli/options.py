@@ -1,0 +1,46 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunPath = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/mnist, or a .safetensors model.")
+]
+Sampler = Annotated[str | None, typer.Option(help="The sampler; see unstir samplers.", show_default="the run's")]
+Steps = Annotated[
+    int | None, typer.Option(help="How often the network is asked for each image.", show_default="the run's")
+]
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        help="How the steps lie: trailing, leading, linspace, quadratic, uniform, log_snr or karras.",
+        show_default="the run's",
+    ),
+]
+Eta = Annotated[
+    float | None, typer.Option(help="ddim: from 0, no fresh noise, to 1, as ddpm.", show_default="the run's")
+]
+Variance = Annotated[
+    str | None, typer.Option(help="ddpm: small or large, how much fresh noise.", show_default="the run's")
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(help="How much to push towards the label; 0 is off.", show_default="the run's"),
+]
+Clip = Annotated[
+    str | None,
+    typer.Option(
+        help="How predicted images are kept in range: static, dynamic or none.", show_default="the run's"
+    ),
+]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Image i is drawn from N + i alone.")]
+Batch = Annotated[int, typer.Option(metavar="N", min=1, help="How many images are drawn together.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Duration = Annotated[
+    str | None,
+    typer.Option("--for", help="The budget in time, such as 90s, 30m or 1h30m.", show_default="the recipe's"),
+]

@@ -1,0 +1,63 @@
+"""Where results go: nothing is overwritten, and a place that cannot be written is noticed beforehand. No torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from unstir.data.folder import IMAGE_SUFFIXES
+from unstir.errors import InputError
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file or folder can be made, or written if it is there.
+
+    Raises:
+        InputError: If a folder above it is a file, or does not let us write.
+    """
+    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise InputError(f"{path} cannot be written: {there} is a file, not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{path} cannot be written: no permission to write in {there}; name another place")
+
+
+def results_folder(run: Path) -> Path:
+    """Return where a model's results go unless the user says otherwise: its run folder, or here."""
+    return run if run.is_dir() else Path()
+
+
+def unused(path: Path) -> Path:
+    """Return ``path``, or if it is there the first of ``name-2``, ``name-3``, ... that is not."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
+
+
+def check_pictures(out: str, channels: int) -> str:
+    """Check where pictures are to go, and return it: with a slash at the end if it is a folder.
+
+    Args:
+        out: ``x.png`` or another picture, ``x.npz``, or a folder that is empty or not there.
+        channels: How many the images have.
+
+    Raises:
+        InputError: If something is there already, the ending is unknown, or it cannot be written.
+    """
+    path = Path(out)
+    if out.endswith("/") or not path.suffix or path.is_dir():
+        if path.exists() and not path.is_dir():
+            raise InputError(f"--out {out} is a file; name a picture (x.png), an array (x.npz) or a folder")
+        if path.is_dir() and any(path.iterdir()):
+            raise InputError(f"--out {out} holds files already; name a new folder")
+        out = f"{out.rstrip('/')}/" if out.strip("/") else out
+    elif path.exists():
+        raise InputError(f"--out {out} is there already; name another file, or remove it first")
+    elif path.suffix != ".npz" and path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise InputError(f"--out {out} ends in neither .png nor .npz; for a folder write {out}/")
+    elif channels == 4 and path.suffix.lower() in (".jpg", ".jpeg"):
+        raise InputError(f"--out {out} cannot hold transparent images; name a .png")
+    check_writable(path)
+    return out

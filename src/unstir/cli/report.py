@@ -1,0 +1,49 @@
+"""What a command says: sentences, a table, and its last line; or under ``--json`` one object."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class Report:
+    """Says what a command does and found.
+
+    Of several processes of one run only the first speaks.
+
+    Args:
+        as_json: Whether standard output gets one JSON object alone; sentences then go to standard error.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self._speaks = os.environ.get("RANK", "0") == "0"
+
+    def say(self, text: str) -> None:
+        """Say something on the way."""
+        if self._speaks and text:
+            print(text, file=sys.stderr if self.as_json else sys.stdout, flush=True)
+
+    def table(self, rows: Iterable[Sequence[str]]) -> None:
+        """Show a table, a line for each row; under ``--json`` nothing."""
+        if self.as_json or not self._speaks:
+            return
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console = Console(width=None if sys.stdout.isatty() else 10_000)
+        with console.capture() as captured:
+            console.print(table)
+        print("\n".join(line.rstrip() for line in captured.get().splitlines()), flush=True)
+
+    def end(self, text: str, values: dict[str, Any]) -> None:
+        """Say the last line, or the JSON object."""
+        if self._speaks:
+            print(json.dumps(values, ensure_ascii=False) if self.as_json else text, flush=True)

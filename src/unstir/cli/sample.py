@@ -1,0 +1,123 @@
+"""``unstir sample``: draws images from a run and saves them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unstir.cli import options
+from unstir.cli.places import check_pictures, check_writable, results_folder, unused
+from unstir.cli.report import Report
+from unstir.errors import InputError
+
+if TYPE_CHECKING:
+    from unstir.training.config import Config, SamplingConfig
+
+
+def sample(
+    run: options.RunPath,
+    n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="How many images.")] = 64,
+    sampler: options.Sampler = None,
+    steps: options.Steps = None,
+    spacing: options.Spacing = None,
+    eta: options.Eta = None,
+    variance: options.Variance = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="A class, by name or number; or several with commas, in turn.", show_default="all in turn"
+        ),
+    ] = None,
+    guidance: options.Guidance = None,
+    clip: options.Clip = None,
+    seed: options.Seed = 0,
+    batch: options.Batch = 64,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="A grid (x.png), a folder of pictures (x/) or an array (x.npz).",
+            show_default="RUN/samples/sample-seed0.png",
+        ),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Draw images from a run and save them."""
+    from unstir.training.folder import model_file
+    from unstir.training.request import label_indices
+
+    _, config = model_file(run)
+    asked = {
+        "sampler": sampler,
+        "steps": steps,
+        "spacing": spacing,
+        "eta": eta,
+        "variance": variance,
+        "guidance": guidance,
+        "clip": clip,
+    }
+    sampling = check_sampling(config, asked)
+    labels = split_labels(label, config.classes, n)
+    label_indices(config.classes, labels, n)
+    assert config.images is not None
+    place = _place(run, out, seed, config.images.shape[0])
+
+    from unstir.training.run import load
+
+    images = load(run).sample(n, label=labels, seed=seed, batch=batch, progress=sys.stderr.isatty(), **asked)
+    images.save(place)
+    values = {
+        "run": str(run),
+        "out": place,
+        "n": n,
+        "seed": seed,
+        "labels": None if images.labels is None else images.labels.tolist(),
+        "sampling": sampling.model_dump(mode="json"),
+    }
+    Report(as_json).end(f"{n} image{' is' if n == 1 else 's are'} in {place}", values)
+
+
+def _place(run: Path, out: str | None, seed: int, channels: int) -> str:
+    if out is not None:
+        return check_pictures(out, channels)
+    folder = run / "samples" if run.is_dir() else results_folder(run)
+    place = unused(folder / f"sample-seed{seed}.png")
+    check_writable(place)
+    return str(place)
+
+
+def check_sampling(config: Config, asked: Mapping[str, object]) -> SamplingConfig:
+    """Return how to sample: the run's own values, and in their place those asked for that are not None.
+
+    Raises:
+        InputError: For a value out of range, or one that the sampler does not take.
+    """
+    from unstir.training.request import sampling_config
+
+    result = sampling_config(config, asked)
+    for option, owner in (("eta", "ddim"), ("variance", "ddpm")):
+        if asked[option] is not None and result.sampler != owner:
+            raise InputError(
+                f"--{option} belongs to the sampler {owner}, and this run would be sampled by {result.sampler}; "
+                f"add --sampler {owner}"
+            )
+    return result
+
+
+def split_labels(text: str | None, classes: tuple[str, ...], n: int) -> list[str] | None:
+    """Return one label for each of ``n`` images: those with commas between them in turn.
+
+    Raises:
+        InputError: For more labels than images, or an empty one.
+    """
+    if text is None:
+        return None
+    labels = [text] if text in classes else [part.strip() for part in text.split(",")]
+    if not all(labels):
+        raise InputError(f"--label takes a class or several with commas between them, not '{text}'")
+    if len(labels) > n:
+        raise InputError(f"--label names {len(labels)} classes, and -n asks for {n} images; ask for more")
+    return [labels[i % len(labels)] for i in range(n)]

@@ -1,0 +1,92 @@
+"""Runs the real command in a process of its own, and trains one tiny run for all tests to use."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of the tests' own."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNSTIR_CACHE", str(folder))
+        patch.setenv("COLUMNS", "200")
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def command(cache: Path) -> Command:
+    """Run ``unstir`` with arguments, in a folder; further options go to ``subprocess.run``."""
+
+    def run(*arguments: str, folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"} | options.pop("env", {})  # type: ignore[operator]
+        return subprocess.run(
+            [sys.executable, "-m", "unstir", *arguments],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            **options,  # type: ignore[call-overload]
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two tiny runs of the digits: ``runs/digits``, by label, and ``runs/unlabelled``."""
+    from unstir.cli.main import run
+
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run(["train", "digits", "--smoke", "--out", "runs/digits"]) == 0
+        unlabelled = ["--set", "conditional=false", "--out", "runs/unlabelled"]
+        assert run(["train", "digits", "--smoke", *unlabelled]) == 0
+    return folder
+
+
+@pytest.fixture
+def workplace(trained: Path, tmp_path: Path) -> Path:
+    """A copy of those runs beside odd folders and files, to be used at will."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "letter.txt").write_text("no image")
+    (tmp_path / "file").write_text("a file")
+    photos(tmp_path / "photos", 12)
+    return tmp_path
+
+
+def photos(folder: Path, count: int) -> None:
+    """Write distinct colour pictures, 20 pixels high and 24 wide."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(count):
+        Image.fromarray(random.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+
+
+@pytest.fixture(scope="session")
+def listing() -> Callable[[Path], dict[str, tuple[int, int]]]:
+    """Everything beneath a folder with its size and time, which tell whether anything was written."""
+
+    def everything(folder: Path) -> dict[str, tuple[int, int]]:
+        return {
+            str(path.relative_to(folder)): (path.lstat().st_size, path.lstat().st_mtime_ns)
+            for path in [folder, *folder.rglob("*")]
+        }
+
+    return everything

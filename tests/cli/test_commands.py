@@ -1,0 +1,148 @@
+"""Help, lists, versions, figures and the demo."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from unstir import __version__
+from unstir.cli.app import app
+from unstir.cli.main import run
+from unstir.data.sources import DATASETS
+from unstir.recipes import RECIPES
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+COMMANDS = ("demo", "train", "sample", "evaluate", "recipes", "datasets", "samplers")
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_has_an_example_that_parses(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from typer.main import get_command
+
+    assert run([name, "--help"] if name else ["--help"]) == 0
+    said = capsys.readouterr().out
+    example = re.search(r"Example: unstir (.*?)\s*$", said, re.MULTILINE)
+    assert example, said
+    words = shlex.split(example[1])
+    group = get_command(app)
+    with group.make_context("unstir", list(words)) as context:
+        parsed, command, rest = group.resolve_command(context, list(words))
+        assert parsed == (name or parsed)
+        command.make_context(parsed, rest).close()
+
+
+def test_help_lists_all_commands_and_is_shown_without_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    said = capsys.readouterr().out
+    assert all(f" {name} " in said for name in COMMANDS)
+
+
+def test_the_commands_as_modules_and_versions(tmp_path: Path, command: Command) -> None:
+    assert command("--version", folder=tmp_path).stdout == f"unstir {__version__}\n"
+
+
+def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(RECIPES)
+    for line, recipe in zip(lines, RECIPES.values()):
+        assert line.endswith((recipe.__doc__ or "").splitlines()[0])
+    assert run(["recipes", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["recipes"]) == list(RECIPES)
+
+
+def test_datasets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["datasets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(DATASETS)
+    assert all(known.licence in line for line, known in zip(lines, DATASETS.values()))
+    assert run(["datasets", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["datasets"]["mnist"]["hub"] == "ylecun/mnist"
+
+
+def test_samplers(capsys: pytest.CaptureFixture[str]) -> None:
+    from unstir.sampling import samplers
+
+    assert run(["samplers"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(samplers)
+    assert run(["samplers", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["samplers"]["ddim"]["options"] == ["eta"]
+
+
+def test_evaluate(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(workplace)
+    line = ["evaluate", "runs/digits", "-n", "30", "--steps", "2", "--seed", "3"]
+    assert run([*line, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["samples"] == 30
+    assert figures["reference_images"] == 360
+    assert figures["fcd"] > figures["fcd_floor"] > 0
+    assert 0 <= figures["accuracy"] < 0.6
+    assert figures["saved"] == "runs/digits/evaluations/ddim-2-n30-seed3.json"
+    assert json.loads(Path(figures["saved"]).read_text()) == figures
+
+    assert run([*line, "--metrics", "accuracy"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "The figures are in runs/digits/evaluations/ddim-2-n30-seed3-2.json"
+    rows = {row.split()[0]: row.split()[1] for row in lines[1:-1]}
+    assert rows["accuracy"] == f"{figures['accuracy']:.4g}"
+    assert "fcd" not in rows
+
+
+def test_evaluate_refuses_images_that_do_not_fit(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    for name in ("a", "b"):
+        (workplace / "classes" / name).mkdir(parents=True)
+    for i, picture in enumerate(sorted((workplace / "photos").iterdir())):
+        picture.rename(workplace / "classes" / "ab"[i % 2] / picture.name)
+    assert run(["evaluate", "runs/digits", "--data", "classes"]) == 2
+    assert "draws images of 1x8x8, and those of 'classes' are 3x20x24" in capsys.readouterr().err
+    assert not Path("runs/digits/evaluations").exists()
+
+
+def test_demo(workplace: Path, command: Command) -> None:
+    from unstir.training.checkpoint import newest_checkpoint
+    from unstir.training.folder import RunFolder
+
+    answer = command("demo", "--for", "9s", folder=workplace)
+    assert answer.returncode == 0, answer.stderr
+    found = newest_checkpoint(RunFolder(workplace / "runs/demo"))
+    assert found is not None
+    # Start-up, about three seconds on a quiet machine, is a part of the nine.
+    assert found[1].elapsed == pytest.approx(9, abs=5)
+    lines = answer.stdout.splitlines()
+    assert lines[-1] == "Ten drawings of each digit are in runs/demo/demo.png"
+    shares = [int(share) for share in re.findall(r"(\d+)%", lines[-2])]
+    assert shares[0] >= 10  # no better than chance is possible after so short a training
+    assert shares[1] >= 97
+    width, height = Image.open(workplace / "runs/demo/demo.png").size
+    assert width == height
+
+
+def test_the_demo_reader_reads_real_digits_and_no_noise() -> None:
+    import torch
+
+    from unstir.cli.demo import read_rightly
+    from unstir.data.config import DataConfig
+    from unstir.data.load import load
+    from unstir.sampling.images import Images
+
+    splits = load(DataConfig(source="digits"))
+    assert splits.held_out.labels is not None
+    pixels, labels = splits.held_out.batch(list(range(len(splits.held_out))))
+    read, real = read_rightly(Images(pixels, labels), splits.train, splits.held_out)
+    assert read == pytest.approx(real)
+    assert real > 0.97
+    noise = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    read, _ = read_rightly(Images(noise, labels), splits.train, splits.held_out)
+    assert read < 0.25

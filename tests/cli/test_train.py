@@ -1,0 +1,164 @@
+"""Training by command: every recipe in small, going on, finished runs, interruption, dry runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unstir.cli.main import run
+from unstir.data.sources import DATASETS
+from unstir.recipes import RECIPES
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_trains_in_small(
+    recipe: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    data = ["--data", "photos"] if recipe == "images" else []
+    assert run(["train", recipe, "--smoke", *data, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["run"] == f"runs/{recipe}-smoke"
+    assert said["finished"]
+    assert said["images"] == 32
+    assert Path(said["picture"]).stat().st_size > 100
+    stored = yaml.safe_load((workplace / said["run"] / "config.yaml").read_text())
+    assert stored["recipe"] == recipe
+    assert said["steps"] == len((workplace / said["run"] / "metrics.jsonl").read_text().splitlines()) * 2
+
+
+def test_a_finished_run_says_so_and_a_larger_budget_goes_on(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    same = ["train", "digits", "--smoke", "--out", "runs/digits"]
+    before = {path: path.stat().st_mtime_ns for path in Path("runs/digits").rglob("*")}
+    assert run(same) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("This run is finished (32 images, ")
+    assert said.count("\n") == 1
+    assert "runs/digits/samples/images-0000000032.png" in said
+    assert {path: path.stat().st_mtime_ns for path in Path("runs/digits").rglob("*")} == before
+
+    assert run([*same, "--set", "training.images=48"]) == 0
+    said = capsys.readouterr().out
+    assert "Going on from step 4 (32 images" in said
+    assert said.splitlines()[-1] == (
+        "The run is in runs/digits; its newest picture is runs/digits/samples/images-0000000048.png"
+    )
+    assert run([*same, "--set", "training.images=48"]) == 0
+    assert "This run is finished (48 images" in capsys.readouterr().out
+
+
+def test_smoke_is_done_again(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    for _ in range(2):
+        assert run(["train", "digits", "--smoke", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["trained"]
+
+
+def test_it_says_first_what_it_does(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    assert run(["train", "images", "--data", "photos", "--smoke", "--out", "runs/photos"]) == 0
+    first, note, second, last = capsys.readouterr().out.splitlines()
+    assert first == "Training images for 32 images, in runs/photos"
+    assert note.startswith("12 images of about 20 pixels")
+    assert second.startswith("11 images of 3x16x16; ")
+    assert " parameters; on " in second
+    assert last.startswith("The run is in runs/photos")
+
+
+def test_a_stopped_run_says_how_to_go_on(workplace: Path) -> None:
+    line = [sys.executable, "-m", "unstir", "train", "digits", "--smoke", "--out", "runs/long", "--json"]
+    line += ["--set", "training.images=10000000", "--set", "training.log_every=1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    job = subprocess.Popen(
+        line, cwd=workplace, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    metrics, until = workplace / "runs/long/metrics.jsonl", time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text()) and time.monotonic() < until and job.poll() is None:
+        time.sleep(0.05)
+    job.send_signal(signal.SIGINT)
+    out, err = job.communicate(timeout=120)
+    assert job.returncode == 130, err
+    assert "Traceback" not in err
+    said = json.loads(out)
+    assert not said["finished"]
+    assert said["steps"] >= 1
+    assert (workplace / "runs/long/model.safetensors").exists()
+    again = subprocess.run(
+        [*line, "--set", f"training.images={said['images'] + 8}"],
+        cwd=workplace,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"Going on from step {said['steps']}" in again.stderr
+    assert json.loads(again.stdout)["steps"] == said["steps"] + 1
+
+
+SMALL = ("digits", "mnist-fc", "mnist-fc-notime", "mnist", "images")
+LARGE = tuple(name for name in RECIPES if name not in SMALL)
+
+
+@pytest.mark.parametrize("recipe", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
+def test_every_recipe_dry_runs_without_fetching(
+    recipe: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import unstir.data.tables
+    import unstir.training.estimate as module
+
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(module, "estimate", partial(module.estimate, patience=0.4))
+    monkeypatch.setattr(unstir.data.tables, "_fetch", lambda source: pytest.fail("it fetched"))
+    data = ["--data", "photos"] if recipe == "images" else []
+    assert run(["train", recipe, "--dry-run", "--for", "1h", *data, "--out", "runs/dry"]) == 0
+    said = capsys.readouterr().out
+    assert not Path("runs/dry").exists()
+    assert yaml.safe_load(said)["recipe"] == recipe
+    for fact in ("parameters: ", "memory: about ", "speed: ", "end: after 1 h, about "):
+        assert f"\n# {fact}" in said
+
+
+def test_a_dry_run_counts_as_training_does(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors import safe_open
+
+    monkeypatch.chdir(workplace)
+    assert run(["train", "digits", "--smoke", "--dry-run", "--out", "runs/digits", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    with safe_open("runs/digits/model.safetensors", framework="numpy") as file:
+        whole = sum(file.get_tensor(name).size for name in file.keys())  # noqa: SIM118
+    assert said["parameters"] == whole
+    assert said["state_bytes"] == 20 * whole
+    assert said["shape"] == [1, 8, 8]
+    assert said["images"] == 32
+    assert said["steps"] == 4
+    assert said["seconds"] == pytest.approx(32 / said["images_per_second"], abs=0.1)
+
+
+def test_what_a_dry_run_takes_named_sets_for() -> None:
+    from unstir.cli.dry_run import expected_images
+    from unstir.data.config import DataConfig
+
+    assert expected_images(DataConfig(source="mnist")) == ((1, 28, 28), 10)
+    assert expected_images(DataConfig(source="mnist", size=(32, 40), channels=3)) == ((3, 32, 40), 10)
+    assert expected_images(DataConfig(source="church", size=(64, 64))) == ((3, 64, 64), 0)
+    assert expected_images(DataConfig(source="church")) is None
+    assert expected_images(DataConfig(source="photos", size=(64, 64))) is None
+    assert all(known.size or known.hub for known in DATASETS.values())

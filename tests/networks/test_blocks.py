@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from unstir.networks.blocks import Attention, ChannelNorm, LinearAttention, ResidualBlock, norm
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 6, 10, 16, 30, 100, 128, 130, 256])
+def test_group_norm_divides_its_channels(channels: int) -> None:
+    layer = norm("group", channels)
+    assert isinstance(layer, nn.GroupNorm)
+    assert channels % layer.num_groups == 0
+    assert layer.num_groups <= 32
+    assert channels // layer.num_groups >= min(4, channels)
+    if channels % 128 == 0:
+        assert layer.num_groups == 32
+
+
+def test_channel_norm_is_over_the_channels_of_each_pixel() -> None:
+    x = torch.randn(2, 5, 3, 4)
+    layer = ChannelNorm(5)
+    nn.init.normal_(layer.weight)
+    nn.init.normal_(layer.bias)
+    mean, variance = x.mean(1, keepdim=True), x.var(1, keepdim=True, unbiased=False)
+    expected = (x - mean) / (variance + layer.eps).sqrt()
+    expected = expected * layer.weight[:, None, None] + layer.bias[:, None, None]
+    torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("kind", ["group", "layer"])
+@pytest.mark.parametrize("channels_out", [8, 12])
+def test_a_residual_block_starts_as_its_shortcut(kind: str, channels_out: int) -> None:
+    block = ResidualBlock(8, channels_out, 16, kind=kind)  # type: ignore[arg-type]
+    x = torch.randn(2, 8, 4, 4)
+    assert torch.equal(block(x, torch.randn(2, 16)), block.shortcut(x))
+    assert channels_out != 8 or torch.equal(block.shortcut(x), x)
+
+
+def test_a_residual_block_scales_and_shifts_by_the_embedding() -> None:
+    block = ResidualBlock(4, 4, 8).eval()
+    nn.init.normal_(block.second.weight)
+    x, e = torch.randn(2, 4, 5, 5), torch.randn(2, 8)
+    silu = nn.functional.silu
+    scale, shift = block.modulation(silu(e)).chunk(2, 1)
+    h = block.second_norm(block.first(silu(block.first_norm(x))))
+    h = h * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+    torch.testing.assert_close(block(x, e), x + block.second(silu(h)))
+
+
+@pytest.mark.parametrize("channels", [64, 128])
+def test_attention_is_softmax_of_qk_over_root_d_v(channels: int) -> None:
+    attention = Attention(channels)
+    nn.init.normal_(attention.out.weight, std=0.1)
+    x = torch.randn(2, channels, 3, 4)
+    heads, d = channels // 64, 64
+    tokens = attention.norm(x).flatten(2).transpose(1, 2)
+    q, k, v = attention.qkv(tokens).chunk(3, dim=-1)
+    mixed = torch.empty_like(q)
+    for head in range(heads):
+        part = slice(head * d, (head + 1) * d)
+        weights = (q[..., part] @ k[..., part].transpose(1, 2) / math.sqrt(d)).softmax(-1)
+        mixed[..., part] = weights @ v[..., part]
+    expected = x + attention.out(mixed).transpose(1, 2).reshape(x.shape)
+    torch.testing.assert_close(attention(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_linear_attention_equals_an_explicit_sum() -> None:
+    q, k, v = torch.randn(3, 2, 2, 6, 4, dtype=torch.float64)
+    result = LinearAttention(8).mix(q, k, v)
+    for b in range(2):
+        for head in range(2):
+            for i in range(6):
+                over_channels = q[b, head, i].exp() / q[b, head, i].exp().sum()
+                expected = torch.zeros(4, dtype=torch.float64)
+                for j in range(6):
+                    over_pixels = k[b, head, j].exp() / k[b, head].exp().sum(0)
+                    expected += (over_channels * over_pixels).sum() * v[b, head, j]
+                torch.testing.assert_close(result[b, head, i], expected)
+
+
+@pytest.mark.parametrize("kind", [Attention, LinearAttention])
+def test_attention_moves_with_its_pixels(kind: type[Attention]) -> None:
+    """Attention knows no places: permuted pixels in give permuted pixels out."""
+    attention = kind(8)
+    nn.init.normal_(attention.out.weight)
+    x, order = torch.randn(1, 8, 2, 6), torch.randperm(12)
+    moved = x.flatten(2)[..., order].reshape(x.shape)
+    torch.testing.assert_close(attention(moved), attention(x).flatten(2)[..., order].reshape(x.shape))
+
+
+@pytest.mark.parametrize("kind", [Attention, LinearAttention])
+def test_attention_starts_as_the_identity(kind: type[Attention]) -> None:
+    x = torch.randn(1, 8, 3, 3)
+    assert torch.equal(kind(8)(x), x)
