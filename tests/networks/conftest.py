@@ -15,7 +15,9 @@ Shape = Sequence[int]
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "unet": lambda s, **k: UNet(s[0], channels=(8, 16), blocks=1, attention=("linear", "full"), **k),
-    "unet-plain-attention": lambda s, **k: UNet(s[0], channels=(8, 16, 16), blocks=1, attention=("none",) * 3, **k),
+    "unet-plain-attention": lambda s, **k: UNet(
+        s[0], channels=(8, 16, 16), blocks=1, attention=("none",) * 3, **k
+    ),
     "unet-patch2-layer": lambda s, **k: UNet(
         s[0], channels=(8, 16), blocks=2, attention=("none", "linear"), patch=2, kind="layer", **k
     ),

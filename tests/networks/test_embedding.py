@@ -28,7 +28,11 @@ def test_label_index() -> None:
     assert label_index(None, 3, 5).tolist() == [5, 5, 5]
     assert label_index(Condition(), 3, 5).tolist() == [5, 5, 5]
     assert label_index(Condition(vector=labels), 3, 5).tolist() == [2, 0, 1]
-    assert label_index(Condition(vector=labels, hidden=torch.tensor([False, True, False])), 3, 5).tolist() == [2, 5, 1]
+    assert label_index(Condition(vector=labels, hidden=torch.tensor([False, True, False])), 3, 5).tolist() == [
+        2,
+        5,
+        1,
+    ]
 
 
 def test_the_label_is_added_to_the_time() -> None:
@@ -36,4 +40,6 @@ def test_the_label_is_added_to_the_time() -> None:
     t = torch.tensor([0.3, 0.7])
     assert embedding.label is not None
     both = embedding(t, Condition(vector=torch.tensor([1, 2])))
-    torch.testing.assert_close(both - embedding(t, None), embedding.label.table.weight[[1, 2]] - embedding.label.table.weight[3])
+    torch.testing.assert_close(
+        both - embedding(t, None), embedding.label.table.weight[[1, 2]] - embedding.label.table.weight[3]
+    )

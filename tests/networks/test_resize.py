@@ -10,7 +10,9 @@ from unstir.networks.resize import pad_to
 from unstir.networks.unet import UNet
 
 
-@pytest.mark.parametrize(("size", "stride", "padded"), [((20, 36), 16, (32, 48)), ((97, 61), 6, (102, 66)), ((1, 1), 8, (8, 8))])
+@pytest.mark.parametrize(
+    ("size", "stride", "padded"), [((20, 36), 16, (32, 48)), ((97, 61), 6, (102, 66)), ((1, 1), 8, (8, 8))]
+)
 def test_padding_repeats_the_edge_and_leaves_the_content_in_place(
     size: tuple[int, int], stride: int, padded: tuple[int, int]
 ) -> None:

@@ -107,7 +107,10 @@ if __name__ == "__main__":
     began = time.monotonic()
     from unstir.training import loop
 
-    loop.CHECKPOINT_SECONDS = float(sys.argv[2])
+    # The clocks of processes beside the main one never say that it is time.
+    loop.CHECKPOINT_SECONDS = float(sys.argv[2]) if os.environ.get("RANK", "0") == "0" else 1e9
     start(Path(sys.argv[1]), tuple(sys.argv[3:]), began)
-    if "WORLD_SIZE" in os.environ:
-        Path(f"{sys.argv[1]}-rank-{os.environ['RANK']}-of-{os.environ['WORLD_SIZE']}").touch()
+    from accelerate import PartialState
+
+    state = PartialState()
+    Path(f"{sys.argv[1]}-rank-{state.process_index}-of-{state.num_processes}").touch()

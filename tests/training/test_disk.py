@@ -68,7 +68,9 @@ def test_a_full_disk(small_disk: Path, finish: Callable[..., int]) -> None:
     assert finish(out, half) == 0
     checkpoint = tensors(out / "checkpoints" / "step-000000004.safetensors")
     room = os.statvfs(small_disk)
-    ballast.write_bytes(b"x" * (room.f_bavail * room.f_bsize - 60_000))  # less than a checkpoint, more than the log
+    ballast.write_bytes(
+        b"x" * (room.f_bavail * room.f_bsize - 60_000)
+    )  # less than a checkpoint, more than the log
     for _ in range(2):  # again and again, until there is room
         assert finish(out, SHORT) == 2
         message = (small_disk / "error.txt").read_text()

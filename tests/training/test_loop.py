@@ -91,6 +91,14 @@ def test_a_conditional_recipe_with_guidance_trains_without_labels(
     assert _train(config, tmp_path / "run", digits).exists()
 
 
+def test_more_sampling_steps_than_levels_are_refused_before_training(
+    make_config: MakeConfig, digits: Splits, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="50 steps were asked for, and the model's schedule has 20"):
+        _train(make_config("diffusion.schedule.steps=20", "sampling.steps=50"), tmp_path / "run", digits)
+    assert not (tmp_path / "run").exists()
+
+
 def test_fp16_on_a_cpu_is_refused(make_config: MakeConfig, digits: Splits) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
@@ -110,7 +118,9 @@ def test_the_objective_knows_the_deviation_of_the_images(make_config: MakeConfig
 def _python(*args: str, timeout: float = 120) -> float:
     began = time.monotonic()
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *args], env=environment, timeout=timeout, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *args], env=environment, timeout=timeout, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return time.monotonic() - began
 
@@ -168,14 +178,18 @@ def test_killed_under_a_budget_in_seconds_the_time_carries_over(
 
 @pytest.mark.parametrize("batch", [16, pytest.param(15, marks=pytest.mark.slow)])
 def test_two_processes_equal_one(batch: int, finish: Callable[..., int], tmp_path: Path) -> None:
-    settings = (f"training.batch={batch}", f"training.images={batch * 12}", "network.dropout=0")
+    settings = (
+        f"training.batch={batch}",
+        f"training.images={batch * 40}",
+        "network.dropout=0",
+        "training.log_every=1",
+    )
     assert finish(tmp_path / "one", settings) == 0
-    launch = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
-    options = ("--mixed_precision", "no", "--main_process_port", "0")
-    # A checkpoint whenever the main process's clock says so: the other's must not matter.
-    _python(*launch, *options, driver.__file__, str(tmp_path / "two"), "0.1", *settings)
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    # Checkpoints when the main process's clock says so; were the other not told, they would wait for each other.
+    _python(*launch, driver.__file__, str(tmp_path / "two"), "0", *settings, timeout=60)
     assert {path.name for path in tmp_path.glob("two-rank*")} == {"two-rank-0-of-2", "two-rank-1-of-2"}
-    name = "checkpoints/step-000000012.safetensors"
+    name = "checkpoints/step-000000040.safetensors"
     left, right = tensors(tmp_path / "one" / name), tensors(tmp_path / "two" / name)
     assert left.keys() == right.keys()
     for key, value in left.items():

@@ -131,7 +131,9 @@ def test_the_same_command_after_the_end_changes_nothing(
     same_run(out, uninterrupted["unet"])
 
 
-def test_a_larger_budget_goes_on(uninterrupted: dict[str, Path], finish: Callable[..., int], tmp_path: Path) -> None:
+def test_a_larger_budget_goes_on(
+    uninterrupted: dict[str, Path], finish: Callable[..., int], tmp_path: Path
+) -> None:
     out = shutil.copytree(uninterrupted["unet"], tmp_path / "run")
     assert finish(out, ("training.images=512",)) == 0
     assert [line["step"] for line in metrics(out)] == list(range(4, 33, 4))

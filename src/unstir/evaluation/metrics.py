@@ -16,5 +16,7 @@ def check(metrics: Iterable[str]) -> None:
     """Raise an `InputError` that names the nearest known metric if one of ``metrics`` is unknown."""
     for metric in metrics:
         if metric not in METRICS:
-            close = nearest(metric, list(METRICS))
-            raise InputError(f"no metric is called '{metric}'{close}; there are: {', '.join(METRICS)}")
+            known = list(METRICS)
+            raise InputError(
+                f"no metric is called '{metric}' (there are {', '.join(known)}){nearest(metric, known)}"
+            )

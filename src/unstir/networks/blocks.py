@@ -66,13 +66,13 @@ class Attention(nn.Module):
 
     Args:
         channels: Channels in and out.
-        head: Channels of one head.
+        head: Channels of one head, or somewhat more where they do not divide evenly.
         kind: The norm.
     """
 
     def __init__(self, channels: int, head: int = 64, kind: NormKind = "group") -> None:
         super().__init__()
-        self.heads = max(1, channels // head)
+        self.heads = next(heads for heads in range(max(1, channels // head), 0, -1) if channels % heads == 0)
         self.norm = norm(kind, channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = zeroed(nn.Linear(channels, channels))

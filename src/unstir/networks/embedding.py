@@ -57,7 +57,7 @@ class Embedding(nn.Module):
 
     def __init__(self, width: int, classes: int = 0) -> None:
         super().__init__()
-        self.sinusoid_width = max(32, width // 4)
+        self.sinusoid_width = max(32, width // 8 * 2)
         self.mlp = nn.Sequential(nn.Linear(self.sinusoid_width, width), nn.SiLU(), nn.Linear(width, width))
         self.label = LabelEmbedding(classes, width) if classes else None
 

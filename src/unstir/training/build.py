@@ -7,7 +7,6 @@ from torch import nn
 from unstir.diffusion import Denoiser
 from unstir.diffusion.parameterization import parameterization
 from unstir.diffusion.schedule import schedules
-from unstir.errors import InputError
 from unstir.networks.fully_connected import FullyConnectedUNet
 from unstir.networks.plain_unet import PlainUNet
 from unstir.networks.unet import UNet
@@ -21,13 +20,7 @@ def build_denoiser(config: Config) -> Denoiser:
         InputError: If a part's values do not fit together.
     """
     diffusion = config.diffusion
-    options = diffusion.schedule.options()
-    try:
-        schedule = schedules[diffusion.schedule.name](**options)
-    except TypeError:
-        raise InputError(
-            f"The schedule '{diffusion.schedule.name}' does not take all of: {', '.join(options)}"
-        ) from None
+    schedule = schedules[diffusion.schedule.name](**diffusion.schedule.options())
     meaning = parameterization(diffusion.parameterization, schedule, diffusion.sigma_data)
     return Denoiser(build_network(config), meaning, schedule)
 
@@ -40,10 +33,6 @@ def build_network(config: Config) -> nn.Module:
         return FullyConnectedUNet(config.images.shape, network.widths, classes, network.time, network.norm)
     if isinstance(network, PlainUNetConfig):
         return PlainUNet(config.images.shape[0], network.channels, classes, network.embedding)
-    if len(network.channels) != len(network.attention):
-        raise InputError(
-            f"network.attention names {len(network.attention)} levels and network.channels {len(network.channels)}"
-        )
     return UNet(
         config.images.shape[0],
         channels=network.channels,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from unstir.data.config import DataConfig
 
 Positive = Annotated[int, Field(gt=0)]
+Beta = Annotated[float, Field(gt=0, lt=1)]
+Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -20,19 +22,25 @@ class UNetConfig(Part):
     """The attention U-Net, :class:`unstir.networks.unet.UNet`."""
 
     kind: Literal["unet"] = "unet"
-    channels: tuple[Positive, ...] = (64, 128, 256, 512)
+    channels: Widths = (64, 128, 256, 512)
     blocks: Positive = 2
     attention: tuple[Literal["none", "linear", "full"], ...] = ("linear", "linear", "linear", "linear")
     patch: Positive = 1
     dropout: Fraction = 0.0
     norm: Literal["group", "layer"] = "group"
 
+    @model_validator(mode="after")
+    def _levels_agree(self) -> UNetConfig:
+        if len(self.attention) != len(self.channels):
+            raise ValueError(f"attention names {len(self.attention)} levels and channels {len(self.channels)}")
+        return self
+
 
 class PlainUNetConfig(Part):
     """The tutorials' U-Net, :class:`unstir.networks.plain_unet.PlainUNet`."""
 
     kind: Literal["plain"]
-    channels: tuple[Positive, ...] = (64, 128, 256, 512, 1024)
+    channels: Widths = (64, 128, 256, 512, 1024)
     embedding: Annotated[int, Field(gt=0, multiple_of=2)] = 32
 
 
@@ -40,7 +48,7 @@ class FullyConnectedConfig(Part):
     """The fully connected U-Net, :class:`unstir.networks.fully_connected.FullyConnectedUNet`."""
 
     kind: Literal["fully_connected"]
-    widths: tuple[Positive, ...] = (2048, 1024, 512)
+    widths: Widths = (2048, 1024, 512)
     time: bool = True
     norm: bool = True
 
@@ -48,19 +56,41 @@ class FullyConnectedConfig(Part):
 NetworkConfig = Annotated[UNetConfig | PlainUNetConfig | FullyConnectedConfig, Field(discriminator="kind")]
 
 
+_BETAS = ("steps", "beta_start", "beta_end")
+_SCHEDULE_OPTIONS: dict[str, tuple[str, ...]] = {
+    "linear": _BETAS,
+    "quadratic": _BETAS,
+    "sigmoid": _BETAS,
+    "cosine": ("steps", "s", "max_beta"),
+    "vp": ("beta_min", "beta_max"),
+    "ve": ("sigma_min", "sigma_max"),
+    "flow": (),
+}
+
+
 class ScheduleConfig(Part):
     """A schedule of :mod:`unstir.diffusion.schedule` by name; None leaves a value at its default."""
 
     name: Literal["linear", "quadratic", "cosine", "sigmoid", "vp", "ve", "flow"] = "cosine"
     steps: Positive | None = None
-    beta_start: float | None = None
-    beta_end: float | None = None
-    beta_min: float | None = None
-    beta_max: float | None = None
-    sigma_min: float | None = None
-    sigma_max: float | None = None
-    s: float | None = None
-    max_beta: float | None = None
+    beta_start: Beta | None = None
+    beta_end: Beta | None = None
+    beta_min: Annotated[float, Field(gt=0)] | None = None
+    beta_max: Annotated[float, Field(gt=0)] | None = None
+    sigma_min: Annotated[float, Field(gt=0)] | None = None
+    sigma_max: Annotated[float, Field(gt=0)] | None = None
+    s: Annotated[float, Field(gt=0)] | None = None
+    max_beta: Beta | None = None
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> ScheduleConfig:
+        takes = _SCHEDULE_OPTIONS[self.name]
+        wrong = [option for option in self.options() if option not in takes]
+        if wrong:
+            raise ValueError(f"{self.name} takes no {wrong[0]}, only {', '.join(takes) or 'its name'}")
+        if (self.sigma_min or 0.01) >= (self.sigma_max or 50.0):
+            raise ValueError("sigma_min must lie below sigma_max")
+        return self
 
     def options(self) -> dict[str, float]:
         """Return the values that are set, as arguments of the schedule."""

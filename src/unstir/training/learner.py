@@ -34,7 +34,9 @@ class Learner:
     def __init__(self, config: Config, splits: Splits) -> None:
         self.config, self.splits = config, splits
         self.position = Position()
-        state = PartialState()
+        # Left to itself, Accelerate joins the processes that torchrun starts only where there are GPUs.
+        cpu = not (torch.cuda.is_available() or torch.xpu.is_available() or torch.backends.mps.is_available())
+        state = PartialState(cpu=cpu)
         if config.training.precision == "fp16" and state.device.type == "cpu":
             raise InputError("training.precision=fp16 needs a GPU; on a CPU use bf16, float32 or auto")
         self.precision = resolve_precision(config.training.precision, state.device)
@@ -42,7 +44,7 @@ class Learner:
             raise InputError(
                 f"training.batch={config.training.batch} cannot be shared by {state.num_processes} processes"
             )
-        self.accelerator = Accelerator(mixed_precision="fp16" if self.precision == "fp16" else "no")
+        self.accelerator = Accelerator(cpu=cpu, mixed_precision="fp16" if self.precision == "fp16" else "no")
         torch.manual_seed(config.seed)
         self.model = build_denoiser(config).to(self.accelerator.device, memory_format=torch.channels_last)
         self.average = averaged_copy(self.model)

@@ -23,6 +23,7 @@ from unstir.training.folder import RunFolder
 from unstir.training.learner import Learner
 from unstir.training.log import RunLog
 from unstir.training.preview import affordable, draw_picture
+from unstir.training.request import sampling_config
 from unstir.training.run import Run
 
 CHECKPOINT_SECONDS = 60.0
@@ -53,9 +54,11 @@ def train(config: Config, out: Path, splits: Splits, began: float, progress: boo
         The last picture drawn.
 
     Raises:
-        InputError: If the loss stops being a number, the disk is full, or a checkpoint is damaged.
+        InputError: If the run's way of sampling does not fit its schedule, the loss stops being a number, the disk
+            is full, or a checkpoint is damaged.
         Interrupted: If the user stops it.
     """
+    sampling_config(config, {})  # before any training, not when the first picture is drawn
     return _Training(config, RunFolder(out), Learner(config, splits), Budget(config.training, began)).run(progress)
 
 

@@ -18,14 +18,14 @@ def apply_settings(config: Config, settings: Sequence[str]) -> Config:
     Raises:
         InputError: For a text without ``=``, an unknown key (with the nearest right one) or a wrong value.
     """
-    for text in sorted(settings, key=lambda text: not text.startswith("network.kind=")):
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--set takes key=value, such as training.batch=64, not '{text}'")
-        values = config.model_dump()
-        _assign(config, values, key.strip(), _parse(key, value))
-        config = checked(values)
-    return config
+    pairs = [_pair(text) for text in settings]
+    kinds = [value for key, value in pairs if key == "network.kind"]
+    if kinds:  # another kind of network has other settings: they start at its defaults
+        config = checked({**config.model_dump(), "network": {"kind": kinds[-1]}})
+    values = config.model_dump()
+    for key, value in pairs:
+        _assign(config, values, key, value)
+    return checked(values)
 
 
 def checked(values: dict[str, Any]) -> Config:
@@ -41,7 +41,18 @@ def checked(values: dict[str, Any]) -> Config:
         kinds = ("unet", "plain", "fully_connected")
         key = ".".join(str(part) for part in first["loc"] if part not in kinds)
         message = first["msg"][0].lower() + first["msg"][1:]
+        if isinstance(first["input"], dict):
+            raise InputError(
+                f"The settings of {key} do not fit: {message.removeprefix('value error, ')}"
+            ) from None
         raise InputError(f"The setting {key} cannot be {first['input']!r}: {message}") from None
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set takes key=value, such as training.batch=64, not '{text}'")
+    return key.strip(), _parse(key, value)
 
 
 def _parse(key: str, value: str) -> Any:
@@ -72,8 +83,6 @@ def _assign(config: Config, values: dict[str, Any], key: str, value: Any) -> Non
     if isinstance(holder[parts[-1]], dict):
         inner = ", ".join(f"{key}.{name}" for name in holder[parts[-1]])
         raise InputError(f"'{key}' is a group of settings: {inner}")
-    if key == "network.kind":  # another kind of network has other settings: they start at its defaults
-        holder.clear()
     if key in ("training.images", "training.seconds"):  # one budget replaces the other
         holder["images"] = holder["seconds"] = None
     holder[parts[-1]] = value

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unstir.errors import InputError
+from unstir.recipes import RECIPES, recipe
+from unstir.recipes import folder as images_recipe
+from unstir.recipes.request import Request, smoke
+from unstir.training.build import build_denoiser
+from unstir.training.config import Config, ImagesInfo
+
+SHAPES = {
+    "digits": (1, 8, 8),
+    "mnist": (1, 28, 28),
+    "mnist-fc": (1, 28, 28),
+    "mnist-fc-notime": (1, 28, 28),
+    "fashion-mnist": (1, 28, 28),
+    "cifar10": (3, 32, 32),
+    "church64": (3, 64, 64),
+    "cars64": (3, 64, 64),
+    "stl10-96": (3, 96, 96),
+    "faces128": (3, 128, 128),
+}
+
+
+def _seen(config: Config, shape: tuple[int, int, int], classes: int = 10) -> Config:
+    info = ImagesInfo(shape=shape, classes=tuple(str(i) for i in range(classes)), fingerprint="x")
+    return config.model_copy(update={"images": info})
+
+
+def _parameters(config: Config) -> int:
+    return sum(parameter.numel() for parameter in build_denoiser(config).parameters())
+
+
+def test_shapes_are_known_for_every_recipe_but_the_one_for_folders() -> None:
+    assert set(RECIPES) - set(SHAPES) == {"images"}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_recipe_builds_and_smoke_is_small(name: str) -> None:
+    config = RECIPES[name](Request())
+    assert config.recipe == name
+    assert (config.training.images is None) != (config.training.seconds is None)
+    full = _parameters(_seen(config, SHAPES[name]))
+    tiny = smoke(config, own_data=False)
+    assert tiny.data.source == "digits"
+    assert smoke(config, own_data=True).data.source == config.data.source
+    assert tiny.network.kind == config.network.kind
+    assert _parameters(_seen(tiny, SHAPES[name])) < min(1_000_000, full)
+    assert RECIPES[name].__doc__
+
+
+def test_cifar10_is_as_large_as_the_papers() -> None:
+    assert _parameters(_seen(RECIPES["cifar10"](Request()), (3, 32, 32))) == pytest.approx(35.7e6, abs=3e6)
+
+
+def test_the_plain_unet_is_as_large_as_the_tutorials() -> None:
+    assert _parameters(_seen(RECIPES["cars64"](Request()), (3, 64, 64))) == pytest.approx(62.4e6, abs=3e6)
+
+
+def test_a_users_budget_replaces_the_recipes() -> None:
+    for make in (make for name, make in RECIPES.items() if name != "images"):
+        assert (make(Request(images=7)).training.images, make(Request(images=7)).training.seconds) == (7, None)
+        assert (make(Request(seconds=9)).training.images, make(Request(seconds=9)).training.seconds) == (None, 9)
+    with pytest.raises(InputError, match="not both"):
+        RECIPES["digits"](Request(images=7, seconds=9))
+
+
+def test_users_data_replace_the_recipes() -> None:
+    for make in (make for name, make in RECIPES.items() if name != "images"):
+        assert make(Request(data="elsewhere")).data.source == "elsewhere"
+
+
+def test_the_ablation_differs_in_the_time_alone() -> None:
+    with_time, without = (RECIPES[name](Request()).model_dump() for name in ("mnist-fc", "mnist-fc-notime"))
+    assert (with_time["network"].pop("time"), without["network"].pop("time")) == (True, False)
+    del with_time["recipe"], without["recipe"]
+    assert with_time == without
+
+
+def test_an_unknown_recipe_is_told_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'cifar10'"):
+        recipe("cifar")
+
+
+# Any folder of images
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Callable[[int, int], str]:
+    def write(side: int, count: int = 6) -> str:
+        folder = tmp_path / f"photos-{side}"
+        folder.mkdir()
+        for i in range(count):
+            pixels = np.random.default_rng(i).integers(0, 256, (side, side + 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+        return str(folder)
+
+    return write
+
+
+BUDGETS = [30.0, 120.0, 600.0, 3600.0, 36_000.0, 360_000.0, 3.6e6, 3.6e8]
+
+
+@pytest.mark.parametrize("side", [10, 20, 40, 64, 100, 300])
+def test_more_budget_is_never_less_resolution(
+    side: int, photos: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images_recipe, "_gflops", lambda: 400.0)
+    source = photos(side)
+    sizes = []
+    for seconds in BUDGETS:
+        config = RECIPES["images"](Request(data=source, seconds=seconds))
+        assert config.data.size is not None
+        assert config.training.seconds == seconds
+        height, width = config.data.size
+        assert height == width
+        assert f"{height}x{width}" in config.note
+        assert "6 images" in config.note
+        assert f"{side} pixels" in config.note
+        sizes.append(height)
+        tiny = smoke(config, own_data=True)
+        assert _parameters(_seen(tiny, (3, height, width), 0)) < 1_000_000
+    assert sizes == sorted(sizes)
+    assert sizes[-1] <= max(16, 1.25 * side)
+    if side >= 128:
+        assert sizes[0] < sizes[-1] == 128
+
+
+def test_the_choice_changes_where_the_note_says_and_the_budget_in_images_is_kept(
+    photos: Callable[..., str],
+) -> None:
+    config = RECIPES["images"](Request(data=photos(100), images=5000))
+    assert (config.training.images, config.training.seconds) == (5000, None)
+    assert "5,000 images" in config.note
+    assert config.data.size == (96, 96)
+    assert config.network.dropout == 0.1  # type: ignore[union-attr]
+    assert "dropout" in config.note
+
+
+def test_a_faster_machine_reaches_no_less(photos: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    source, sizes = photos(200), []
+    for speed in (10.0, 100.0, 1000.0, 10_000.0, math.inf):
+        monkeypatch.setattr(images_recipe, "_gflops", lambda speed=speed: speed)
+        size = RECIPES["images"](Request(data=source, seconds=3600)).data.size
+        assert size is not None
+        sizes.append(size[0])
+    assert sizes == sorted(sizes)
+    assert sizes[0] == 16
+    assert sizes[-1] == 128
+
+
+def test_the_recipe_for_folders_needs_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="needs --data FOLDER"):
+        RECIPES["images"](Request())
+    with pytest.raises(InputError):
+        RECIPES["images"](Request(data=str(tmp_path / "missing")))

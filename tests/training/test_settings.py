@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import driver
+import pytest
+import yaml
+
+from unstir.errors import InputError
+from unstir.recipes import RECIPES
+from unstir.recipes.request import Request
+from unstir.training.config import Config
+from unstir.training.settings import apply_settings, checked
+
+OTHER: dict[str, Any] = {
+    "data.size": [20, 36],
+    "data.channels": 4,
+    "diffusion.schedule.name": "quadratic",
+    "diffusion.schedule.steps": 1001,
+    "diffusion.parameterization": "karras",
+    "diffusion.objective": "karras",
+    "diffusion.times": "log_normal",
+    "training.precision": "bf16",
+    "sampling.sampler": "ddpm",
+    "sampling.spacing": "karras",
+    "sampling.variance": "large",
+    "sampling.clip": "dynamic",
+    "network.embedding": 64,
+}
+
+
+OF_A_SCHEDULE: dict[str, tuple[str, float]] = {
+    "beta_start": ("linear", 1e-3),
+    "beta_end": ("linear", 0.03),
+    "beta_min": ("vp", 0.2),
+    "beta_max": ("vp", 10.0),
+    "sigma_min": ("ve", 0.02),
+    "sigma_max": ("ve", 40.0),
+    "s": ("cosine", 0.01),
+    "max_beta": ("cosine", 0.99),
+}
+"""Values that only some schedules take."""
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif f"{prefix}{key}" not in ("images", "recipe", "note", "network.kind"):
+            yield f"{prefix}{key}", value
+
+
+def _another(key: str, value: Any) -> Any:
+    """Return a valid value for ``key`` that is not its own."""
+    if key == "network.norm" and isinstance(value, str):
+        return {"group": "layer", "layer": "group"}[value]
+    if key == "network.attention":
+        return ["full"] * (len(value) - 1) + ["linear"]
+    if key in OTHER:
+        return OTHER[key] if OTHER[key] != value else ("ddim" if key == "sampling.sampler" else "small")
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value / 2 if value else 0.25
+    if isinstance(value, (tuple, list)):
+        return [16 * (i + 1) for i in range(len(value))]
+    return "other" if isinstance(value, str) else 77
+
+
+def _config(name: str) -> Config:
+    return RECIPES[name](Request(data="digits" if name == "images" else None, images=1000))
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "images"])
+def test_every_setting_of_every_recipe_can_be_set(name: str) -> None:
+    config = _config(name)
+    for key, value in _leaves(config.model_dump(mode="json")):
+        last = key.rpartition(".")[2]
+        if key.startswith("diffusion.schedule.") and last in OF_A_SCHEDULE:
+            continue
+        wanted = _another(key, value)
+        changed = apply_settings(config, [f"{key}={json.dumps(wanted)}"])  # JSON is YAML
+        after = dict(_leaves(changed.model_dump(mode="json")))
+        assert after[key] == wanted, key
+        others = {k for k, v in _leaves(config.model_dump(mode="json")) if k != key and after[k] != v}
+        assert others <= ({"training.images"} if key == "training.seconds" else set()), key
+
+
+@pytest.mark.parametrize("key", OF_A_SCHEDULE)
+def test_a_schedule_takes_its_own_values(key: str) -> None:
+    name, value = OF_A_SCHEDULE[key]
+    settings = [f"diffusion.schedule.{key}={value}", f"diffusion.schedule.name={name}"]
+    schedule = apply_settings(checked(driver.BASE), settings).diffusion.schedule
+    assert schedule.options() == {key: value}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("training.bach=3", "training.batch"),
+        ("training.learningrate=3", "training.learning_rate"),
+        ("network.chanels=3", "network.channels"),
+        ("sampling.step=3", "sampling.steps"),
+        ("diffusion.schedule.step=3", "diffusion.schedule.steps"),
+        ("sed=3", "seed"),
+    ],
+)
+def test_a_misspelt_key_is_told_the_right_one(wrong: str, right: str) -> None:
+    with pytest.raises(InputError, match=f"No setting is called '{wrong.split('=')[0]}'; did you mean '{right}'"):
+        apply_settings(checked(driver.BASE), [wrong])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "training.batch=many",
+        "training.batch=1.5",
+        "training.batch=0",
+        "training.learning_rate=-1",
+        "training.learning_rate=nan",
+        "training.learning_rate=.inf",
+        "training.ema=1.5",
+        "data.flip=7",
+        "data.channels=2",
+        "network.channels=wide",
+        "network.channels=[8, -8]",
+        "network.attention=[full, some]",
+        "seed=-1",
+        "sampling.sampler=magic",
+        "network.patch=[",
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(text: str) -> None:
+    with pytest.raises(InputError, match=text.split("=")[0]):
+        apply_settings(checked(driver.BASE), [text])
+
+
+@pytest.mark.parametrize(
+    "text", ["images=5", "recipe=x", "note=x", "training", "training=5", "network.kind.x=1", "=1"]
+)
+def test_what_is_no_setting_is_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        apply_settings(checked(driver.BASE), [text])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-4", 1e-4), ("1E-4", 1e-4), ("0.0001", 1e-4), ("1.0e-4", 1e-4), ("3", 3.0)]
+)
+def test_numbers_as_people_write_them(text: str, value: float) -> None:
+    config = apply_settings(checked(driver.BASE), [f"training.learning_rate={text}"])
+    assert config.training.learning_rate == value
+
+
+def test_values_that_only_fit_each_other_are_set_together() -> None:
+    settings = ["network.channels=[8, 16, 16]", "network.attention=[none, none, full]"]
+    for order in (settings, settings[::-1]):
+        network = apply_settings(checked(driver.BASE), order).network
+        assert network.channels == (8, 16, 16)  # type: ignore[union-attr]
+        assert network.attention == ("none", "none", "full")  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="attention names 2 levels and channels 3"):
+        apply_settings(checked(driver.BASE), settings[:1])
+
+
+def test_quotes_keep_a_text_a_text() -> None:
+    assert apply_settings(checked(driver.BASE), ["data.source='1e5'"]).data.source == "1e5"
+
+
+def test_another_kind_of_network_starts_at_its_defaults_whatever_the_order() -> None:
+    settings = ["network.widths=[32, 16]", "network.kind=fully_connected"]
+    for order in (settings, settings[::-1]):
+        network = apply_settings(checked(driver.BASE), order).network
+        assert network.model_dump() == {"kind": "fully_connected", "widths": (32, 16), "time": True, "norm": True}
+    with pytest.raises(InputError, match=r"network\.blocks"):
+        apply_settings(checked(driver.BASE), ["network.kind=plain", "network.blocks=2"])
+    with pytest.raises(InputError, match="nosuch"):
+        apply_settings(checked(driver.BASE), ["network.kind=nosuch"])
+
+
+def test_one_budget_replaces_the_other() -> None:
+    training = apply_settings(checked(driver.BASE), ["training.seconds=60"]).training
+    assert (training.images, training.seconds) == (None, 60)
+    training = apply_settings(checked(driver.BASE), ["training.seconds=60", "training.images=10"]).training
+    assert (training.images, training.seconds) == (10, None)
+
+
+def test_a_configuration_survives_its_file() -> None:
+    for name in RECIPES:
+        if name != "images":
+            config = _config(name)
+            assert checked(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
