@@ -1,6 +1,8 @@
 """The fully connected U-Net for flattened images: linear layers that narrow and widen again.
 
-The time is one extra input element, ``t / T``. Residual links join layers of equal width across the U.
+The time is one extra input element, ``t / T``. Residual links join layers of equal width across the U, the
+input and the output among them. The last is scaled by a learned gate for each image: how much of the input a
+good answer holds depends on the noise level, and an undercomplete network cannot pass the input on by itself.
 Without the time element the loss still falls, but samples are poor: the known ablation.
 """
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unstir.diffusion import Condition
+from unstir.networks.blocks import zeroed
 from unstir.networks.embedding import label_index
 
 
@@ -44,7 +47,8 @@ class FullyConnectedUNet(nn.Module):
         up = [*reversed(widths)]
         self.down = nn.ModuleList(_layer(a, b, norm) for a, b in itertools.pairwise(down))
         self.up = nn.ModuleList(_layer(a, b, norm) for a, b in itertools.pairwise(up))
-        self.out = nn.Linear(widths[0], pixels)
+        self.out = zeroed(nn.Linear(widths[0], pixels))
+        self.gate = zeroed(nn.Linear(widths[0], 1))
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
         """Return images of the shape of ``x`` (B, C, H, W)."""
@@ -62,7 +66,7 @@ class FullyConnectedUNet(nn.Module):
         skips.pop()
         for layer in self.up:
             h = layer(h) + skips.pop()
-        return self.out(h).reshape(x.shape)
+        return self.gate(h)[..., None, None] * x + self.out(h).reshape(x.shape)
 
 
 def _layer(width_in: int, width_out: int, norm: bool) -> nn.Sequential:

@@ -39,8 +39,8 @@ def mnist_fc(request: Request) -> Config:
         recipe="mnist-fc",
         data=DataConfig(source=request.data or "mnist"),
         network=FullyConnectedConfig(kind="fully_connected"),
-        diffusion=DiffusionConfig(schedule=ScheduleConfig(name="linear")),
-        training=request.training(seconds=5 * 60, batch=512, learning_rate=5e-4),
+        diffusion=DiffusionConfig(schedule=ScheduleConfig(name="linear"), parameterization="v", objective="v"),
+        training=request.training(seconds=5 * 60, batch=512, learning_rate=1e-3),
         sampling=SamplingConfig(sampler="ddpm", steps=1000),
     )
 
