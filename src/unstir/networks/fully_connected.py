@@ -3,7 +3,7 @@
 The time is one extra input element, ``t / T``. Residual links join layers of equal width across the U, the
 input and the output among them. The last is scaled by a learned gate for each image: how much of the input a
 good answer holds depends on the noise level, and an undercomplete network cannot pass the input on by itself.
-Without the time element the loss still falls, but samples are poor: the known ablation.
+The time element can be left out, to see what it is worth.
 """
 
 from __future__ import annotations

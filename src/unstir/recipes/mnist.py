@@ -46,7 +46,7 @@ def mnist_fc(request: Request) -> Config:
 
 
 def mnist_fc_notime(request: Request) -> Config:
-    """The same network without the time: the known ablation, which trains but samples poorly."""
+    """The same network without the time element, to see what it is worth."""
     config = mnist_fc(request)
     network = FullyConnectedConfig(kind="fully_connected", time=False)
     return config.model_copy(update={"recipe": "mnist-fc-notime", "network": network})
