@@ -12,7 +12,7 @@ def digits(request: Request) -> Config:
     return Config(
         recipe="digits",
         data=DataConfig(source=request.data or "digits"),
-        network=UNetConfig(channels=(128, 192), blocks=1, attention=("none", "none"), norm="layer"),
+        network=UNetConfig(channels=(64, 128), blocks=1, attention=("none", "none"), norm="layer"),
         diffusion=DiffusionConfig(parameterization="v", objective="v"),
         training=request.training(seconds=100, batch=256, learning_rate=1e-3),
         sampling=SamplingConfig(guidance=0.5),
