@@ -2,13 +2,14 @@
 # make test   install and run the tests
 # make test-all   the slow tests too
 # make check  style, types and the import layers
+# make benchmark  training steps and sampling beside other packages, in one table
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
 
-.PHONY: demo test test-all check clean
+.PHONY: demo test test-all check benchmark clean
 
 demo: $(VENV)/installed
 	$(BIN)/unstir demo
@@ -24,6 +25,10 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+benchmark: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e ".[benchmark]"
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

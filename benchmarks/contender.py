@@ -1,0 +1,81 @@
+"""Who is measured: unstir in its own training step, and its peers in theirs, each as shipped and at its best.
+
+A training step is, for all: noise and times drawn, forward, backward, the gradient clipped to norm 1, the
+optimizer, the weights' average. unstir also makes its batch from stored 8-bit images within the step; the peers
+get decoded ones for nothing. The peers' steps are those of their own training code: diffusers' example for
+unconditional images (AdamW, ``EMAModel`` each step), denoising_diffusion_pytorch's ``Trainer`` (Adam, ``EMA``
+every tenth step).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import nn
+
+from benchmarks.workloads import Workload, synthetic
+from unstir.data.dataset import Splits
+from unstir.training.learner import Learner
+from unstir.training.run import Run
+
+LEARNING_RATE = 1e-4
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a package is run.
+
+    Attributes:
+        precision: ``float32``, or ``auto``: bfloat16 where the processor computes in it.
+        channels_last: Whether weights and images lie with their channels last.
+        tuned: Whether the package's faster switches are on: fused optimizer, foreach average, flash attention,
+            and for diffusers weights in bfloat16 when sampling.
+        compiled: Whether the network goes through ``torch.compile``; minutes of warm-up on a CPU.
+    """
+
+    precision: str = "float32"
+    channels_last: bool = False
+    tuned: bool = False
+    compiled: bool = False
+
+
+class Contender(ABC):
+    """One package on one workload.
+
+    Attributes:
+        network: What is trained.
+        precision: What it is trained in: ``float32`` or ``bf16``.
+    """
+
+    network: nn.Module
+    precision: str
+
+    @abstractmethod
+    def step(self) -> None:
+        """Train on one batch."""
+
+    @abstractmethod
+    def sample(self) -> None:
+        """Draw one batch of images by DDIM without noise."""
+
+
+class Unstir(Contender):
+    """unstir's own learner: bfloat16 where there is any, channels last, fused AdamW, the average each step."""
+
+    def __init__(self, workload: Workload, mode: Mode) -> None:
+        workload = workload.with_precision(mode.precision)
+        data = synthetic(workload.config)
+        self.workload = workload
+        self.learner = Learner(workload.config, Splits(data, data))
+        self.network: nn.Module = self.learner.model
+        self.precision = self.learner.precision
+        self.run = Run(workload.config, self.learner.average)
+
+    def step(self) -> None:
+        """Train on one batch."""
+        self.learner.step(LEARNING_RATE)
+
+    def sample(self) -> None:
+        """Draw one batch of images from the average."""
+        self.run.sample(self.workload.sample_batch, batch=self.workload.sample_batch)

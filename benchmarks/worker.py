@@ -1,0 +1,155 @@
+"""A contender in a process of its own: its memory is its own, and it waits while others are measured."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.contender import Contender
+    from benchmarks.workloads import Workload
+
+
+class Worker:
+    """The parent's end: starts the process and asks it for measurements, one at a time.
+
+    Args:
+        contender: A name out of ``CONTENDERS``.
+        workload: What it works on.
+        turn: Seconds that a turn of training lasts, at least one step.
+    """
+
+    def __init__(self, contender: str, workload: Workload, turn: float) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.name = contender
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, contender, workload, turn), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, what: str) -> Any:
+        """Return the answer to ``about``, ``step``, ``sample``, ``memory``, ``floor`` or ``pipeline``.
+
+        Raises:
+            RuntimeError: If the contender fails, with its traceback.
+        """
+        try:
+            self.pipe.send(what)
+            fine, answer = self.pipe.recv()
+        except (EOFError, BrokenPipeError):
+            self.process.join()
+            raise RuntimeError(f"{self.name} ended with {self.process.exitcode} when asked to {what}") from None
+        if not fine:
+            raise RuntimeError(f"{self.name} failed when asked to {what}:\n{answer}")
+        return answer
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.join()
+
+
+def _serve(pipe: Connection, contender: str, workload: Workload, turn: float) -> None:
+    answers: dict[str, Callable[[], Any]] | None = None
+    while True:
+        try:
+            what = pipe.recv()
+        except EOFError:
+            return
+        try:
+            if answers is None:
+                answers = _answers(contender, workload, turn)
+            pipe.send((True, answers[what]()))
+        except Exception:
+            pipe.send((False, traceback.format_exc()))
+
+
+def _answers(name: str, workload: Workload, turn: float) -> dict[str, Callable[[], Any]]:
+    """Build the contender, warm it up, and return what it can be asked."""
+    import torch
+
+    from benchmarks.contenders import CONTENDERS
+    from benchmarks.floor import count_flops, measure_floor
+
+    factory, mode = CONTENDERS[name]
+    contender = factory(workload, mode)
+    flops = count_flops(contender.step)
+    if mode.compiled:
+        contender.network.compile()
+    count = max(1, round(turn / _timed(contender.step)))
+    about = {
+        "parameters": sum(parameter.numel() for parameter in contender.network.parameters()),
+        "flops": flops,
+        "precision": contender.precision,
+        "threads": torch.get_num_threads(),
+    }
+    return {
+        "about": lambda: about,
+        "step": lambda: _timed(lambda: [contender.step() for _ in range(count)]) / count,
+        "sample": lambda: _timed(contender.sample),
+        "memory": peak_memory,
+        "floor": lambda: measure_floor(contender.step),
+        "pipeline": lambda: _pipeline(contender),
+    }
+
+
+def _timed(call: Callable[[], object]) -> float:
+    """Return the seconds that a call takes, the GPU's work included."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def peak_memory() -> int:
+    """Return the most bytes this process has held: of the GPU where there is one, else resident memory."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent held when this process was started
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _pipeline(contender: Contender) -> dict[str, float]:
+    """Return how long one training batch takes to make, in seconds, and how many images it has."""
+    from benchmarks.contender import Unstir
+    from unstir.diffusion.objective import time_distributions
+    from unstir.training.batches import training_batch
+
+    assert isinstance(contender, Unstir)
+    learner = contender.learner
+    config, seconds = learner.config, []
+    for step in range(20):
+        began = time.perf_counter()
+        training_batch(
+            learner.splits.train,
+            learner.model.schedule,
+            time_distributions[config.diffusion.times],
+            seed=0,
+            step=step,
+            size=config.training.batch,
+            flip=config.data.flip,
+            conditional=bool(config.classes),
+            label_dropout=config.training.label_dropout,
+        )
+        seconds.append(time.perf_counter() - began)
+    return {"seconds": sorted(seconds)[len(seconds) // 2], "images": config.training.batch}
