@@ -92,11 +92,10 @@ def _measure(workload: Workload, names: list[str], args: argparse.Namespace, pro
             for name, worker in workers.items():
                 steps[name].append(ask(worker, "step"))
         peaks = {name: worker.ask("memory") for name, worker in workers.items()}
-        for worker in workers.values():
-            worker.ask("sample")
         for _ in range(args.rounds):
             for name, worker in workers.items():
                 samples[name].append(ask(worker, "sample"))
+        sampling_modes = {name: worker.ask("sampling mode") for name, worker in workers.items()}
         unstir = workers.get("unstir")
         pipeline = unstir and unstir.ask("pipeline")
         floor = unstir and ask(unstir, "floor")
@@ -110,6 +109,7 @@ def _measure(workload: Workload, names: list[str], args: argparse.Namespace, pro
             {
                 "contender": name,
                 **about[name],
+                "sampling_mode": sampling_modes[name],
                 "step": summary(steps[name]),
                 "sample": summary(samples[name]),
                 "peak_bytes": peaks[name],

@@ -44,10 +44,12 @@ class Contender(ABC):
     """One package on one workload.
 
     Attributes:
+        mode: How it is run.
         network: What is trained.
         precision: What it is trained in: ``float32`` or ``bf16``.
     """
 
+    mode: Mode
     network: nn.Module
     precision: str
 
@@ -66,7 +68,7 @@ class Unstir(Contender):
     def __init__(self, workload: Workload, mode: Mode) -> None:
         workload = workload.with_precision(mode.precision)
         data = synthetic(workload.config)
-        self.workload = workload
+        self.workload, self.mode = workload, mode
         self.learner = Learner(workload.config, Splits(data, data))
         self.network: nn.Module = self.learner.model
         self.precision = self.learner.precision

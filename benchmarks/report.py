@@ -90,14 +90,25 @@ def _cells(workload: dict[str, Any], row: dict[str, Any]) -> list[str]:
 
 
 def _notes(workload: dict[str, Any]) -> list[str]:
-    """Return what is to be said of unstir alone."""
+    """Return the layouts that the best modes chose, and what is to be said of unstir alone."""
     floor, pipeline = workload["floor"], workload["pipeline"]
+    notes = [
+        f"{workload['name']}: {row['contender']} trains {_layout(row['mode'])} and draws "
+        f"{_layout(row['sampling_mode'])}."
+        for row in workload["contenders"]
+        if row["mode"]["tuned"]
+    ]
     if not floor:
-        return []
+        return notes
     step = workload["contenders"][0]["step"]
     made, used = pipeline["images"] / pipeline["seconds"], workload["batch"] / step["median"]
     return [
+        *notes,
         f"{workload['name']}: unstir's fastest step takes {step['min'] / floor['seconds']:.2f} times its floor (a "
         f"step's {floor['products']} convolutions and matrix products alone); the input pipeline makes "
-        f"{made:,.0f} images/s, and the network takes {used:,.1f}."
+        f"{made:,.0f} images/s, and the network takes {used:,.1f}.",
     ]
+
+
+def _layout(mode: dict[str, Any]) -> str:
+    return "with channels last" if mode["channels_last"] else "with channels first"

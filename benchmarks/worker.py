@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from benchmarks.contender import Contender
+    from benchmarks.contender import Contender, Mode
     from benchmarks.workloads import Workload
 
 
@@ -35,7 +38,7 @@ class Worker:
         theirs.close()
 
     def ask(self, what: str) -> Any:
-        """Return the answer to ``about``, ``step``, ``sample``, ``memory``, ``floor`` or ``pipeline``.
+        """Return the answer to a question: see ``_answers`` for what can be asked.
 
         Raises:
             RuntimeError: If the contender fails, with its traceback.
@@ -80,26 +83,74 @@ def _answers(name: str, workload: Workload, turn: float) -> dict[str, Callable[[
     from benchmarks.contenders import CONTENDERS
     from benchmarks.floor import count_flops, measure_floor
 
-    factory, mode = CONTENDERS[name]
-    contender = factory(workload, mode)
-    flops = count_flops(contender.step)
-    if mode.compiled:
-        contender.network.compile()
-    count = max(1, round(turn / _timed(contender.step)))
-    about = {
-        "parameters": sum(parameter.numel() for parameter in contender.network.parameters()),
-        "flops": flops,
-        "precision": contender.precision,
-        "threads": torch.get_num_threads(),
-    }
+    factory, modes = CONTENDERS[name]
+    flops = count_flops(factory(workload, modes[0]).step)
+    trainer, seconds = _fastest(lambda mode: factory(workload, mode), modes, "step")
+    count = max(1, round(turn / seconds))
+    reset_peak_memory()
+
+    @cache
+    def drawer() -> Contender:
+        if len(modes) == 1:
+            return trainer
+        return _fastest(lambda mode: factory(workload, mode), modes, "sample")[0]
+
+    def about() -> dict[str, Any]:
+        return {
+            "parameters": sum(parameter.numel() for parameter in trainer.network.parameters()),
+            "flops": flops,
+            "precision": trainer.precision,
+            "mode": asdict(trainer.mode),
+            "threads": torch.get_num_threads(),
+        }
+
     return {
-        "about": lambda: about,
-        "step": lambda: _timed(lambda: [contender.step() for _ in range(count)]) / count,
-        "sample": lambda: _timed(contender.sample),
+        "about": about,
+        "step": lambda: _turn(trainer.step, count),
+        "sample": lambda: _turn(drawer().sample, 1),
+        "sampling mode": lambda: asdict(drawer().mode),
         "memory": peak_memory,
-        "floor": lambda: measure_floor(contender.step),
-        "pipeline": lambda: _pipeline(contender),
+        "floor": lambda: measure_floor(trainer.step),
+        "pipeline": lambda: _pipeline(trainer),
     }
+
+
+def _fastest(
+    build: Callable[[Mode], Contender], modes: Sequence[Mode], task: Literal["step", "sample"]
+) -> tuple[Contender, float]:
+    """Return the contender in the mode that is fastest at a task, and the seconds it takes."""
+    seconds = {}
+    for mode in modes:
+        contender = build(mode)
+        if mode.compiled:
+            contender.network.compile()
+        call = getattr(contender, task)
+        call()
+        seconds[mode] = min(_timed(call) for _ in range(2))
+    best = min(seconds, key=lambda mode: seconds[mode])
+    if best != mode:
+        del contender, call
+        contender = build(best)
+    _release()
+    return contender, seconds[best]
+
+
+def _turn(call: Callable[[], object], count: int) -> float:
+    """Return the seconds of one of ``count`` calls after one that is not counted; leave the memory to others."""
+    call()
+    seconds = _timed(lambda: [call() for _ in range(count)]) / count
+    _release()
+    return seconds
+
+
+def _release() -> None:
+    """Give freed memory back: all contenders' together can be more than the machine has."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def _timed(call: Callable[[], object]) -> float:
@@ -113,6 +164,16 @@ def _timed(call: Callable[[], object]) -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - began
+
+
+def reset_peak_memory() -> None:
+    """Forget what was held before: the modes that were tried. Linux and GPUs only."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory() -> int:

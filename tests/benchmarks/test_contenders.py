@@ -4,7 +4,8 @@ import os
 
 import pytest
 import torch
-from benchmarks.contenders import BEST, CONTENDERS, Mode
+from benchmarks.contender import Mode
+from benchmarks.contenders import BEST, CONTENDERS
 from benchmarks.floor import count_flops
 from benchmarks.peers import Diffusers
 from benchmarks.workloads import QUICK, WORKLOADS
@@ -13,7 +14,7 @@ os.environ["TQDM_DISABLE"] = "1"
 PEERS = {"diffusers": "diffusers", "ddpm-pytorch": "denoising_diffusion_pytorch"}
 
 
-@pytest.mark.parametrize("mode", [Mode(), BEST], ids=["default", "best"])
+@pytest.mark.parametrize("mode", [Mode(), *BEST], ids=["default", "best, channels last", "best, channels first"])
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peer_trains_and_draws(name: str, mode: Mode) -> None:
     pytest.importorskip(PEERS[name])
