@@ -39,7 +39,7 @@ def test_what_one_layer_keeps() -> None:
     weight = torch.nn.Linear(64, 64, bias=False)
 
     class Stub:
-        model = weight
+        model = wrapped = weight
 
     stub = Stub()
 

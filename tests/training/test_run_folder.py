@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -96,6 +97,12 @@ def _parts(seed: int = 0) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
     return model, average, torch.optim.AdamW(model.parameters(), fused=True)
 
 
+def _saved(parts: tuple[nn.Module, nn.Module, torch.optim.Optimizer]) -> tuple[Any, Any, Any]:
+    """Return the parts as a checkpoint takes them."""
+    model, average, optimizer = parts
+    return model, average, optimizer.state
+
+
 def _step(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
     model(x).square().sum().backward()
@@ -108,12 +115,12 @@ def test_restored_parts_go_on_bit_for_bit(tmp_path: Path) -> None:
     for seed in range(3):
         _step(model, optimizer, seed)
     position = Position(step=3, images=6, elapsed=1.25, quarter=0, pending=[[0.1, 2.5]])
-    save_checkpoint(folder, model, average, optimizer, position)
+    save_checkpoint(folder, model, average, optimizer.state, position)
     again = _parts(seed=9)
     found = newest_checkpoint(folder)
     assert found is not None
     assert found[1] == position
-    restore(found[0], *again)
+    restore(found[0], *_saved(again))
     for seed in range(3, 6):
         _step(model, optimizer, seed)
         _step(again[0], again[2], seed)
@@ -129,7 +136,7 @@ def test_pruning_keeps_the_newest_two_and_the_first_of_each_quarter(tmp_path: Pa
     folder, parts = RunFolder(tmp_path), _parts()
     for step in range(0, 17):
         nn.init.constant_(parts[0][0].bias, step)
-        save_checkpoint(folder, *parts, Position(step=step, quarter=step // 4))
+        save_checkpoint(folder, *_saved(parts), Position(step=step, quarter=step // 4))
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == [
         *(f"quarter-{i}.safetensors" for i in (1, 2, 3, 4)),
@@ -146,7 +153,7 @@ def test_without_links_a_quarter_is_copied(tmp_path: Path, monkeypatch: pytest.M
         raise PermissionError
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
-    save_checkpoint(RunFolder(tmp_path), *_parts(), Position(step=1, quarter=1))
+    save_checkpoint(RunFolder(tmp_path), *_saved(_parts()), Position(step=1, quarter=1))
     assert tensors(tmp_path / "checkpoints" / "quarter-1.safetensors")
 
 
@@ -154,7 +161,7 @@ def test_a_damaged_checkpoint_names_the_one_before_it(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert newest_checkpoint(folder) is None
     for step in (1, 2):
-        save_checkpoint(folder, *_parts(), Position(step=step))
+        save_checkpoint(folder, *_saved(_parts()), Position(step=step))
     path = folder.checkpoint(2)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InputError, match=r"step-000000002\.safetensors is damaged; remove it .* step-000000001"):

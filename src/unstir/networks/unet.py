@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unstir.diffusion import Condition
-from unstir.networks.blocks import Attention, LinearAttention, NormKind, ResidualBlock, norm, zeroed
+from unstir.networks.blocks import Attention, LinearAttention, Norm, NormKind, ResidualBlock, zeroed
 from unstir.networks.embedding import Embedding
 from unstir.networks.resize import pad_to
 
@@ -81,7 +81,7 @@ class UNet(nn.Module):
                 here = level
             if index:
                 self.up.append(_Up(here))
-        self.out_norm = norm(kind, here)
+        self.out_norm = Norm(kind, here)
         self.out = zeroed(nn.Conv2d(here, image_channels * patch**2, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
@@ -98,8 +98,8 @@ class UNet(nn.Module):
             h = stage(h, embedding)
         for stage in self.up:
             h = stage(h if isinstance(stage, _Up) else torch.cat([h, skips.pop()], dim=1), embedding)
-        h = self.out(functional.silu(self.out_norm(h)))
-        return functional.pixel_shuffle(h, self.patch)[..., :height, :width]
+        h, _ = self.out_norm(h, silu=True)
+        return functional.pixel_shuffle(self.out(h), self.patch)[..., :height, :width]
 
 
 class _Stage(nn.Module):

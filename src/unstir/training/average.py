@@ -20,10 +20,14 @@ def averaged_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).eval().requires_grad_(False)
 
 
+def average_weight(step: int, decay: float) -> float:
+    """Return 1 - d_n for step n."""
+    return 1 - min(decay, (1 + step) / (10 + step))
+
+
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
     """Move ``average`` towards ``model`` after step ``step`` (the first is 1); buffers are copied."""
-    weight = 1 - min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), average_weight(step, decay))
     for averaged, buffer in zip(average.buffers(), model.buffers(), strict=True):
         averaged.copy_(buffer)

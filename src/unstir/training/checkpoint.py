@@ -18,8 +18,9 @@ from unstir.training.config import Config
 from unstir.training.folder import RunFolder, read_metadata, whole_file
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
+
+    Moments = dict[Tensor, dict[str, Tensor]]
 
 KEPT = 2
 """How many of the newest checkpoints are kept, beside the first of each quarter of the budget."""
@@ -53,7 +54,7 @@ class Position:
 
 
 def save_checkpoint(
-    folder: RunFolder, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, position: Position
+    folder: RunFolder, model: nn.Module, average: nn.Module, state: Moments, position: Position
 ) -> None:
     """Write a checkpoint whole, then remove those it makes needless.
 
@@ -65,7 +66,7 @@ def save_checkpoint(
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
     for name, parameter in model.named_parameters():
-        for key, value in optimizer.state[parameter].items():
+        for key, value in state[parameter].items():
             tensors[f"optimizer.{key}.{name}"] = value
     metadata = {"position": json.dumps(asdict(position))}
     target = folder.checkpoint(position.step)
@@ -95,8 +96,8 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path, Position] | None:
         raise InputError(f"The checkpoint {paths[-1]} is damaged{older}") from error
 
 
-def restore(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Load a checkpoint into a model, its average and its optimizer."""
+def restore(path: Path, model: nn.Module, average: nn.Module, state: Moments) -> None:
+    """Load a checkpoint into a model, its average and its optimizer's state."""
     import torch
     from safetensors.torch import load_file
 
@@ -109,7 +110,7 @@ def restore(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.o
             if value is None:  # saved before the first step
                 continue
             like = parameter if key != "step" else torch.empty((), device=parameter.device)
-            optimizer.state[parameter][key] = torch.empty_like(like, requires_grad=False).copy_(value)
+            state[parameter][key] = torch.empty_like(like, requires_grad=False).copy_(value)
 
 
 def _link(path: Path, target: Path) -> None:

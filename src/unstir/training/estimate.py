@@ -111,7 +111,8 @@ def _timed_step(learner: Learner, batch: int) -> float:
 
 def _saved_bytes(learner: Learner, batch: int) -> int:
     """Take one step and return the bytes of what its forward pass keeps, beside the weights themselves."""
-    own = {parameter.untyped_storage().data_ptr() for parameter in learner.model.parameters()}
+    networks = (learner.model, learner.wrapped)
+    own = {p.untyped_storage().data_ptr() for network in networks for p in network.parameters()}
     sizes: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What learns: the denoiser, its average and its optimizer, and one step of training."""
+"""What learns: the denoiser and its average, and one step of training."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from torch import Tensor
 from unstir.data.dataset import ImageData, Splits
 from unstir.diffusion.objective import SquaredError, karras, objectives, time_distributions
 from unstir.errors import InputError
-from unstir.training.average import averaged_copy, update_average
+from unstir.kernels.library import library
+from unstir.kernels.memory import keep_freed_memory
+from unstir.training.average import averaged_copy
 from unstir.training.batches import Batch, step_seed, training_batch
 from unstir.training.build import build_denoiser
 from unstir.training.checkpoint import Position
 from unstir.training.config import Config, DiffusionConfig
-from unstir.training.precision import autocast, resolve_precision
+from unstir.training.precision import autocast, low_precision_copy, resolve_precision
+from unstir.training.update import KernelUpdate, TorchUpdate
 
 VALIDATION_IMAGES = 256
 """How many held-out images, always the same with the same noise, the validation loss is the mean of."""
 
 
 class Learner:
-    """The denoiser, its average, its optimizer, and where they stand.
+    """The denoiser, its average, what updates them, and where they stand.
 
     Args:
         config: The run's configuration.
@@ -48,13 +51,14 @@ class Learner:
         torch.manual_seed(config.seed)
         self.model = build_denoiser(config).to(self.accelerator.device, memory_format=torch.channels_last)
         self.average = averaged_copy(self.model)
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=config.training.learning_rate,
-            weight_decay=config.training.weight_decay,
-            fused=self.accelerator.device.type in ("cpu", "cuda"),
-        )
-        self.wrapped, self.optimizer = self.accelerator.prepare(self.model, optimizer)
+        self.update: KernelUpdate | TorchUpdate
+        if state.device.type == "cpu" and state.num_processes == 1 and library() is not None:
+            keep_freed_memory()
+            self.wrapped = low_precision_copy(self.model) if self.precision == "bf16" else self.model
+            self.update = KernelUpdate(self.model, self.wrapped, self.average, config.training)
+        else:
+            self.wrapped = self.accelerator.prepare(self.model)
+            self.update = TorchUpdate(self.model, self.average, config.training, self.accelerator)
         self.objective = make_objective(config.diffusion)
         self._held_out: list[Batch] | None = None
 
@@ -67,19 +71,14 @@ class Learner:
         batch = self._batch(self.splits.train, position.step, training.batch, self.config.data.flip)
         batch = batch.share(self.accelerator.process_index, self.accelerator.num_processes)
         torch.manual_seed(step_seed(self.config.seed, position.step) + self.accelerator.process_index)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
         self.wrapped.train()
         # Gradients are averaged over the processes, whose shares need not be of one size.
         loss = self._loss(self.wrapped, batch).sum() * (self.accelerator.num_processes / training.batch)
         self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), training.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        norm = self.update(learning_rate, position.step + 1)
         position.step += 1
         position.images += training.batch
-        update_average(self.average, self.model, position.step, training.ema)
-        return loss.detach(), norm.detach()
+        return loss.detach(), norm
 
     @torch.inference_mode()
     def validation_loss(self) -> float:

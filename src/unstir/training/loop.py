@@ -82,7 +82,8 @@ class _Training:
         if found:
             path, self.learner.position = found
             self.position = self.learner.position
-            restore(path, self.learner.model, self.learner.average, self.learner.optimizer)
+            restore(path, self.learner.model, self.learner.average, self.learner.update.state)
+            self.learner.update.refresh()
             if self.position.scaler and self.accelerator.scaler:
                 self.accelerator.scaler.load_state_dict(self.position.scaler)
             self.steps = [(torch.tensor(loss), torch.tensor(norm)) for loss, norm in self.position.pending]
@@ -204,7 +205,7 @@ class _Training:
         with self.timed("checkpoint"):
             if self.main:
                 learner = self.learner
-                save_checkpoint(self.folder, learner.model, learner.average, learner.optimizer, self.position)
+                save_checkpoint(self.folder, learner.model, learner.average, learner.update.state, self.position)
                 save_model(self.folder.model, self.config, learner.average)
                 self.folder.write_config(self.config)  # whose budget may be new
             self.accelerator.wait_for_everyone()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
+from torch import nn
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def resolve_precision(wanted: str, device: torch.device) -> str:
@@ -25,3 +30,18 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     """Return the context in which networks run in ``precision``."""
     types = {"bf16": torch.bfloat16, "fp16": torch.float16}
     return torch.autocast(device.type, types[precision]) if precision in types else nullcontext()
+
+
+def low_precision_copy(model: Module) -> Module:
+    """Return a copy whose convolutions and linear layers hold bfloat16; all else is shared with ``model``.
+
+    Under autocast it computes what ``model`` does, without converting its weights at every call.
+    """
+    heavy = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+    own = {id(p) for layer in model.modules() if isinstance(layer, heavy) for p in layer.parameters(recurse=False)}
+    shared = [tensor for tensor in (*model.parameters(), *model.buffers()) if id(tensor) not in own]
+    copied = copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
+    for layer in copied.modules():
+        if isinstance(layer, heavy):
+            layer.to(torch.bfloat16)
+    return copied

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -10,13 +11,14 @@ from rich.console import Console
 from rich.progress import track
 
 from unstir.diffusion import Denoiser
+from unstir.kernels.memory import keep_freed_memory
 from unstir.sampling import Step
 from unstir.sampling.images import Images
 from unstir.training.build import build_denoiser
 from unstir.training.config import Config
 from unstir.training.draw import walk
 from unstir.training.folder import model_file
-from unstir.training.precision import autocast, resolve_precision
+from unstir.training.precision import autocast, low_precision_copy, resolve_precision
 from unstir.training.request import Labels, label_indices, sampling_config
 
 
@@ -25,12 +27,16 @@ class Run:
 
     Attributes:
         config: The configuration it was trained with.
-        denoiser: The averaged network.
+        denoiser: The averaged network, whose weights stay as they are from the first ``sample`` on.
     """
 
     def __init__(self, config: Config, denoiser: Denoiser) -> None:
         self.config = config
         self.denoiser = denoiser
+
+    @cached_property
+    def _in_bf16(self) -> Denoiser:
+        return low_precision_copy(self.denoiser)
 
     def sample(
         self,
@@ -66,12 +72,15 @@ class Run:
         shape = self.config.images.shape
         device = next(self.denoiser.parameters()).device
         precision = resolve_precision(self.config.training.precision, device)
+        if device.type == "cpu":
+            keep_freed_memory()
+        denoiser = self._in_bf16 if (device.type, precision) == ("cpu", "bf16") else self.denoiser
 
         def steps() -> Iterator[Step]:
             for start in range(0, n, batch):
                 seeds = range(seed + start, seed + min(start + batch, n))
                 part = None if labels is None else labels[start : start + batch]
-                yield from walk(self.denoiser, shape, seeds, part, config)
+                yield from walk(denoiser, shape, seeds, part, config)
 
         total = -(-n // batch) * config.steps
         console = Console(stderr=True)

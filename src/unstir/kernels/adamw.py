@@ -1,0 +1,93 @@
+r"""AdamW (Loshchilov and Hutter 2019) with gradient clipping, the weights' average and their bfloat16 copy.
+
+.. math:: g \leftarrow g \min(1, c / \lVert g \rVert), \quad
+          m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
+          \theta \leftarrow (1 - \eta\lambda)\theta
+              - \eta \frac{m / (1 - \beta_1^n)}{\sqrt{v / (1 - \beta_2^n)} + \epsilon}, \quad
+          \bar\theta \leftarrow \bar\theta + w (\theta - \bar\theta)
+
+for all parameters together in one pass over memory, where PyTorch makes five, a parameter at a time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from unstir.kernels.library import library
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+_BLOCK = 8192
+
+
+class _Options(ctypes.Structure):
+    """``struct AdamW``."""
+
+    _fields_ = (
+        *((name, ctypes.c_float) for name in ("rate", "first", "second", "epsilon", "decay", "clip", "average")),
+        ("first_correction", ctypes.c_float),
+        ("second_correction", ctypes.c_float),
+    )
+
+
+def adamw(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    moments: tuple[Sequence[Tensor], Sequence[Tensor]],
+    averages: Sequence[Tensor],
+    copies: Sequence[Tensor | None],
+    *,
+    step: int,
+    rate: float,
+    decay: float,
+    clip: float,
+    average: float,
+) -> Tensor:
+    """Update all but the gradients in place; return the gradient's norm before clipping, of shape ().
+
+    Args:
+        parameters: float32.
+        gradients: float32 or bfloat16, of the parameters' shapes and strides.
+        moments: m and v, float32.
+        averages: float32.
+        copies: The parameters in bfloat16, or None for those without a copy.
+        step: n, from 1.
+        rate: The learning rate.
+        decay: The weight decay.
+        clip: The norm that the gradient is clipped to.
+        average: w, how far the average moves towards the parameters.
+    """
+    kernels = library()
+    assert kernels is not None
+    blocks = [-(-p.numel() // _BLOCK) for p in parameters]
+    sums = torch.empty(sum(blocks), dtype=torch.float64)
+    offsets = [0, *accumulate(blocks)][:-1]
+    count = len(parameters)
+    sizes = (ctypes.c_int64 * count)(*(p.numel() for p in parameters))
+    small = (ctypes.c_uint8 * count)(*(g.dtype == torch.bfloat16 for g in gradients))
+    kernels.block_squares(
+        ctypes.c_int64(count),
+        sizes,
+        _pointers(gradients),
+        small,
+        (ctypes.c_int64 * count)(*offsets),
+        ctypes.c_void_p(sums.data_ptr()),
+    )
+    norm = float(sums.sum()) ** 0.5
+    options = _Options(
+        rate, *BETAS, EPSILON, decay, min(1.0, clip / (norm + 1e-6)), average,
+        1 - BETAS[0] ** step, (1 - BETAS[1] ** step) ** 0.5,
+    )  # fmt: skip
+    lists = (parameters, gradients, *moments, averages, copies)
+    first, second, *rest = (_pointers(tensors) for tensors in lists)
+    kernels.adamw(ctypes.c_int64(count), sizes, first, second, small, *rest, ctypes.byref(options))
+    return torch.tensor(norm, dtype=torch.float32)
+
+
+def _pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p]:
+    return (ctypes.c_void_p * len(tensors))(*(None if t is None else t.data_ptr() for t in tensors))

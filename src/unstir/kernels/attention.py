@@ -1,0 +1,57 @@
+r"""Dot-product attention for training on a CPU.
+
+.. math:: P = \mathrm{softmax}(Q K^T / \sqrt d), \quad O = P V, \qquad
+          dV = P^T dO, \quad dS = P (dP - \sum dP\,P) / \sqrt d, \quad dQ = dS\,K, \quad dK = dS^T Q
+
+with P kept from the forward pass: five large matrix products, which for the few pixels that attention is given
+take a quarter of the time of PyTorch's operator, whose gradient computes P again block by block.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from unstir.kernels.library import TYPES, library
+
+MOST_PIXELS = 1024
+"""Beyond, the matrix P of pixel pairs is not kept."""
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Return ``softmax(q k^T / sqrt(d)) v``, each (B, heads, pixels, d)."""
+    learns = torch.is_grad_enabled() and any(part.requires_grad for part in (q, k, v))
+    small = max(q.shape[-2], k.shape[-2]) <= MOST_PIXELS and q.numel() > 0
+    if learns and small and q.device.type == "cpu" and q.dtype in TYPES and library() is not None:
+        return _Attention.apply(*(part.flatten(0, 1) for part in (q, k, v))).view(q.shape)  # type: ignore[no-any-return, no-untyped-call]
+    return functional.scaled_dot_product_attention(q, k, v)
+
+
+def _softmax(name: str, tensors: list[Tensor], width: int) -> None:
+    """Call a kernel on (n, rows, columns), in place, for heads of ``width`` channels."""
+    rows, columns = tensors[0].shape[:2].numel(), tensors[0].shape[2]
+    pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
+    kernel = getattr(library(), f"softmax_{name}_{TYPES[tensors[0].dtype]}")
+    kernel(*pointers, ctypes.c_int64(rows), ctypes.c_int64(columns), ctypes.c_float(width**-0.5))
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        p = q @ k.transpose(1, 2)
+        _softmax("forward", [p], q.shape[2])
+        ctx.save_for_backward(q, k, v, p)
+        return p @ v
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, do: Tensor) -> tuple[Tensor, ...]:
+        q, k, v, p = ctx.saved_tensors
+        ds = do @ v.transpose(1, 2)
+        _softmax("backward", [ds, p], q.shape[2])
+        return ds @ k, ds.transpose(1, 2) @ q, p.transpose(1, 2) @ do

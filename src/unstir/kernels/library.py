@@ -1,0 +1,69 @@
+"""The C++ of this folder as a library, compiled for the processor at hand.
+
+The first use takes two seconds; the library is then kept under ``~/.cache/unstir/kernels``, named by all that it
+depends on. It runs on PyTorch's own threads: both ask for the OpenMP library that PyTorch has loaded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch  # before the kernels: its OpenMP library must be the first to be loaded
+
+SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
+HEADERS = sorted(Path(__file__).parent.glob("*.h"))
+# Left out at the end: start-up code that would turn off denormal numbers for the whole program.
+FLAGS = ["-std=c++17", "-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC", "-nostartfiles"]
+
+
+TYPES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
+"""The kernels' types, and how the names of the functions end for each."""
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Return the kernels, or None where they cannot be had: not Linux, no C++ compiler, no folder to write to."""
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if sys.platform != "linux" or not compiler:
+        return None
+    flags = FLAGS + (["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else [])
+    try:
+        path = _folder() / f"{_key(compiler, flags)}.so"
+        if not path.exists():
+            _compile(compiler, flags, path)
+        return ctypes.CDLL(str(path))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _folder() -> Path:
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "unstir" / "kernels"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _key(compiler: str, flags: list[str]) -> str:
+    """Return a name for the sources, the compiler, its flags and the processor."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
+    lines = Path("/proc/cpuinfo").read_bytes().split(b"\n\n")[0].splitlines()
+    names = (b"model name", b"flags", b"CPU part", b"Features")
+    processor = sorted(line for line in lines if line.startswith(names))
+    parts = [*(source.read_bytes() for source in SOURCES + HEADERS), version, " ".join(flags).encode(), *processor]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
+
+
+def _compile(compiler: str, flags: list[str], path: Path) -> None:
+    """Compile to a name of its own, then rename: two programs that compile at once both get a whole library."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        subprocess.run([compiler, *flags, *map(str, SOURCES), "-o", str(part)], capture_output=True, check=True)
+        part.replace(path)
