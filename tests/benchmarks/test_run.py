@@ -4,11 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from benchmarks.contenders import USUAL, missing
+
+from benchmarks import time_to_quality
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,6 +23,13 @@ def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment}, timeout=600
     )
+
+
+def _noise(folder: Path) -> str:
+    """Save images of noise with the shape and the labels of MNIST; return where."""
+    pixels = np.random.default_rng(0).integers(0, 256, size=(120, 1, 28, 28), dtype=np.uint8)
+    np.savez(folder / "noise.npz", images=pixels, labels=np.arange(120) % 10)
+    return str(folder / "noise.npz")
 
 
 @pytest.mark.slow
@@ -40,32 +52,74 @@ def test_one_run_gives_one_table_and_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_time_to_quality_measures_each_contender_at_each_mark(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, size=(120, 28, 28, 1), dtype=np.uint8)
-    np.savez(tmp_path / "noise.npz", images=pixels, labels=np.arange(120) % 10)
-    arguments = [
-        "--data",
-        str(tmp_path / "noise.npz"),
-        "--seconds",
-        "0.1",
-        "0.2",
-        "--samples",
-        "4",
-        "--steps",
-        "2",
-    ]
-    done = _run(
-        "benchmarks.time_to_quality", *arguments, "--out", str(tmp_path), UNSTIR_CACHE=str(tmp_path / "cache")
-    )
-    assert done.returncode == 0, done.stderr
-    (path,) = tmp_path.glob("*.json")
-    points = json.loads(path.read_text())["points"]
+def test_time_to_quality_measures_each_contender_at_each_mark_and_adds_to_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "quality.json"
+    data, samples = ("--data", _noise(tmp_path)), ("--samples", "4", "--steps", "2")
+
+    def points(*arguments: str) -> list[dict[str, Any]]:
+        cache = str(tmp_path / "cache")
+        module = "benchmarks.time_to_quality"
+        done = _run(module, *data, *samples, "--out", str(path), *arguments, UNSTIR_CACHE=cache)
+        assert done.returncode == 0, done.stderr
+        kept: list[dict[str, Any]] = json.loads(path.read_text())["points"]
+        for point in kept:
+            assert f"{point['fcd']:.2f}" in done.stdout.split("FCD of 4 digits")[1]
+        return kept
+
     names = [name for name in ("unstir", "diffusers", "ddpm-pytorch") if not missing(name)]
-    assert [point["contender"] for point in points] == [name for name in names for _ in range(2)]
-    for point in points:
-        assert point["fcd"] > 0 and point["seconds"] >= 0.1
-        assert ("accuracy" in point) == (point["contender"] != "ddpm-pytorch")
+    peers = points("--minutes", "0.05", "0.1", "--contenders", *reversed(names[1:]))
+    assert [(point["contender"], point["minutes"]) for point in peers] == [
+        (name, mark) for name in names[1:] for mark in (0.05, 0.1)
+    ]
+    for early, late in zip(peers[::2], peers[1::2]):
+        assert early["seconds"] >= 3 and late["seconds"] >= 6 and late["images"] > early["images"] > 0
+    both = points("--minutes", "0.2", "--contenders", "unstir")
+    assert both[1:] == peers and both[0]["contender"] == "unstir" and both[0]["images"] > 0
+    assert [p["contender"] for p in both if "accuracy" in p] == ["unstir"] + ["diffusers"] * 2 * (
+        "diffusers" in names
+    )
     assert path.with_suffix(".png").stat().st_size > 5000
+
+
+def test_a_mark_at_which_a_contender_has_diverged_is_kept_without_a_distance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Diverged:
+        images, seconds = 64, 0.5
+
+        def train(self, seconds: float) -> None:
+            assert seconds == 30
+
+        def sample(self, count: int, steps: int) -> tuple[torch.Tensor, None]:
+            return torch.full((count, 1, 28, 28), torch.nan), None
+
+    monkeypatch.setattr(time_to_quality, "mnist_peer", lambda name, data: Diverged())
+    monkeypatch.setenv("UNSTIR_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "quality.json"
+    args = Namespace(data=_noise(tmp_path), minutes=[0.5], samples=4, steps=2, out=out)
+    known = {"contender": "unstir", "minutes": 0.5, "seconds": 30.0, "images": 9, "fcd": 12.0, "fcd_floor": 3.0}
+    machine = {"gpu": "one", "processor": "", "cores": 1}
+    time_to_quality._contend("diffusers", args, {"machine": machine, "samples": 4, "points": [known]})
+    report = json.loads(out.read_text())
+    assert report["points"][0] == known and report["points"][1]["fcd"] is None
+    time_to_quality._show(report)
+    time_to_quality._plot(report, out.with_suffix(".png"))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["unstir", "12.00"] in rows and ["diffusers", "diverged"] in rows and ["real", "digits", "3.00"] in rows
+
+
+def test_figures_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
+    out, cache = tmp_path / "quality.json", str(tmp_path / "cache")
+    out.write_text('{"data": "another set", "samples": 1000, "steps": 60, "points": []}')
+    arguments = ("--data", _noise(tmp_path), "--out", str(out))
+    done = _run("benchmarks.time_to_quality", *arguments, UNSTIR_CACHE=cache)
+    assert done.returncode == 1 and f"--out {out} holds figures of other --data" in done.stderr
+
+
+def test_images_that_are_no_digits_are_refused_before_any_training(tmp_path: Path) -> None:
+    np.savez(tmp_path / "turned.npz", images=np.zeros((20, 28, 28, 1), np.uint8), labels=np.arange(20) % 2)
+    done = _run("benchmarks.time_to_quality", "--data", str(tmp_path / "turned.npz"), UNSTIR_CACHE=str(tmp_path))
+    assert done.returncode == 1 and "images of (28, 28, 1), not labelled digits of (1, 28, 28)" in done.stderr
 
 
 def test_a_set_that_is_not_there_is_a_reason_to_skip() -> None:

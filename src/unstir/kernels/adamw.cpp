@@ -1,4 +1,5 @@
-// AdamW over all parameters at once, with the average of the weights and their bfloat16 copy in the same pass.
+// AdamW over all parameters at once, with the average of the weights and their bfloat16 copy in the same pass. A
+// parameter without moments is left as it is, but for its average and its copy.
 
 #include "numbers.h"
 
@@ -26,25 +27,26 @@ double squares(const T* values, int64_t from, int64_t to) {
 }
 
 struct AdamW {
-    float rate, first, second, epsilon, decay, clip, average;  // average: the weight of the new in the average
-    float first_correction, second_correction;                 // 1 - first^n, sqrt(1 - second^n)
+    float rate, first, second, epsilon, decay, clip, average;  // the weights of what is new in m, v and the average
+    float first_correction, second_correction;                 // 1 - beta_1^n, sqrt(1 - beta_2^n)
 };
 
 template <class G>
 void update(float* p, const G* g, float* m, float* v, float* mean, bfloat16* copy, int64_t from, int64_t to,
             AdamW a) {
     const float kept = 1.0f - a.rate * a.decay, rate = a.rate / a.first_correction;
+    if (m)
 #pragma omp simd
-    for (int64_t j = from; j < to; ++j) {
-        const float gradient = load(g[j]) * a.clip;
-        const float moment = m[j] + (1.0f - a.first) * (gradient - m[j]);
-        const float square = a.second * v[j] + (1.0f - a.second) * gradient * gradient;
-        const float value = kept * p[j] - rate * moment / (std::sqrt(square) / a.second_correction + a.epsilon);
-        m[j] = moment;
-        v[j] = square;
-        p[j] = value;
-        mean[j] += a.average * (value - mean[j]);
-    }
+        for (int64_t j = from; j < to; ++j) {
+            const float gradient = load(g[j]) * a.clip;
+            const float moment = m[j] + a.first * (gradient - m[j]);
+            const float square = v[j] + a.second * (gradient * gradient - v[j]);
+            m[j] = moment;
+            v[j] = square;
+            p[j] = kept * p[j] - rate * moment / (std::sqrt(square) / a.second_correction + a.epsilon);
+        }
+#pragma omp simd
+    for (int64_t j = from; j < to; ++j) mean[j] += a.average * (p[j] - mean[j]);
     if (copy)
 #pragma omp simd
         for (int64_t j = from; j < to; ++j) store(copy + j, p[j]);

@@ -38,7 +38,7 @@ class _Options(ctypes.Structure):
 def adamw(
     parameters: Sequence[Tensor],
     gradients: Sequence[Tensor],
-    moments: tuple[Sequence[Tensor], Sequence[Tensor]],
+    moments: Sequence[tuple[Tensor | None, Tensor | None]],
     averages: Sequence[Tensor],
     copies: Sequence[Tensor | None],
     *,
@@ -53,7 +53,7 @@ def adamw(
     Args:
         parameters: float32.
         gradients: float32 or bfloat16, of the parameters' shapes and strides.
-        moments: m and v, float32.
+        moments: m and v, float32; None for a parameter that is only to be averaged and copied.
         averages: float32.
         copies: The parameters in bfloat16, or None for those without a copy.
         step: n, from 1.
@@ -80,12 +80,12 @@ def adamw(
     )
     norm = float(sums.sum()) ** 0.5
     options = _Options(
-        rate, *BETAS, EPSILON, decay, min(1.0, clip / (norm + 1e-6)), average,
+        rate, *(1 - beta for beta in BETAS), EPSILON, decay, min(1.0, clip / (norm + 1e-6)), average,
         1 - BETAS[0] ** step, (1 - BETAS[1] ** step) ** 0.5,
     )  # fmt: skip
-    lists = (parameters, gradients, *moments, averages, copies)
-    first, second, *rest = (_pointers(tensors) for tensors in lists)
-    kernels.adamw(ctypes.c_int64(count), sizes, first, second, small, *rest, ctypes.byref(options))
+    rest = (_pointers(tensors) for tensors in (*zip(*moments, strict=True), averages, copies))
+    pointers = _pointers(parameters), _pointers(gradients)
+    kernels.adamw(ctypes.c_int64(count), sizes, *pointers, small, *rest, ctypes.byref(options))
     return torch.tensor(norm, dtype=torch.float32)
 
 

@@ -21,8 +21,11 @@ import torch  # before the kernels: its OpenMP library must be the first to be l
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
-# Left out at the end: start-up code that would turn off denormal numbers for the whole program.
-FLAGS = ["-std=c++17", "-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC", "-nostartfiles"]
+FLAGS = [
+    *("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"),
+    *("-ffast-math", "-fno-finite-math-only"),  # a NaN must show
+    "-nostartfiles",  # which would turn off denormal numbers for the whole program
+]
 
 
 TYPES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
@@ -41,7 +44,7 @@ def library() -> ctypes.CDLL | None:
         if not path.exists():
             _compile(compiler, flags, path)
         return ctypes.CDLL(str(path))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, RuntimeError, subprocess.SubprocessError):  # no compiler that works, no folder, no home
         return None
 
 

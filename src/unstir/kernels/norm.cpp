@@ -28,36 +28,38 @@ inline float kept(uint32_t place, Norm norm) {
     return h >= norm.threshold ? norm.scale : 0.0f;
 }
 
-// The mean and 1 / deviation of each group of one image, repeated for each of its channels. One pass: the sums are of
-// differences from the first pixel, which lie near enough to zero for their squares to lose nothing.
+// The mean and 1 / deviation of each group of one image, repeated for each of its channels.
 template <class T>
 void group_statistics(const T* x, float* mean, float* rstd, const Norm& norm) {
     const int64_t pixels = norm.pixels, channels = norm.channels, width = channels / norm.groups;
-    const float over = 1.0f / static_cast<float>(pixels);
-    for (int64_t c = 0; c < channels; ++c) mean[c] = rstd[c] = 0;
-    auto add = [&](const T* row, const T* next) {
-#pragma omp simd
-        for (int64_t c = 0; c < channels; ++c) {
-            const float d = load(row[c]) - load(x[c]), e = load(next[c]) - load(x[c]);
-            mean[c] += d + e;
-            rstd[c] += d * d + e * e;
+    const float count = static_cast<float>(pixels * width);
+    auto fold = [&](float* sums) {  // each channel's sum to its group's mean
+        for (int64_t first = 0; first < channels; first += width) {
+            float total = 0;
+            for (int64_t c = first; c < first + width; ++c) total += sums[c];
+            for (int64_t c = first; c < first + width; ++c) sums[c] = total / count;
         }
     };
-    for (int64_t p = 0; p + 1 < pixels; p += 2) add(x + p * channels, x + (p + 1) * channels);
-    if (pixels % 2) add(x + (pixels - 1) * channels, x);  // beside the first pixel, which adds nothing
-    for (int64_t first = 0; first < channels; first += width) {
-        float center = 0, squares = 0;
-        for (int64_t c = first; c < first + width; ++c) {
-            rstd[c] = (rstd[c] - mean[c] * mean[c] * over) * over;  // the variance of the channel
-            mean[c] = load(x[c]) + mean[c] * over;
-            center += mean[c];
+    // Two pixels at a time, which halves the loads and stores of the sums; an odd one is taken twice, by half.
+    auto rows = [&](auto f) {
+        for (int64_t p = 0; p + 1 < pixels; p += 2) f(x + p * channels, x + (p + 1) * channels, 1.0f);
+        if (pixels % 2) f(x + (pixels - 1) * channels, x + (pixels - 1) * channels, 0.5f);
+    };
+    for (int64_t c = 0; c < channels; ++c) mean[c] = rstd[c] = 0;
+    rows([&](const T* one, const T* two, float weight) {
+#pragma omp simd
+        for (int64_t c = 0; c < channels; ++c) mean[c] += weight * (load(one[c]) + load(two[c]));
+    });
+    fold(mean);
+    rows([&](const T* one, const T* two, float weight) {
+#pragma omp simd
+        for (int64_t c = 0; c < channels; ++c) {
+            const float d = load(one[c]) - mean[c], e = load(two[c]) - mean[c];
+            rstd[c] += weight * (d * d + e * e);
         }
-        center /= static_cast<float>(width);
-        for (int64_t c = first; c < first + width; ++c)
-            squares += rstd[c] + (mean[c] - center) * (mean[c] - center);
-        const float r = 1.0f / std::sqrt(squares / static_cast<float>(width) + norm.epsilon);
-        for (int64_t c = first; c < first + width; ++c) mean[c] = center, rstd[c] = r;
-    }
+    });
+    fold(rstd);
+    for (int64_t c = 0; c < channels; ++c) rstd[c] = 1.0f / std::sqrt(rstd[c] + norm.epsilon);
 }
 
 template <class T>

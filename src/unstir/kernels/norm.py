@@ -38,7 +38,7 @@ def norm(
         dropout: The probability of dropping an element after SiLU; drawn from PyTorch's generator.
     """
     has_kernel = x.device.type == "cpu" and x.dtype in TYPES and x.numel() and library() is not None
-    if has_kernel and (silu or not dropout):
+    if has_kernel and (silu or not dropout) and dropout < 0.999:
         return _Norm.apply(x, gain, shift, groups, silu, dropout)  # type: ignore[no-any-return]
     return composed(x, gain, shift, groups, silu, dropout), x
 

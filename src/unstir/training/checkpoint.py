@@ -105,7 +105,7 @@ def restore(path: Path, model: nn.Module, average: nn.Module, state: Moments) ->
     model.load_state_dict(_part(tensors, "model."))
     average.load_state_dict(_part(tensors, "average."))
     for name, parameter in model.named_parameters():
-        for key in ("step", "exp_avg", "exp_avg_sq"):
+        for key in ("step", "exp_avg", "exp_avg_sq", "momentum"):
             value = tensors.get(f"optimizer.{key}.{name}")
             if value is None:  # saved before the first step
                 continue

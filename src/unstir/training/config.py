@@ -122,6 +122,8 @@ class TrainingConfig(Part):
     images: Positive | None = None
     seconds: Annotated[float, Field(gt=0)] | None = None
     batch: Positive = 128
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """``muon`` is for the kernels of convolutions; the other parameters have AdamW then."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     warmup: Annotated[int, Field(ge=0)] = 200
     """Steps over which the learning rate rises from 0."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 from accelerate.utils import broadcast
@@ -22,7 +22,7 @@ from unstir.training.config import Config
 from unstir.training.folder import RunFolder
 from unstir.training.learner import Learner
 from unstir.training.log import RunLog
-from unstir.training.preview import affordable, draw_picture
+from unstir.training.preview import Pictures
 from unstir.training.request import sampling_config
 from unstir.training.run import Run
 
@@ -71,7 +71,8 @@ class _Training:
         self.main = self.accelerator.is_main_process
         self.took = {"step": 0.0, "checkpoint": 0.0, "preview": 0.0, "validation": 0.0}
         self.steps: list[tuple[Tensor, Tensor]] = []
-        self.sampling: dict[str, Any] | None = None
+        self.at: dict[str, float] = {}
+        self.pictures = Pictures(config)
         self.saved_at = time.monotonic()
         self.interrupted = self.complete = False
         self.resume()
@@ -123,7 +124,7 @@ class _Training:
                 raise Interrupted
             if not self.complete:
                 self.save(finished=True)
-            return self.preview()
+            return self.preview(last=True)
 
     def status(self) -> tuple[float, bool]:
         """Return the spent part of the budget and whether to stop; all processes agree with the main one."""
@@ -171,7 +172,7 @@ class _Training:
             "images_per_second": round(speed, 1),
             "seconds": round(self.budget.elapsed, 2),
         }
-        if int(before * VALIDATIONS) != int(done * VALIDATIONS):
+        if int(before * VALIDATIONS) != int(done * VALIDATIONS) and self.bearable("validation"):
             with self.timed("validation"):
                 values["validation_loss"] = self.learner.validation_loss()
         log.write(self.position.step, values)
@@ -180,7 +181,8 @@ class _Training:
     def keep(self, done: float, stop: bool) -> None:
         """Draw a picture and save a checkpoint if it is time for them."""
         pictures = sum(at <= done for at in PREVIEWS)
-        if (pictures > self.position.pictures or self.early(done)) and not stop:
+        wanted = (pictures > self.position.pictures and self.bearable("preview")) or self.early(done)
+        if wanted and not stop:
             self.preview()
             self.position.pictures = pictures
         quarter = int(done * 4)
@@ -211,15 +213,17 @@ class _Training:
             self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
 
-    def preview(self) -> Path:
+    def bearable(self, what: str) -> bool:
+        """Whether a budget in seconds bears to do it again: the last time took a thirtieth of the time since."""
+        since = time.monotonic() - self.at.get(what, -math.inf)
+        return self.config.training.seconds is None or self.agreed(since > 30 * self.took[what])
+
+    def preview(self, last: bool = False) -> Path:
         """Draw pictures from the average, always from the same seeds; return the file."""
         path = self.folder.samples / f"images-{self.position.images:010d}.png"
         with self.timed("preview"):
             if self.main:
-                run = Run(self.config, self.learner.average)
-                if self.sampling is None:
-                    self.sampling = affordable(run)
-                draw_picture(run, path, self.sampling)
+                self.pictures.draw(Run(self.config, self.learner.average), path, last)
             self.accelerator.wait_for_everyone()
         return path
 
@@ -228,9 +232,12 @@ class _Training:
         """Measure what the end of the run will take, and keep so much of a budget in seconds for it."""
         began = time.monotonic()
         yield
-        self.took[what] = time.monotonic() - began
-        if self.config.training.seconds and all(self.took[known] for known in ("checkpoint", "preview")):
-            self.budget.reserve = self.position.reserve = 1.1 * sum(self.took.values()) + 2.0
+        self.at[what] = time.monotonic()
+        self.took[what] = self.at[what] - began
+        seconds = self.config.training.seconds
+        if seconds and all(self.took[known] for known in ("checkpoint", "preview")):
+            took = sum(self.took.values()) + max(0.0, self.pictures.last_seconds() - self.took["preview"])
+            self.budget.reserve = self.position.reserve = 1.1 * took + min(2.0, 0.5 + 0.01 * seconds)
 
     @contextmanager
     def catching_interrupts(self) -> Iterator[None]:

@@ -10,25 +10,52 @@ from unstir.training.config import Config
 from unstir.training.folder import whole_file
 from unstir.training.run import Run
 
-SHARE = 0.03
-"""The part of a budget in seconds that one picture may take."""
+SHARE, LAST_SHARE = 0.01, 0.06
+"""The parts of a budget in seconds that a picture along the way and the last one may take."""
+
+LEAST_STEPS = 5
 
 
-def draw_picture(run: Run, path: Path, options: dict[str, Any]) -> Path:
-    """Draw images from seeds 0, 1, ... in one picture, and return its path.
+class Pictures:
+    """Draws a run's pictures, with as many steps as a budget in seconds bears.
 
     Args:
-        run: The model.
-        path: Where the picture goes.
-        options: How to sample, where not as the run says.
-
-    Raises:
-        InputError: If the disk is full.
+        config: The run's configuration.
     """
-    images = run.sample(picture_size(run.config), **options)
-    with whole_file(path) as partial:
-        images.save(partial)
-    return path
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.step_seconds = 0.0
+
+    def draw(self, run: Run, path: Path, last: bool = False) -> Path:
+        """Draw images from seeds 0, 1, ... in one picture, and return its path.
+
+        Raises:
+            InputError: If the disk is full.
+        """
+        size = picture_size(self.config)
+        if self.config.training.seconds and not self.step_seconds:
+            run.sample(size, **_few(1))
+            began = time.monotonic()
+            run.sample(size, **_few(1))
+            self.step_seconds = time.monotonic() - began
+        steps = self.steps(last)
+        images = run.sample(size, **({} if steps == self.config.sampling.steps else _few(steps)))
+        with whole_file(path) as partial:
+            images.save(partial)
+        return path
+
+    def steps(self, last: bool) -> int:
+        """Return how many steps a picture may take: the run's own, or fewer."""
+        seconds, own = self.config.training.seconds, self.config.sampling.steps
+        if seconds is None or not self.step_seconds:
+            return own
+        share = LAST_SHARE if last else SHARE
+        return min(own, max(LEAST_STEPS, int(share * seconds / self.step_seconds)))
+
+    def last_seconds(self) -> float:
+        """Return about how long the last picture takes."""
+        return self.steps(last=True) * self.step_seconds
 
 
 def picture_size(config: Config) -> int:
@@ -39,19 +66,6 @@ def picture_size(config: Config) -> int:
     return (classes if 1 < classes <= 20 else 8) * (8 if height * width <= 64 * 64 else 2)
 
 
-def affordable(run: Run) -> dict[str, Any]:
-    """Return how to sample so that a picture takes a small part of a budget in seconds; {} is as the run says.
-
-    It is measured: the second of two walks of a single step.
-    """
-    seconds, sampling = run.config.training.seconds, run.config.sampling
-    if seconds is None:
-        return {}
-    one_step: dict[str, Any] = {"sampler": "ddim", "spacing": "trailing", "steps": 1}
-    run.sample(picture_size(run.config), **one_step)
-    began = time.monotonic()
-    run.sample(picture_size(run.config), **one_step)
-    steps = int(SHARE * seconds / (time.monotonic() - began))
-    if sampling.steps <= max(5, steps):
-        return {}
-    return {"sampler": "ddim", "eta": 0.0, "spacing": "trailing", "steps": max(5, steps)}
+def _few(steps: int) -> dict[str, Any]:
+    """Return how to sample well in few steps."""
+    return {"sampler": "ddim", "eta": 0.0, "spacing": "trailing", "steps": steps}

@@ -1,9 +1,9 @@
-"""From gradients to new weights: clipping, AdamW, the average. On a CPU by our kernels, elsewhere by PyTorch."""
+"""From gradients to new weights: clipping, the optimizer, the average."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -12,45 +12,74 @@ from torch import Tensor, nn
 from unstir.kernels.adamw import adamw
 from unstir.training.average import average_weight, update_average
 from unstir.training.config import TrainingConfig
+from unstir.training.muon import AdamWAndMuon, muon, suits_muon
 
 
-class KernelUpdate:
-    """Updates float32 weights from the gradients of ``working``: the model itself, or its copy in low precision.
+class Update(Protocol):
+    """Changes the weights and their average by the gradients.
 
     Attributes:
-        state: For each parameter of the model ``step``, ``exp_avg`` and ``exp_avg_sq``, as ``torch.optim.AdamW``
-            has them.
+        state: For each parameter of the model ``momentum`` if it has Muon; else ``step``, ``exp_avg`` and
+            ``exp_avg_sq``, as ``torch.optim.AdamW`` has them.
+    """
+
+    @property
+    def state(self) -> dict[Tensor, dict[str, Tensor]]: ...  # noqa: D102
+
+    def __call__(self, learning_rate: float, step: int) -> Tensor:
+        """Make step ``step`` (the first is 1) and drop the gradients; return their norm before clipping."""
+
+    def refresh(self) -> None:
+        """Take note that the weights were changed from outside."""
+
+
+class KernelUpdate(Update):
+    """For a CPU and one process: all of AdamW, the average and a low-precision copy in one pass.
+
+    Args:
+        model: Whose weights, float32, are updated.
+        working: Which has the gradients: the model, or its copy in low precision.
+        average: The model's average.
+        config: The optimizer's values.
     """
 
     def __init__(self, model: nn.Module, working: nn.Module, average: nn.Module, config: TrainingConfig) -> None:
         self.model, self.working, self.average, self.config = model, working, average, config
-        self.state: dict[Tensor, dict[str, Tensor]] = defaultdict(dict)
+        self._state: dict[Tensor, dict[str, Tensor]] = defaultdict(dict)
 
+    @property
+    def state(self) -> dict[Tensor, dict[str, Tensor]]:
+        """What the optimizer remembers."""
+        return self._state
+
+    @torch.no_grad()
     def __call__(self, learning_rate: float, step: int) -> Tensor:
         """Make step ``step`` (the first is 1) and drop the gradients; return their norm before clipping."""
         for averaged, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
             averaged.copy_(buffer)
-        rows = [
-            (parameter, _aligned(working.grad, parameter), averaged, None if working is parameter else working)
-            for parameter, working, averaged in zip(
-                self.model.parameters(), self.working.parameters(), self.average.parameters(), strict=True
-            )
-            if working.grad is not None
-        ]
-        for parameter, *_ in rows:
-            state = self.state[parameter]
-            if not state:
-                state["exp_avg"], state["exp_avg_sq"] = (
-                    torch.zeros_like(parameter, requires_grad=False) for _ in range(2)
-                )
-            state["step"] = torch.tensor(float(step))
-        parameters, gradients, averages, copies = zip(*rows, strict=True)
+        rows = list(
+            zip(self.model.parameters(), self.working.parameters(), self.average.parameters(), strict=True)
+        )
+        gradients = [_aligned(working.grad, parameter) for parameter, working, _ in rows]
+        kernels: list[tuple[Tensor, Tensor, Tensor]] = []
+        moments: list[tuple[Tensor | None, Tensor | None]] = []
+        for (parameter, working, _), gradient in zip(rows, gradients, strict=True):
+            if working.grad is None:
+                moments.append((None, None))
+            elif self.config.optimizer == "muon" and suits_muon(parameter):
+                moments.append((None, None))
+                kernels.append((parameter, gradient, self._memory(parameter, "momentum")))
+            else:
+                moments.append((self._memory(parameter, "exp_avg"), self._memory(parameter, "exp_avg_sq")))
+                self.state[parameter]["step"] = torch.tensor(float(step))
+        if kernels:
+            muon(*zip(*kernels, strict=True), learning_rate)
         norm = adamw(
-            parameters,
+            [parameter for parameter, _, _ in rows],
             gradients,
-            tuple([self.state[p][key] for p in parameters] for key in ("exp_avg", "exp_avg_sq")),  # type: ignore[arg-type]
-            averages,
-            copies,
+            moments,
+            [averaged for _, _, averaged in rows],
+            [None if working is parameter else working for parameter, working, _ in rows],
             step=step,
             rate=learning_rate,
             decay=self.config.weight_decay,
@@ -60,6 +89,12 @@ class KernelUpdate:
         self.working.zero_grad()
         return norm
 
+    def _memory(self, parameter: Tensor, key: str) -> Tensor:
+        state = self.state[parameter]
+        if key not in state:
+            state[key] = torch.zeros_like(parameter, requires_grad=False)
+        return state[key]
+
     @torch.no_grad()
     def refresh(self) -> None:
         """Bring the copy in line with weights that were changed from outside."""
@@ -68,31 +103,40 @@ class KernelUpdate:
                 working.copy_(parameter)
 
 
-def _aligned(gradient: Tensor, parameter: Tensor) -> Tensor:
-    """Return the gradient with the strides of its parameter."""
+def _aligned(gradient: Tensor | None, parameter: Tensor) -> Tensor:
+    """Return the gradient with the strides of its parameter; zeros if there is none."""
+    if gradient is None:
+        return torch.zeros_like(parameter)
     if gradient.stride() == parameter.stride():
         return gradient
-    return torch.empty_like(parameter, dtype=gradient.dtype, requires_grad=False).copy_(gradient)
+    return torch.empty_like(parameter, dtype=gradient.dtype).copy_(gradient)
 
 
-class TorchUpdate:
-    """Updates the weights by ``torch.optim.AdamW``, on any device and any number of processes."""
+class TorchUpdate(Update):
+    """For any device and number of processes, by PyTorch's optimizers.
+
+    Args:
+        model: Whose weights are updated.
+        average: The model's average.
+        config: The optimizer's values.
+        accelerator: Which has prepared the model.
+    """
 
     def __init__(
         self, model: nn.Module, average: nn.Module, config: TrainingConfig, accelerator: Accelerator
     ) -> None:
         self.model, self.average, self.config, self.accelerator = model, average, config, accelerator
-        optimizer = torch.optim.AdamW(
-            model.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=accelerator.device.type in ("cpu", "cuda"),
-        )
+        options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+        if config.optimizer == "muon":
+            optimizer: torch.optim.Optimizer = AdamWAndMuon(model.parameters(), **options)
+        else:
+            fused = accelerator.device.type in ("cpu", "cuda")
+            optimizer = torch.optim.AdamW(model.parameters(), fused=fused, **options)
         self.optimizer: Any = accelerator.prepare(optimizer)
 
     @property
     def state(self) -> dict[Tensor, dict[str, Tensor]]:
-        """For each parameter ``step``, ``exp_avg`` and ``exp_avg_sq``."""
+        """What the optimizer remembers."""
         return self.optimizer.state  # type: ignore[no-any-return]
 
     def __call__(self, learning_rate: float, step: int) -> Tensor:
