@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -76,7 +76,7 @@ def some_gradients(weights: Weights, size: float, kinds: tuple[torch.dtype, ...]
     ]
 
 
-def close(results: list[Tensor | None], expected: list[Tensor], rtol: float, atol: float) -> None:
+def close(results: Sequence[Tensor | None], expected: Sequence[Tensor], rtol: float, atol: float) -> None:
     for result, right in zip(results, expected, strict=True):
         assert result is not None
         torch.testing.assert_close(result.double(), right.detach(), rtol=rtol, atol=atol)

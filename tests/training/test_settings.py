@@ -56,6 +56,8 @@ def _another(key: str, value: Any) -> Any:
     """Return a valid value for ``key`` that is not its own."""
     if key == "network.norm" and isinstance(value, str):
         return {"group": "layer", "layer": "group"}[value]
+    if key == "training.optimizer":
+        return {"adamw": "muon", "muon": "adamw"}[value]
     if key == "network.attention":
         return ["full"] * (len(value) - 1) + ["linear"]
     if key in OTHER:

@@ -64,29 +64,36 @@ def adamw(
     """
     kernels = library()
     assert kernels is not None
-    blocks = [-(-p.numel() // _BLOCK) for p in parameters]
-    sums = torch.empty(sum(blocks), dtype=torch.float64)
-    offsets = [0, *accumulate(blocks)][:-1]
-    count = len(parameters)
-    sizes = (ctypes.c_int64 * count)(*(p.numel() for p in parameters))
-    small = (ctypes.c_uint8 * count)(*(g.dtype == torch.bfloat16 for g in gradients))
-    kernels.block_squares(
-        ctypes.c_int64(count),
-        sizes,
-        _pointers(gradients),
-        small,
-        (ctypes.c_int64 * count)(*offsets),
-        ctypes.c_void_p(sums.data_ptr()),
-    )
-    norm = float(sums.sum()) ** 0.5
+    norm = gradient_norm(gradients)
+    count = ctypes.c_int64(len(parameters))
     options = _Options(
         rate, *(1 - beta for beta in BETAS), EPSILON, decay, min(1.0, clip / (norm + 1e-6)), average,
         1 - BETAS[0] ** step, (1 - BETAS[1] ** step) ** 0.5,
     )  # fmt: skip
     rest = (_pointers(tensors) for tensors in (*zip(*moments, strict=True), averages, copies))
     pointers = _pointers(parameters), _pointers(gradients)
-    kernels.adamw(ctypes.c_int64(count), sizes, *pointers, small, *rest, ctypes.byref(options))
+    kernels.adamw(count, _sizes(gradients), *pointers, _small(gradients), *rest, ctypes.byref(options))
     return torch.tensor(norm, dtype=torch.float32)
+
+
+def gradient_norm(gradients: Sequence[Tensor]) -> float:
+    """Return the norm of all gradients together, float32 or bfloat16."""
+    kernels = library()
+    assert kernels is not None
+    blocks = [-(-gradient.numel() // _BLOCK) for gradient in gradients]
+    sums = torch.empty(sum(blocks), dtype=torch.float64)
+    offsets = (ctypes.c_int64 * len(blocks))(*[0, *accumulate(blocks)][:-1])
+    lists = _sizes(gradients), _pointers(gradients), _small(gradients), offsets
+    kernels.block_squares(ctypes.c_int64(len(blocks)), *lists, ctypes.c_void_p(sums.data_ptr()))
+    return float(sums.sum()) ** 0.5
+
+
+def _sizes(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_int64]:
+    return (ctypes.c_int64 * len(tensors))(*(tensor.numel() for tensor in tensors))
+
+
+def _small(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_uint8]:
+    return (ctypes.c_uint8 * len(tensors))(*(tensor.dtype == torch.bfloat16 for tensor in tensors))
 
 
 def _pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p]:

@@ -111,8 +111,8 @@ void forward(const T* x, T* y, float* mean, float* rstd, const float* gain, cons
 // dx = rstd (h - mean(h) - x_hat mean(h x_hat)), the means over what x's own mean was over. To that is added what
 // comes to x by another way around the norm, if any.
 template <class T, bool SILU, bool DROP>
-void backward(const T* dy, const T* around, const T* x, const float* mean, const float* rstd, const float* gain, const float* shift,
-              T* dx, float* dgain, float* dshift, Norm norm) {
+void backward(const T* dy, const T* around, const T* x, const float* mean, const float* rstd, const float* gain,
+              const float* shift, T* dx, float* dgain, float* dshift, Norm norm) {
     const int64_t batch = norm.batch, pixels = norm.pixels, channels = norm.channels, groups = norm.groups;
 #pragma omp parallel
     {

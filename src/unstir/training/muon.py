@@ -24,7 +24,7 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 def suits_muon(parameter: nn.Parameter) -> bool:
-    """Whether it is the kernel of a convolution between hidden layers, not one from or to an image."""
+    """Whether it is the kernel of a convolution with many channels in and out, as those on images have not."""
     return parameter.dim() == 4 and min(parameter.shape[:2]) >= LEAST_CHANNELS
 
 
@@ -74,13 +74,18 @@ class AdamWAndMuon(torch.optim.AdamW):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update all parameters that have gradients."""
         groups = self.param_groups
-        self.param_groups = [group for group in groups if not group["muon"]]
-        super().step()
-        self.param_groups = groups
+        try:
+            self.param_groups = [group for group in groups if not group["muon"]]
+            super().step()
+        finally:
+            self.param_groups = groups
         for group in groups:
             kernels = [p for p in group["params"] if group["muon"] and p.grad is not None]
             for kernel in kernels:
-                self.state[kernel].setdefault("momentum", torch.zeros_like(kernel))
+                state = self.state[kernel]
+                state["step"] = state.get("step", torch.zeros(())) + 1  # which AdamW looks for when it is loaded
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(kernel)
             muon(kernels, [p.grad for p in kernels], [self.state[p]["momentum"] for p in kernels], group["lr"])
 
 

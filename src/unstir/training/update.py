@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from unstir.kernels.adamw import adamw
+from unstir.kernels.adamw import adamw, gradient_norm
 from unstir.training.average import average_weight, update_average
 from unstir.training.config import TrainingConfig
 from unstir.training.muon import AdamWAndMuon, muon, suits_muon
@@ -19,7 +19,7 @@ class Update(Protocol):
     """Changes the weights and their average by the gradients.
 
     Attributes:
-        state: For each parameter of the model ``momentum`` if it has Muon; else ``step``, ``exp_avg`` and
+        state: For each parameter of the model ``step``, and ``momentum`` if it has Muon, else ``exp_avg`` and
             ``exp_avg_sq``, as ``torch.optim.AdamW`` has them.
     """
 
@@ -71,9 +71,12 @@ class KernelUpdate(Update):
                 kernels.append((parameter, gradient, self._memory(parameter, "momentum")))
             else:
                 moments.append((self._memory(parameter, "exp_avg"), self._memory(parameter, "exp_avg_sq")))
+            if working.grad is not None:
                 self.state[parameter]["step"] = torch.tensor(float(step))
         if kernels:
-            muon(*zip(*kernels, strict=True), learning_rate)
+            clip = min(1.0, self.config.clip / (gradient_norm(gradients) + 1e-6))
+            clipped = [(parameter, gradient * clip, memory) for parameter, gradient, memory in kernels]
+            muon(*zip(*clipped, strict=True), learning_rate)
         norm = adamw(
             [parameter for parameter, _, _ in rows],
             gradients,
