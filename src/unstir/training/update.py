@@ -75,7 +75,7 @@ class KernelUpdate(Update):
                 self.state[parameter]["step"] = torch.tensor(float(step))
         if kernels:
             clip = min(1.0, self.config.clip / (gradient_norm(gradients) + 1e-6))
-            clipped = [(parameter, gradient * clip, memory) for parameter, gradient, memory in kernels]
+            clipped = [(parameter, clip * gradient.float(), memory) for parameter, gradient, memory in kernels]
             muon(*zip(*clipped, strict=True), learning_rate)
         norm = adamw(
             [parameter for parameter, _, _ in rows],
