@@ -63,7 +63,7 @@ class Contender(ABC):
 
 
 class Unstir(Contender):
-    """unstir's own learner: bfloat16 where there is any, channels last, fused AdamW, the average each step."""
+    """unstir's own learner: bfloat16 where there is any, channels last, the average each step."""
 
     def __init__(self, workload: Workload, mode: Mode) -> None:
         workload = workload.with_precision(mode.precision)

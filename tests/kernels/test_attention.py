@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -16,11 +16,6 @@ kernels = pytest.mark.skipif(library() is None, reason="the kernels need Linux a
 
 SHAPES = [(2, 3, 16, 8), (1, 1, 1, 4), (2, 1, 7, 5), (1, 2, 49, 16), (3, 2, 65, 3), (1, 1, 256, 64)]
 """B, heads, pixels, d."""
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
 
 
 @pytest.fixture
@@ -44,13 +39,6 @@ def fallback(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
     return calls
-
-
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 def definition(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -32,11 +32,6 @@ ROUNDING = 2**-8
 """The largest error, relative to the number, of rounding to bfloat16."""
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> None:
-    torch.manual_seed(0)
-
-
 @pytest.fixture
 def no_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test fail that would compare PyTorch's operators with themselves."""
@@ -45,13 +40,6 @@ def no_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the kernel was not used")
 
     monkeypatch.setattr(module, "composed", refuse)
-
-
-@pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
 
 
 def normed(

@@ -22,7 +22,7 @@ from unstir.kernels.library import library
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
-_BLOCK = 8192
+_BLOCK = 8192  # BLOCK of adamw.cpp
 
 
 class _Options(ctypes.Structure):
@@ -72,7 +72,7 @@ def adamw(
     )  # fmt: skip
     rest = (_pointers(tensors) for tensors in (*zip(*moments, strict=True), averages, copies))
     pointers = _pointers(parameters), _pointers(gradients)
-    kernels.adamw(count, _sizes(gradients), *pointers, _small(gradients), *rest, ctypes.byref(options))
+    kernels.adamw(count, _sizes(gradients), *pointers, _are_bfloat16(gradients), *rest, ctypes.byref(options))
     return torch.tensor(norm, dtype=torch.float32)
 
 
@@ -83,7 +83,7 @@ def gradient_norm(gradients: Sequence[Tensor]) -> float:
     blocks = [-(-gradient.numel() // _BLOCK) for gradient in gradients]
     sums = torch.empty(sum(blocks), dtype=torch.float64)
     offsets = (ctypes.c_int64 * len(blocks))(*[0, *accumulate(blocks)][:-1])
-    lists = _sizes(gradients), _pointers(gradients), _small(gradients), offsets
+    lists = _sizes(gradients), _pointers(gradients), _are_bfloat16(gradients), offsets
     kernels.block_squares(ctypes.c_int64(len(blocks)), *lists, ctypes.c_void_p(sums.data_ptr()))
     return float(sums.sum()) ** 0.5
 
@@ -92,7 +92,7 @@ def _sizes(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_int64]:
     return (ctypes.c_int64 * len(tensors))(*(tensor.numel() for tensor in tensors))
 
 
-def _small(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_uint8]:
+def _are_bfloat16(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_uint8]:
     return (ctypes.c_uint8 * len(tensors))(*(tensor.dtype == torch.bfloat16 for tensor in tensors))
 
 
