@@ -112,7 +112,7 @@ BUDGETS = [30.0, 120.0, 600.0, 3600.0, 36_000.0, 360_000.0, 3.6e6, 3.6e8]
 def test_more_budget_is_never_less_resolution(
     side: int, photos: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images_recipe, "_gflops", lambda: 400.0)
+    monkeypatch.setattr(images_recipe, "training_gflops", lambda: 400.0)
     source = photos(side)
     sizes = []
     for seconds in BUDGETS:
@@ -147,7 +147,7 @@ def test_the_choice_changes_where_the_note_says_and_the_budget_in_images_is_kept
 def test_a_faster_machine_reaches_no_less(photos: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     source, sizes = photos(200), []
     for speed in (10.0, 100.0, 1000.0, 10_000.0, math.inf):
-        monkeypatch.setattr(images_recipe, "_gflops", lambda speed=speed: speed)
+        monkeypatch.setattr(images_recipe, "training_gflops", lambda speed=speed: speed)
         size = RECIPES["images"](Request(data=source, seconds=3600)).data.size
         assert size is not None
         sizes.append(size[0])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unstir.diffusion import Condition
-from unstir.networks.blocks import Attention, LinearAttention, Norm, NormKind, ResidualBlock, zeroed
+from unstir.networks.blocks import Attention, Convolution, LinearAttention, Norm, NormKind, ResidualBlock, zeroed
 from unstir.networks.embedding import Embedding
 from unstir.networks.resize import pad_to
 
@@ -49,7 +49,7 @@ class UNet(nn.Module):
         self.stride = patch * 2 ** (len(channels) - 1)
         width = 4 * channels[0]
         self.embedding = Embedding(width, classes)
-        self.stem = nn.Conv2d(image_channels * patch**2, channels[0], 3, padding=1)
+        self.stem = Convolution(image_channels * patch**2, channels[0])
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
 
         def level_block(channels_in: int, channels_out: int, attends: str) -> _Stage:
@@ -82,7 +82,7 @@ class UNet(nn.Module):
             if index:
                 self.up.append(_Up(here))
         self.out_norm = Norm(kind, here)
-        self.out = zeroed(nn.Conv2d(here, image_channels * patch**2, 3, padding=1))
+        self.out = zeroed(Convolution(here, image_channels * patch**2))
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
         """Return images of the shape of ``x`` (B, C, H, W)."""
@@ -129,7 +129,7 @@ class _Up(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+        self.convolution = Convolution(channels, channels)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         return self.convolution(functional.interpolate(x, scale_factor=2, mode="nearest"))
