@@ -11,6 +11,7 @@ gradients are the same chain backwards. In float32 an output is off by some 1e-6
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ from unstir.kernels.library import library
 
 LANES = 16
 LEAST_SIDE = 4
+
+MOST_TILES = 512
+"""Rows of the matrices that are made at a time, which take nine times the memory of so many pixels."""
 
 
 def convolution(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -80,16 +84,24 @@ def _kernel_tiles(kernel: Tensor) -> Tensor:
     return tiles
 
 
+def _parts(x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the images (B, C, H, W) by so many that no matrix has more than ``MOST_TILES`` rows, or by one."""
+    count = max(1, MOST_TILES // _Images(x[:1]).tiles)
+    return zip(*(tensor.split(count) for tensor in (x, *others)), strict=True)
+
+
 class _Winograd(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(x, kernel)
-        products = _image_tiles("input", x) @ _kernel_tiles(kernel).mT
         batch, _, height, width = x.shape
         y = x.new_empty(batch, height, width, len(kernel)).permute(0, 3, 1, 2)
         bias = None if bias is None else bias.detach().contiguous()
-        _call("output", products, bias, y, sizes=(ctypes.byref(_Images(y)),))
+        kernel_tiles = _kernel_tiles(kernel).mT
+        for xs, ys in _parts(x, y):
+            products = _image_tiles("input", xs) @ kernel_tiles
+            _call("output", products, bias, ys, sizes=(ctypes.byref(_Images(ys)),))
         return y
 
     @staticmethod
@@ -97,15 +109,17 @@ class _Winograd(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, kernel = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
-        dx = dkernel = dbias = None
-        gradients = _image_tiles("output_gradient", dy)
-        if ctx.needs_input_grad[1]:
+        dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        dkernel = torch.empty_like(kernel, memory_format=torch.channels_last) if ctx.needs_input_grad[1] else None
+        kernel_tiles = None if dx is None else _kernel_tiles(kernel)
+        sums = None if dkernel is None else x.new_zeros(36, *kernel.shape[:2])
+        for xs, dys, dxs in _parts(x, dy, x if dx is None else dx):
+            gradients = _image_tiles("output_gradient", dys)
+            if sums is not None:
+                sums.baddbmm_(gradients.mT, _image_tiles("input", xs))
+            if kernel_tiles is not None:
+                _call("input_gradient", gradients @ kernel_tiles, dxs, sizes=(ctypes.byref(_Images(dxs)),))
+        if dkernel is not None:
             sizes = tuple(ctypes.c_int64(size) for size in kernel.shape[:2])
-            dkernel = torch.empty_like(kernel, memory_format=torch.channels_last)
-            _call("kernel_gradient", gradients.mT @ _image_tiles("input", x), dkernel, sizes=sizes)
-        if ctx.needs_input_grad[0]:
-            dx = torch.empty_like(x)
-            _call("input_gradient", gradients @ _kernel_tiles(kernel), dx, sizes=(ctypes.byref(_Images(x)),))
-        if ctx.needs_input_grad[2]:
-            dbias = dy.sum((0, 2, 3))
-        return dx, dkernel, dbias
+            _call("kernel_gradient", sums, dkernel, sizes=sizes)
+        return dx, dkernel, dy.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None

@@ -94,7 +94,7 @@ class AdamWAndMuon(torch.optim.AdamW):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Return (n, r, c), of the type of ``matrices``, with the singular vectors of ``matrices`` and singular values from 0.7 to 1.2.
+    """Return (n, r, c), of the type of ``matrices``, with their singular vectors and values of 0.7 to 1.2.
 
     Those that are tiny beside the matrix's norm come out smaller.
     """
