@@ -21,7 +21,7 @@ from unstir.sampling.trajectory import Noise
 
 @dataclass(frozen=True)
 class DDIM:
-    """The DDIM sampler.
+    """DDIM (Song et al. 2021), from no fresh noise to all: first order, one evaluation a step.
 
     Attributes:
         eta: How much of the posterior's standard deviation is fresh noise, from 0 to 1.

@@ -6,7 +6,7 @@ DDIM's step along a mean of the last four predicted noises, with the coefficient
           - 9 \hat\epsilon_{n+3})
 
 and their lower orders while there are fewer. The first step is Heun's, at the cost of one more evaluation. The
-coefficients are those of even steps, whatever the grid, so the order is two (the paper's theorem 3.3).
+coefficients are those of even steps in sigma / alpha, which no grid has, so the order is two, as the paper proves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""UniPC (Zhao et al. 2023): a step is corrected by the prediction made at its end, which the next one needs anyway.
+r"""UniPC (Zhao et al. 2023): a step is corrected by the prediction made at its end, which the next needs too.
 
 In its form that predicts the image, with B_2(h) = e^h - 1, its predictor of order p is the multistep DPM-Solver++
 of :mod:`unstir.sampling.dpm`. Its corrector takes the same step again with one more point on the polynomial, the
@@ -6,7 +6,7 @@ prediction at the predicted image. That prediction is not asked for again once t
 network is asked once a step.
 
 The corrector makes the first step one of second order, so the start does not spoil that of the whole, which
-is p + 1 (the paper's corollary 3.2). From exactly no signal (alpha = 0) it is lowered as in DPM-Solver++.
+is p + 1. From exactly no signal (alpha = 0) it is lowered as in DPM-Solver++.
 """
 
 from __future__ import annotations
