@@ -26,6 +26,8 @@ OTHER: dict[str, Any] = {
     "sampling.sampler": "ddpm",
     "sampling.spacing": "karras",
     "sampling.variance": "large",
+    "sampling.order": 2,
+    "sampling.schedule": "flow",
     "sampling.clip": "dynamic",
     "network.embedding": 64,
 }

@@ -141,16 +141,42 @@ class TrainingConfig(Part):
     """Steps between two lines of the log."""
 
 
+_CHURN = ("churn", "churn_min", "churn_max", "churn_noise")
+SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
+    "ddpm": ("variance",),
+    "ddim": ("eta",),
+    "euler": _CHURN,
+    "heun": _CHURN,
+    "unipc": ("order",),
+}
+"""The sampling values that belong to some samplers only."""
+
+
 class SamplingConfig(Part):
     """How the run's pictures are drawn unless the user says otherwise."""
 
-    sampler: Literal["ddpm", "ddim"] = "ddim"
+    sampler: Literal["ddpm", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "dpm++sde", "unipc", "plms"] = "ddim"
     steps: Positive = 50
     spacing: Literal["trailing", "leading", "linspace", "quadratic", "uniform", "log_snr", "karras"] = "trailing"
     eta: Fraction = 0.0
     variance: Literal["small", "large"] = "small"
+    order: Literal[2, 3] = 3
+    churn: Annotated[float, Field(ge=0)] = 0.0
+    """Karras's S_churn: how much fresh noise, in all steps together."""
+    churn_min: Annotated[float, Field(ge=0)] = 0.0
+    churn_max: Annotated[float, Field(ge=0)] | None = None
+    """The range of sigma / alpha in which there is churn."""
+    churn_noise: Annotated[float, Field(ge=0)] = 1.0
+    schedule: Literal["linear", "quadratic", "cosine", "sigmoid", "vp", "ve", "flow"] | None = None
+    """The schedule to sample on, with its default values; None is the trained one."""
     guidance: Annotated[float, Field(ge=0)] = 0.0
     clip: Literal["static", "dynamic", "none"] = "static"
+
+    @model_validator(mode="after")
+    def _range_is_one(self) -> SamplingConfig:
+        if self.churn_max is not None and self.churn_min > self.churn_max:
+            raise ValueError(f"churn_min, {self.churn_min:g}, lies above churn_max, {self.churn_max:g}")
+        return self
 
 
 class ImagesInfo(Part):

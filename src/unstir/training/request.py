@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from unstir.errors import InputError, nearest
-from unstir.training.config import Config, SamplingConfig
+from unstir.training.config import SAMPLER_OPTIONS, Config, SamplingConfig, ScheduleConfig
 
 Labels = int | str | Sequence[int | str] | None
 """One label for all images or one for each, by name or by index; None takes the classes in turn."""
@@ -17,7 +17,7 @@ def sampling_config(config: Config, options: Mapping[str, object]) -> SamplingCo
     """Return the run's sampling values with ``options`` put in their place; those that are None are left out.
 
     Raises:
-        InputError: For an unknown option or a value out of range.
+        InputError: For an unknown option, one that the sampler does not take, or a value out of range.
     """
     asked = {key: value for key, value in options.items() if value is not None}
     known = list(SamplingConfig.model_fields)
@@ -29,10 +29,21 @@ def sampling_config(config: Config, options: Mapping[str, object]) -> SamplingCo
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"][0].lower() + first["msg"][1:]
+        if not first["loc"]:
+            raise InputError(f"Sampling cannot be so: {message.removeprefix('value error, ')}") from None
         raise InputError(f"The {first['loc'][0]} of sampling cannot be {first['input']!r}: {message}") from None
-    limit = config.diffusion.schedule.discrete_steps
+    for key in asked:
+        owners = [sampler for sampler, options in SAMPLER_OPTIONS.items() if key in options]
+        if owners and result.sampler not in owners:
+            raise InputError(
+                f"The {key} of sampling belongs to the sampler {' or '.join(owners)}, and this run would be "
+                f"sampled by {result.sampler}: ask for {owners[0]} too"
+            )
+    schedule = ScheduleConfig(name=result.schedule) if result.schedule else config.diffusion.schedule
+    limit = schedule.discrete_steps
     if limit is not None and result.steps > limit:
-        raise InputError(f"{result.steps} steps were asked for, and the model's schedule has {limit}")
+        owner = f"{result.schedule} schedule" if result.schedule else "model's schedule"
+        raise InputError(f"{result.steps} steps were asked for, and the {owner} has {limit}")
     if asked.get("guidance") and not config.classes:
         raise InputError("Guidance needs a model that was trained with labels, and this one was not")
     return result
