@@ -27,6 +27,10 @@ Eta = Annotated[
 Variance = Annotated[
     str | None, typer.Option(help="ddpm: small or large, how much fresh noise.", show_default="the run's")
 ]
+Label = Annotated[
+    str | None,
+    typer.Option(help="A class, by name or number; or several with commas, in turn.", show_default="all in turn"),
+]
 Guidance = Annotated[
     float | None,
     typer.Option(help="How much to push towards the label; 0 is off.", show_default="the run's"),

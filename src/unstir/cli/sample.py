@@ -26,12 +26,7 @@ def sample(
     spacing: options.Spacing = None,
     eta: options.Eta = None,
     variance: options.Variance = None,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            help="A class, by name or number; or several with commas, in turn.", show_default="all in turn"
-        ),
-    ] = None,
+    label: options.Label = None,
     guidance: options.Guidance = None,
     clip: options.Clip = None,
     seed: options.Seed = 0,
@@ -93,10 +88,11 @@ def check_sampling(config: Config, asked: Mapping[str, object]) -> SamplingConfi
     """Return how to sample: the run's own values, and in their place those asked for that are not None.
 
     Raises:
-        InputError: For a value out of range, or one that the sampler does not take.
+        InputError: For a value out of range, one that the sampler does not take, or a model that cannot draw.
     """
-    from unstir.training.request import sampling_config
+    from unstir.training.request import check_draws, sampling_config
 
+    check_draws(config)
     result = sampling_config(config, asked)
     for option, owner in (("eta", "ddim"), ("variance", "ddpm")):
         if asked[option] is not None and result.sampler != owner:
