@@ -59,7 +59,7 @@ def evaluate(
     The ruler is a classifier trained once on the same images; results compare models of one data set.
     """
     from unstir.training.folder import model_file
-    from unstir.training.request import sampling_config
+    from unstir.training.request import check_draws, sampling_config
 
     _, config = model_file(run)
     wanted = [metric.strip() for metric in metrics.split(",")]
@@ -79,6 +79,7 @@ def evaluate(
         "guidance": guidance,
         "clip": clip,
     }
+    check_draws(config)
     sampling = sampling_config(config, asked)
     source = config.data if data is None else config.data.model_copy(update={"source": data})
     _check_source(source)

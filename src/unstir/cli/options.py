@@ -52,6 +52,10 @@ Schedule = Annotated[
         show_default="the run's",
     ),
 ]
+Label = Annotated[
+    str | None,
+    typer.Option(help="A class, by name or number; or several with commas, in turn.", show_default="all in turn"),
+]
 Guidance = Annotated[
     float | None,
     typer.Option(help="How much to push towards the label; 0 is off.", show_default="the run's"),

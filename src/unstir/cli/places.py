@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from unstir.data.folder import IMAGE_SUFFIXES
@@ -34,6 +35,24 @@ def unused(path: Path) -> Path:
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
+
+
+def check_picture(out: Path, endings: Sequence[str]) -> Path:
+    """Check where one picture is to go, and return it.
+
+    Args:
+        out: The file, which must not be there.
+        endings: Those it may have, in lower case.
+
+    Raises:
+        InputError: If something is there already, the ending is another, or it cannot be written.
+    """
+    if out.exists():
+        raise InputError(f"--out {out} is there already; name another file, or remove it first")
+    if out.suffix.lower() not in endings:
+        raise InputError(f"--out {out} must end in {', '.join(endings[:-1])} or {endings[-1]}")
+    check_writable(out)
+    return out
 
 
 def check_pictures(out: str, channels: int) -> str:

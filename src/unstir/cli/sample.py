@@ -28,12 +28,7 @@ def sample(
     churn_max: options.ChurnMax = None,
     churn_noise: options.ChurnNoise = None,
     schedule: options.Schedule = None,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            help="A class, by name or number; or several with commas, in turn.", show_default="all in turn"
-        ),
-    ] = None,
+    label: options.Label = None,
     guidance: options.Guidance = None,
     clip: options.Clip = None,
     seed: options.Seed = 0,
@@ -49,7 +44,7 @@ def sample(
 ) -> None:
     """Draw images from a run and save them."""
     from unstir.training.folder import model_file
-    from unstir.training.request import label_indices, sampling_config
+    from unstir.training.request import check_draws, label_indices, sampling_config
 
     _, config = model_file(run)
     asked = {
@@ -67,6 +62,7 @@ def sample(
         "guidance": guidance,
         "clip": clip,
     }
+    check_draws(config)
     sampling = sampling_config(config, asked)
     labels = split_labels(label, config.classes, n)
     label_indices(config.classes, labels, n)

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from unstir.diffusion.condition import Condition
+from unstir.diffusion.corruption import Corruption, gaussian
 from unstir.diffusion.denoiser import Denoiser
 from unstir.diffusion.noise_level import NoiseLevel
 from unstir.diffusion.prediction import Prediction
@@ -63,16 +64,18 @@ class SquaredError:
     Attributes:
         space: ``eps``, ``x0`` or ``v``: which of the prediction's values is compared.
         weight: A function of the level.
+        corrupt: How the image is corrupted; where not by Gaussian noise, only ``x0`` has a meaning.
     """
 
     space: Literal["eps", "x0", "v"] = "eps"
     weight: Weight = one
+    corrupt: Corruption = gaussian
 
     def __call__(
         self, denoiser: Denoiser, x0: Tensor, level: NoiseLevel, eps: Tensor, condition: Condition | None
     ) -> Tensor:
         """Return the loss of each image, shape (B,)."""
-        prediction = denoiser(level.noise(x0, eps), level, condition)
+        prediction = denoiser(self.corrupt(x0, level, eps), level, condition)
         truth = Prediction(x0, eps, level)
         error: Tensor = getattr(prediction, self.space) - getattr(truth, self.space)
         return self.weight(level).to(error) * (error**2).flatten(1).mean(1)

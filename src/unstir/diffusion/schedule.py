@@ -6,7 +6,7 @@ Index n = 0 is clean data and n = 1..T are the noised levels, the papers' t; ``t
 points alpha_bar is interpolated linearly, so a network trained on a grid can be asked for any time.
 
 Continuous schedules: ``vp`` and ``ve`` (Song et al. 2021, appendix C) and ``flow``, the straight line
-``x_t = (1 - t) x0 + t eps`` (Liu et al. 2022, Lipman et al. 2023).
+``x_t = (1 - t) x0 + t eps`` (Liu et al. 2022, Lipman et al. 2023); and ``single``, one level and no more.
 """
 
 from __future__ import annotations
@@ -200,6 +200,18 @@ def flow() -> ContinuousSchedule:
     return ContinuousSchedule(lambda t: (1 - t, t), lambda log_snr: torch.sigmoid(-log_snr / 2), t_min=1e-3)
 
 
+def single(amount: float = 0.5) -> ContinuousSchedule:
+    """One level, ``alpha = 1`` and ``sigma = amount``, at every time above 0: a denoising autoencoder's.
+
+    Where the corruption is not Gaussian, ``amount`` is what :mod:`unstir.diffusion.corruption` says.
+    """
+    return ContinuousSchedule(
+        lambda t: (torch.ones_like(t), torch.where(t > 0, amount, torch.zeros_like(t))),
+        lambda log_snr: torch.ones_like(log_snr),
+        t_min=1.0,
+    )
+
+
 schedules: dict[str, Callable[..., Schedule]] = {
     "linear": linear,
     "quadratic": quadratic,
@@ -208,4 +220,5 @@ schedules: dict[str, Callable[..., Schedule]] = {
     "vp": vp,
     "ve": ve,
     "flow": flow,
+    "single": single,
 }

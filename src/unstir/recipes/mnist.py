@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from unstir.data.config import DataConfig
+from unstir.data.sources import find
+from unstir.recipes.folder import images
 from unstir.recipes.request import Request, training_gflops
 from unstir.training.config import (
     Config,
@@ -58,3 +62,14 @@ def mnist_fc_notime(request: Request) -> Config:
     config = mnist_fc(request)
     network = FullyConnectedConfig(kind="fully_connected", time=False)
     return config.model_copy(update={"recipe": "mnist-fc-notime", "network": network})
+
+
+def mnist_dae(request: Request) -> Config:
+    """MNIST cleaned: a denoising autoencoder, trained at one level of corruption; takes any folder too."""
+    folder = request.data is not None and Path(request.data).expanduser().is_dir()
+    pictures = folder and find(request.data).kind == "images"
+    config = images(request) if pictures else mnist(request)
+    level = ScheduleConfig(name="single", amount=0.5)
+    diffusion = DiffusionConfig(schedule=level, parameterization="x0", objective="x0")
+    update = {"recipe": "mnist-dae", "conditional": False, "diffusion": diffusion, "sampling": SamplingConfig()}
+    return config.model_copy(update=update)

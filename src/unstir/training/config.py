@@ -65,13 +65,14 @@ _SCHEDULE_OPTIONS: dict[str, tuple[str, ...]] = {
     "vp": ("beta_min", "beta_max"),
     "ve": ("sigma_min", "sigma_max"),
     "flow": (),
+    "single": ("amount",),
 }
 
 
 class ScheduleConfig(Part):
     """A schedule of :mod:`unstir.diffusion.schedule` by name; None leaves a value at its default."""
 
-    name: Literal["linear", "quadratic", "cosine", "sigmoid", "vp", "ve", "flow"] = "cosine"
+    name: Literal["linear", "quadratic", "cosine", "sigmoid", "vp", "ve", "flow", "single"] = "cosine"
     steps: Positive | None = None
     beta_start: Beta | None = None
     beta_end: Beta | None = None
@@ -81,6 +82,7 @@ class ScheduleConfig(Part):
     sigma_max: Annotated[float, Field(gt=0)] | None = None
     s: Annotated[float, Field(gt=0)] | None = None
     max_beta: Beta | None = None
+    amount: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _options_fit(self) -> ScheduleConfig:
@@ -99,7 +101,7 @@ class ScheduleConfig(Part):
     @property
     def discrete_steps(self) -> int | None:
         """How many levels the schedule has, or None if its time is continuous."""
-        return None if self.name in ("vp", "ve", "flow") else self.steps or 1000
+        return None if self.name in ("vp", "ve", "flow", "single") else self.steps or 1000
 
 
 class DiffusionConfig(Part):
@@ -110,6 +112,26 @@ class DiffusionConfig(Part):
     objective: Literal["simple", "x0", "v", "min_snr", "karras"] = "simple"
     times: Literal["uniform", "log_normal"] = "uniform"
     sigma_data: Annotated[float, Field(gt=0)] = 0.5
+    corruption: Literal["gaussian", "masking", "salt_and_pepper"] = "gaussian"
+    """How images are corrupted, by ``schedule.amount``, for a denoising autoencoder (the schedule ``single``)."""
+
+    @property
+    def one_level(self) -> bool:
+        """Whether this trains a denoising autoencoder, which cleans images and draws none."""
+        return self.schedule.name == "single"
+
+    @model_validator(mode="after")
+    def _corruption_fits(self) -> DiffusionConfig:
+        if self.corruption != "gaussian":
+            kind = (self.schedule.name, self.parameterization, self.objective)
+            if kind != ("single", "x0", "x0"):
+                raise ValueError(
+                    f"the corruption {self.corruption} needs the schedule single, and x0 as parameterization and "
+                    "objective, as in the recipe mnist-dae"
+                )
+            if (self.schedule.amount or 0.5) > 1:
+                raise ValueError(f"the schedule's amount is the share of pixels for {self.corruption}: at most 1")
+        return self
 
 
 class TrainingConfig(Part):

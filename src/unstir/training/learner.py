@@ -7,6 +7,7 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor
 
 from unstir.data.dataset import ImageData, Splits
+from unstir.diffusion.corruption import corruptions
 from unstir.diffusion.objective import SquaredError, karras, objectives, time_distributions
 from unstir.errors import InputError
 from unstir.kernels.library import library
@@ -111,4 +112,6 @@ class Learner:
 
 def make_objective(config: DiffusionConfig) -> SquaredError:
     """Return the objective that ``config`` names, for images of its standard deviation."""
+    if config.corruption != "gaussian":
+        return SquaredError("x0", corrupt=corruptions[config.corruption])
     return karras(config.sigma_data) if config.objective == "karras" else objectives[config.objective]()

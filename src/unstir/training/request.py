@@ -49,6 +49,36 @@ def sampling_config(config: Config, options: Mapping[str, object]) -> SamplingCo
     return result
 
 
+def check_draws(config: Config) -> None:
+    """Check that a model can draw.
+
+    Raises:
+        InputError: If it is a denoising autoencoder.
+    """
+    if config.diffusion.one_level:
+        raise InputError(
+            "This model is a denoising autoencoder, trained at one level of noise: it cleans images and draws "
+            "none; use unstir edit clean RUN IMAGE"
+        )
+
+
+def check_takes(config: Config, shape: tuple[int, int, int]) -> None:
+    """Check that a model can take images of ``shape`` (C, H, W), its own or, where it is convolutional, any size.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    assert config.images is not None
+    channels, height, width = config.images.shape
+    if shape[0] != channels:
+        raise InputError(f"The model's images have {channels} channels, and this one has {shape[0]}")
+    if config.network.kind == "fully_connected" and shape[1:] != (height, width):
+        raise InputError(
+            f"The image is {shape[2]} pixels wide and {shape[1]} high, and this fully connected network takes "
+            f"{width} by {height} alone"
+        )
+
+
 def label_indices(classes: Sequence[str], label: Labels, n: int) -> list[int] | None:
     """Return the class index of each of ``n`` images, or None for an unconditional model.
 

@@ -1,7 +1,8 @@
-"""A trained model, ready to draw: what ``unstir.load`` returns."""
+"""A trained model, ready to draw and to clean: what ``unstir.load`` returns."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,17 +13,21 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from unstir.diffusion import Denoiser
+from unstir.diffusion import Denoiser, NoiseLevel
 from unstir.errors import InputError
 from unstir.kernels.memory import keep_freed_memory
 from unstir.sampling import Step
 from unstir.sampling.images import Images
+from unstir.sampling.tiles import tiles, window
 from unstir.training.build import build_denoiser
 from unstir.training.config import Config
 from unstir.training.draw import walk, walk_back
 from unstir.training.folder import model_file
 from unstir.training.precision import autocast, low_precision_copy, resolve_precision
-from unstir.training.request import Labels, label_indices, sampling_config
+from unstir.training.request import Labels, check_draws, check_takes, label_indices, sampling_config
+
+TILE, OVERLAP = 256, 32
+"""Pixels a side of what is cleaned at once, and by how many its pieces overlap."""
 
 
 class Run:
@@ -40,6 +45,16 @@ class Run:
     @cached_property
     def _in_bf16(self) -> Denoiser:
         return low_precision_copy(self.denoiser)
+
+    @contextmanager
+    def computing(self) -> Iterator[Denoiser]:
+        """Give the denoiser in the precision that this machine computes in, for use inside the block."""
+        device = next(self.denoiser.parameters()).device
+        precision = resolve_precision(self.config.training.precision, device)
+        if device.type == "cpu":
+            keep_freed_memory()
+        with torch.inference_mode(), autocast(precision, device):
+            yield self._in_bf16 if (device.type, precision) == ("cpu", "bf16") else self.denoiser
 
     def sample(
         self,
@@ -68,8 +83,9 @@ class Run:
             The images, float32 (n, C, H, W) in [-1, 1].
 
         Raises:
-            InputError: For a value out of range or a label the model does not know.
+            InputError: For a value out of range, a label the model does not know, or a denoising autoencoder.
         """
+        check_draws(self.config)
         config = sampling_config(self.config, options)
         assert self.config.images is not None
         shape = self.config.images.shape
@@ -88,7 +104,7 @@ class Run:
 
         total = -(-n // batch) * config.steps
         console = Console(stderr=True)
-        with self._at_work() as denoiser:
+        with self.computing() as denoiser:
             walked = track(steps(denoiser), "sampling", total, console=console, disable=not progress)
             finished = [step.x.cpu() for step in walked if step.index == config.steps]
         return Images(torch.cat(finished).clamp(-1, 1), labels, self.config.classes)
@@ -131,7 +147,7 @@ class Run:
         self._check_shape(images)
         labels = self._labels(label, len(images))
         parts = [slice(start, start + batch) for start in range(0, len(images), batch)]
-        with self._at_work() as denoiser:
+        with self.computing() as denoiser:
             device = next(denoiser.parameters()).device
             noised = [
                 walk_back(denoiser, images[part].to(device), None if labels is None else labels[part], config)
@@ -149,15 +165,58 @@ class Run:
             ours, theirs = ("x".join(map(str, shape)) for shape in (self.config.images.shape, images.shape[1:]))
             raise InputError(f"The run draws images of {ours}, and these are {theirs}")
 
-    @contextmanager
-    def _at_work(self) -> Iterator[Denoiser]:
-        """Lend the denoiser in the precision in which it draws."""
+    def clean(self, images: Tensor, sigma: float | None = None, *, progress: bool = False) -> Images:
+        """Return the clean images that the model believes in, E[x0 | x], each by one call of the network.
+
+        Args:
+            images: Corrupted, float32 (N, C, H, W) on the scale of [-1, 1]; any H and W for a convolutional
+                network. Large ones are cleaned in overlapping tiles.
+            sigma: The standard deviation of their Gaussian noise, on the same scale; None for a denoising
+                autoencoder, which knows one corruption alone.
+            progress: Whether to show a progress bar on standard error.
+
+        Raises:
+            InputError: If the model was not trained at such a level, or takes no such images.
+        """
+        check_takes(self.config, (images.shape[1], images.shape[2], images.shape[3]))
+        level = self.cleaning_level(sigma)
         device = next(self.denoiser.parameters()).device
-        precision = resolve_precision(self.config.training.precision, device)
-        if device.type == "cpu":
-            keep_freed_memory()
-        with autocast(precision, device):
-            yield self._in_bf16 if (device.type, precision) == ("cpu", "bf16") else self.denoiser
+        alpha, _ = level.coefficients(images)
+        pieces = tiles(*images.shape[-2:], TILE, OVERLAP)
+        total, weights = torch.zeros_like(images), torch.zeros_like(images)
+        with self.computing() as denoiser:
+            shown = track(pieces, "cleaning", console=Console(stderr=True), disable=not progress)
+            for rows, columns in shown:
+                x0 = denoiser((alpha * images[..., rows, columns]).to(device), level).x0.cpu()
+                weight = window((rows, columns), OVERLAP)
+                total[..., rows, columns] += weight * x0
+                weights[..., rows, columns] += weight
+        return Images((total / weights).clamp(-1, 1))
+
+    def cleaning_level(self, sigma: float | None) -> NoiseLevel:
+        """Return the level whose noise, relative to the image, is ``sigma``; a denoising autoencoder's only one.
+
+        Raises:
+            InputError: If the model was not trained at such a level.
+        """
+        schedule = self.denoiser.schedule
+        last = schedule(1.0)
+        if self.config.diffusion.one_level:
+            if sigma is not None:
+                raise InputError(
+                    f"This model knows one corruption alone ({self.config.diffusion.corruption}, "
+                    f"{float(last.sigma):g}): leave sigma out"
+                )
+            return last
+        if sigma is None:
+            raise InputError("This model knows many levels of noise: say by sigma how noisy the image is")
+        least, most = (127.5 * math.exp(-level.log_snr / 2) for level in (schedule(schedule.t_min), last))
+        if not least <= 127.5 * sigma <= most:
+            raise InputError(
+                f"The model was trained on noise with a sigma of {least:.3g} to {most:.3g} of 255, and this is "
+                f"{127.5 * sigma:.3g}"
+            )
+        return schedule(schedule.time(torch.tensor(-2 * math.log(sigma))))
 
 
 def load(path: str | Path) -> Run:
