@@ -53,7 +53,18 @@ class FullyConnectedConfig(Part):
     norm: bool = True
 
 
-NetworkConfig = Annotated[UNetConfig | PlainUNetConfig | FullyConnectedConfig, Field(discriminator="kind")]
+class RefineNetConfig(Part):
+    """The score network, :class:`unstir.networks.refinenet.RefineNet`."""
+
+    kind: Literal["refinenet"]
+    channels: Widths = (128, 256, 256, 256)
+    blocks: Positive = 2
+    patch: Positive = 1
+
+
+NetworkConfig = Annotated[
+    UNetConfig | PlainUNetConfig | FullyConnectedConfig | RefineNetConfig, Field(discriminator="kind")
+]
 
 
 _BETAS = ("steps", "beta_start", "beta_end")
@@ -63,6 +74,7 @@ _SCHEDULE_OPTIONS: dict[str, tuple[str, ...]] = {
     "sigmoid": _BETAS,
     "cosine": ("steps", "s", "max_beta"),
     "vp": ("beta_min", "beta_max"),
+    "ladder": ("steps", "sigma_min", "sigma_max"),
     "ve": ("sigma_min", "sigma_max"),
     "flow": (),
 }
@@ -71,7 +83,7 @@ _SCHEDULE_OPTIONS: dict[str, tuple[str, ...]] = {
 class ScheduleConfig(Part):
     """A schedule of :mod:`unstir.diffusion.schedule` by name; None leaves a value at its default."""
 
-    name: Literal["linear", "quadratic", "cosine", "sigmoid", "vp", "ve", "flow"] = "cosine"
+    name: Literal["linear", "quadratic", "cosine", "sigmoid", "ladder", "vp", "ve", "flow"] = "cosine"
     steps: Positive | None = None
     beta_start: Beta | None = None
     beta_end: Beta | None = None
@@ -90,6 +102,8 @@ class ScheduleConfig(Part):
             raise ValueError(f"{self.name} takes no {wrong[0]}, only {', '.join(takes) or 'its name'}")
         if (self.sigma_min or 0.01) >= (self.sigma_max or 50.0):
             raise ValueError("sigma_min must lie below sigma_max")
+        if self.name == "ladder" and self.steps == 1:
+            raise ValueError("ladder needs at least 2 steps")
         return self
 
     def options(self) -> dict[str, float]:
@@ -144,13 +158,26 @@ class TrainingConfig(Part):
 class SamplingConfig(Part):
     """How the run's pictures are drawn unless the user says otherwise."""
 
-    sampler: Literal["ddpm", "ddim"] = "ddim"
+    sampler: Literal["ddpm", "ddim", "langevin", "pc"] = "ddim"
     steps: Positive = 50
     spacing: Literal["trailing", "leading", "linspace", "quadratic", "uniform", "log_snr", "karras"] = "trailing"
     eta: Fraction = 0.0
     variance: Literal["small", "large"] = "small"
+    epsilon: Annotated[float, Field(gt=0, lt=4)] | None = None
+    """langevin's step in units of the smallest variance; None: by the ratio of the levels."""
+    updates: Positive | None = None
+    """How many Langevin updates langevin and pc make on each level; None: 5 and 1."""
+    snr: Annotated[float, Field(gt=0)] = 0.16
+    """pc's drift over its noise."""
+    predictor: Literal["reverse", "ancestral"] = "reverse"
     guidance: Annotated[float, Field(ge=0)] = 0.0
     clip: Literal["static", "dynamic", "none"] = "static"
+
+    @property
+    def evaluations(self) -> int:
+        """How often the network is asked for each image."""
+        updates = {"langevin": self.updates or 5, "pc": 1 + (self.updates or 1)}
+        return self.steps * updates.get(self.sampler, 1)
 
 
 class ImagesInfo(Part):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +13,19 @@ from unstir.diffusion.noise_level import broadcast
 from unstir.sampling import Sampler, SeededNoise, Step, grid, samplers, trajectory
 from unstir.sampling.clipping import clipped, dynamically_thresholded
 from unstir.sampling.guidance import classifier_free, conditioned
+from unstir.sampling.predictor_corrector import predictors
 from unstir.training.config import SamplingConfig
 
 
 def make_sampler(config: SamplingConfig) -> Sampler:
     """Return the sampler that ``config`` names, with the values it takes."""
-    options = {"ddim": {"eta": config.eta}, "ddpm": {"variance": config.variance}}
+    updates = {"updates": config.updates} if config.updates else {}
+    options: dict[str, dict[str, Any]] = {
+        "ddim": {"eta": config.eta},
+        "ddpm": {"variance": config.variance},
+        "langevin": {"epsilon": config.epsilon, **updates},
+        "pc": {"predictor": predictors[config.predictor], "snr": config.snr, **updates},
+    }
     return samplers[config.sampler](**options.get(config.sampler, {}))
 
 

@@ -56,7 +56,7 @@ class Run:
             seed: Image i is drawn from seed + i alone, whatever ``n`` and ``batch`` are.
             batch: How many are drawn together.
             progress: Whether to show a progress bar on standard error.
-            **options: ``sampler``, ``steps``, ``spacing``, ``eta``, ``variance``, ``guidance`` and ``clip``, as in
+            **options: ``sampler``, ``steps``, ``spacing``, ``eta``, ``guidance``, ``clip`` and the others of
                 :class:`unstir.training.config.SamplingConfig`; the run's own are used for those left out.
 
         Returns:
