@@ -7,7 +7,7 @@ from unstir.diffusion.condition import Condition
 from unstir.diffusion.denoiser import Denoise, Denoiser
 from unstir.diffusion.noise_level import NoiseLevel
 from unstir.diffusion.prediction import Prediction
-from unstir.diffusion.schedule import DiscreteSchedule, Schedule
+from unstir.diffusion.schedule import DiscreteSchedule, GridSchedule, Schedule
 from unstir.diffusion.schedule_change import on_any_schedule
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Denoise",
     "Denoiser",
     "DiscreteSchedule",
+    "GridSchedule",
     "NoiseLevel",
     "Prediction",
     "Schedule",

@@ -33,7 +33,7 @@ from unstir.diffusion.corruption import Corruption, gaussian
 from unstir.diffusion.denoiser import Denoiser
 from unstir.diffusion.noise_level import NoiseLevel
 from unstir.diffusion.prediction import Prediction
-from unstir.diffusion.schedule import DiscreteSchedule, Schedule
+from unstir.diffusion.schedule import GridSchedule, Schedule
 
 Weight = Callable[[NoiseLevel], Tensor]
 """A factor on the squared error, shape () or (B,), as a function of the level."""
@@ -107,7 +107,7 @@ objectives: dict[str, Callable[[], SquaredError]] = {
 
 def uniform(schedule: Schedule, u: Tensor) -> Tensor:
     """Times evenly over the schedule: each grid point n = 1..T, or [t_min, 1] where time is continuous."""
-    if isinstance(schedule, DiscreteSchedule):
+    if isinstance(schedule, GridSchedule):
         return (u.double() * schedule.steps).floor().add(1) / schedule.steps
     return schedule.t_min + u.double() * (1 - schedule.t_min)
 

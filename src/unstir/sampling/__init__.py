@@ -10,8 +10,10 @@ from unstir.sampling.euler import Euler
 from unstir.sampling.grid import grid, spacings
 from unstir.sampling.heun import Heun
 from unstir.sampling.inversion import invert
+from unstir.sampling.langevin import AnnealedLangevin, langevin
 from unstir.sampling.noise import SeededNoise
 from unstir.sampling.plms import PLMS
+from unstir.sampling.predictor_corrector import PredictorCorrector
 from unstir.sampling.trajectory import Noise, Sampler, Step, sample, trajectory
 from unstir.sampling.unipc import UniPC
 
@@ -25,6 +27,8 @@ samplers: dict[str, Callable[..., Sampler]] = {
     "dpm++sde": dpm_sde,
     "unipc": UniPC,
     "plms": PLMS,
+    "langevin": AnnealedLangevin,
+    "pc": PredictorCorrector,
 }
 """Name to factory, as ``--sampler`` takes them."""
 
@@ -32,17 +36,20 @@ __all__ = [
     "DDIM",
     "DDPM",
     "PLMS",
+    "AnnealedLangevin",
     "Churn",
     "DPMSolver",
     "Euler",
     "Heun",
     "Noise",
+    "PredictorCorrector",
     "Sampler",
     "SeededNoise",
     "Step",
     "UniPC",
     "grid",
     "invert",
+    "langevin",
     "sample",
     "samplers",
     "spacings",

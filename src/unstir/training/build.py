@@ -9,8 +9,9 @@ from unstir.diffusion.parameterization import parameterization
 from unstir.diffusion.schedule import schedules
 from unstir.networks.fully_connected import FullyConnectedUNet
 from unstir.networks.plain_unet import PlainUNet
+from unstir.networks.refinenet import RefineNet
 from unstir.networks.unet import UNet
-from unstir.training.config import Config, FullyConnectedConfig, PlainUNetConfig
+from unstir.training.config import Config, FullyConnectedConfig, PlainUNetConfig, RefineNetConfig
 
 
 def build_denoiser(config: Config) -> Denoiser:
@@ -33,6 +34,8 @@ def build_network(config: Config) -> nn.Module:
         return FullyConnectedUNet(config.images.shape, network.widths, classes, network.time, network.norm)
     if isinstance(network, PlainUNetConfig):
         return PlainUNet(config.images.shape[0], network.channels, classes, network.embedding)
+    if isinstance(network, RefineNetConfig):
+        return RefineNet(config.images.shape[0], network.channels, network.blocks, network.patch, classes)
     return UNet(
         config.images.shape[0],
         channels=network.channels,

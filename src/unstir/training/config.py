@@ -53,7 +53,18 @@ class FullyConnectedConfig(Part):
     norm: bool = True
 
 
-NetworkConfig = Annotated[UNetConfig | PlainUNetConfig | FullyConnectedConfig, Field(discriminator="kind")]
+class RefineNetConfig(Part):
+    """The score network, :class:`unstir.networks.refinenet.RefineNet`."""
+
+    kind: Literal["refinenet"]
+    channels: Widths = (128, 256, 256, 256)
+    blocks: Positive = 2
+    patch: Positive = 1
+
+
+NetworkConfig = Annotated[
+    UNetConfig | PlainUNetConfig | FullyConnectedConfig | RefineNetConfig, Field(discriminator="kind")
+]
 
 
 _BETAS = ("steps", "beta_start", "beta_end")
@@ -63,6 +74,7 @@ _SCHEDULE_OPTIONS: dict[str, tuple[str, ...]] = {
     "sigmoid": _BETAS,
     "cosine": ("steps", "s", "max_beta"),
     "vp": ("beta_min", "beta_max"),
+    "ladder": ("steps", "sigma_min", "sigma_max"),
     "ve": ("sigma_min", "sigma_max"),
     "flow": (),
     "single": ("amount",),
@@ -72,7 +84,7 @@ _SCHEDULE_OPTIONS: dict[str, tuple[str, ...]] = {
 class ScheduleConfig(Part):
     """A schedule of :mod:`unstir.diffusion.schedule` by name; None leaves a value at its default."""
 
-    name: Literal["linear", "quadratic", "cosine", "sigmoid", "vp", "ve", "flow", "single"] = "cosine"
+    name: Literal["linear", "quadratic", "cosine", "sigmoid", "ladder", "vp", "ve", "flow", "single"] = "cosine"
     steps: Positive | None = None
     beta_start: Beta | None = None
     beta_end: Beta | None = None
@@ -92,6 +104,8 @@ class ScheduleConfig(Part):
             raise ValueError(f"{self.name} takes no {wrong[0]}, only {', '.join(takes) or 'its name'}")
         if (self.sigma_min or 0.01) >= (self.sigma_max or 50.0):
             raise ValueError("sigma_min must lie below sigma_max")
+        if self.name == "ladder" and self.steps == 1:
+            raise ValueError("ladder needs at least 2 steps")
         return self
 
     def options(self) -> dict[str, float]:
@@ -170,6 +184,8 @@ SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
     "euler": _CHURN,
     "heun": _CHURN,
     "unipc": ("order",),
+    "langevin": ("epsilon", "updates"),
+    "pc": ("predictor", "snr", "updates"),
 }
 """The sampling values that belong to some samplers only."""
 
@@ -177,7 +193,9 @@ SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
 class SamplingConfig(Part):
     """How the run's pictures are drawn unless the user says otherwise."""
 
-    sampler: Literal["ddpm", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "dpm++sde", "unipc", "plms"] = "ddim"
+    sampler: Literal[
+        "ddpm", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "dpm++sde", "unipc", "plms", "langevin", "pc"
+    ] = "ddim"
     steps: Positive = 50
     spacing: Literal["trailing", "leading", "linspace", "quadratic", "uniform", "log_snr", "karras"] = "trailing"
     eta: Fraction = 0.0
@@ -191,6 +209,13 @@ class SamplingConfig(Part):
     churn_noise: Annotated[float, Field(ge=0)] = 1.0
     schedule: Literal["linear", "quadratic", "cosine", "sigmoid", "vp", "ve", "flow"] | None = None
     """The schedule to sample on, with its default values; None is the trained one."""
+    epsilon: Annotated[float, Field(gt=0, lt=4)] | None = None
+    """langevin's step in units of the smallest variance; None: by the ratio of the levels."""
+    updates: Positive | None = None
+    """How many Langevin updates langevin and pc make on each level; None: 5 and 1."""
+    snr: Annotated[float, Field(gt=0)] = 0.16
+    """pc's drift over its noise."""
+    predictor: Literal["reverse", "ancestral"] = "reverse"
     guidance: Annotated[float, Field(ge=0)] = 0.0
     clip: Literal["static", "dynamic", "none"] = "static"
 
@@ -199,6 +224,12 @@ class SamplingConfig(Part):
         if self.churn_max is not None and self.churn_min > self.churn_max:
             raise ValueError(f"churn_min, {self.churn_min:g}, lies above churn_max, {self.churn_max:g}")
         return self
+
+    @property
+    def evaluations(self) -> int:
+        """How often the network is asked for each image."""
+        a_step = {"heun": 2, "langevin": self.updates or 5, "pc": 1 + (self.updates or 1)}
+        return self.steps * a_step.get(self.sampler, 1)
 
 
 class ImagesInfo(Part):

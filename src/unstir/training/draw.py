@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,16 +15,20 @@ from unstir.diffusion.schedule import schedules
 from unstir.sampling import Churn, Sampler, SeededNoise, Step, grid, invert, samplers, trajectory
 from unstir.sampling.clipping import clipped, dynamically_thresholded
 from unstir.sampling.guidance import classifier_free, conditioned
+from unstir.sampling.predictor_corrector import predictors
 from unstir.training.config import SAMPLER_OPTIONS, SamplingConfig
 
 
 def make_sampler(config: SamplingConfig, schedule: Schedule) -> Sampler:
     """Return the sampler that ``config`` names, with the values it takes; churn needs the sampling schedule."""
-    options = {name: getattr(config, name) for name in SAMPLER_OPTIONS.get(config.sampler, ())}
+    values = {name: getattr(config, name) for name in SAMPLER_OPTIONS.get(config.sampler, ())}
+    options: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     if "churn" in options:
         s_tmax = math.inf if config.churn_max is None else config.churn_max
         churn = Churn(schedule, config.steps, config.churn, config.churn_min, s_tmax, config.churn_noise)
         options = {"churn": churn if config.churn else None}
+    if "predictor" in options:
+        options["predictor"] = predictors[config.predictor]
     return samplers[config.sampler](**options)
 
 

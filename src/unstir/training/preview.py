@@ -72,7 +72,7 @@ class Restorations:
 
 
 class Samples:
-    """Draws samples, with as many steps as a budget in seconds bears.
+    """Draws samples, asking the network as often as a budget in seconds bears.
 
     Args:
         config: The run's configuration.
@@ -94,15 +94,16 @@ class Samples:
             began = time.monotonic()
             run.sample(size, **_few(1))
             self.step_seconds = time.monotonic() - began
-        steps = self.steps(last)
-        images = run.sample(size, **({} if steps == self.config.sampling.steps else _few(steps)))
+        own, bearable = self.config.sampling, self.evaluations(last)
+        few = {} if bearable == own.evaluations else _few(min(bearable, own.steps))
+        images = run.sample(size, **few)
         with whole_file(path) as partial:
             images.save(partial)
         return path
 
-    def steps(self, last: bool) -> int:
-        """Return how many steps a picture may take: the run's own, or fewer."""
-        seconds, own = self.config.training.seconds, self.config.sampling.steps
+    def evaluations(self, last: bool) -> int:
+        """Return how often a picture may ask the network: as often as the run's own sampling does, or less."""
+        seconds, own = self.config.training.seconds, self.config.sampling.evaluations
         if seconds is None or not self.step_seconds:
             return own
         share = LAST_SHARE if last else SHARE
@@ -110,7 +111,7 @@ class Samples:
 
     def last_seconds(self) -> float:
         """Return about how long the last picture takes."""
-        return self.steps(last=True) * self.step_seconds
+        return self.evaluations(last=True) * self.step_seconds
 
 
 def picture_size(config: Config) -> int:
