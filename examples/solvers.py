@@ -24,11 +24,11 @@ def main(path: str, n: int) -> None:
         figures = measure(images.tensor, images.labels, splits, ["fcd"], progress=False)
         found[solver, steps] = float(figures["fcd"])
         print(f"{solver} in {steps} steps: {found[solver, steps]:.4g}", file=sys.stderr)
-    print(f"| Fréchet classifier distance of {n:,} images | " + " | ".join(f"{steps} steps" for steps in STEPS) + " |")
-    print("| --- " * (1 + len(STEPS)) + "|")
-    for solver in SOLVERS:
-        print(f"| `{solver}` | " + " | ".join(f"{found[solver, steps]:.3g}" for steps in STEPS) + " |")
-    print(f"| {n:,} real training images | " + f"{figures['fcd_floor']:.3g} | " * len(STEPS))
+    rows = [[f"Fréchet classifier distance of {n:,} images", *(f"{steps} steps" for steps in STEPS)]]
+    rows.append(["---"] * len(rows[0]))
+    rows += [[f"`{solver}`", *(f"{found[solver, steps]:.3g}" for steps in STEPS)] for solver in SOLVERS]
+    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    print(f"\nAs many real training images: {figures['fcd_floor']:.3g}")
 
 
 if __name__ == "__main__":
