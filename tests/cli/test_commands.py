@@ -75,6 +75,10 @@ def test_samplers(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines] == list(samplers)
     assert run(["samplers", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["samplers"]["ddim"]["options"] == ["eta"]
+    assert run(["samplers", "--json"]) == 0
+    heun = json.loads(capsys.readouterr().out)["samplers"]["heun"]
+    assert "two evaluations" in heun["about"]
+    assert heun["options"] == ["churn", "churn-min", "churn-max", "churn-noise"]
 
 
 def test_evaluate(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

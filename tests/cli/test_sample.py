@@ -48,6 +48,9 @@ def test_options_reach_the_sampler(here: Path) -> None:
         ["--steps", "5"],
         ["--guidance", "7"],
         ["--spacing", "leading"],
+        ["--sampler", "heun", "--churn", "0.5"],
+        ["--sampler", "unipc", "--steps", "5"],
+        ["--schedule", "flow"],
     ):
         assert np.abs(drawn("-n", "4", *change).astype(int) - plain).max() > 0, change
 

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from unstir.diffusion.schedule import cosine
 from unstir.errors import InputError
+from unstir.sampling import Euler, Heun, UniPC, samplers
 from unstir.training.build import build_denoiser
 from unstir.training.checkpoint import save_model
-from unstir.training.config import ImagesInfo
+from unstir.training.config import SAMPLER_OPTIONS, ImagesInfo, SamplingConfig
+from unstir.training.draw import make_sampler
 from unstir.training.precision import resolve_precision
 from unstir.training.run import Run, load
 from unstir.training.settings import checked
@@ -109,6 +112,12 @@ def test_a_model_of_a_gpu_in_fp16_is_drawn_on_a_cpu() -> None:
         ({"label": "x"}, "No label is called 'x'"),
         ({"label": [1, 2]}, "2 labels were given for 4 images"),
         ({"n": 0}, "at least 1"),
+        ({"variance": "large"}, "variance of sampling belongs to the sampler ddpm"),
+        ({"sampler": "plms", "churn": 3}, "churn of sampling belongs to the sampler euler or heun"),
+        ({"sampler": "plms", "eta": 0.5}, "eta of sampling belongs to the sampler ddim"),
+        ({"sampler": "heun", "churn_min": 3, "churn_max": 2}, "churn_min, 3, lies above churn_max, 2"),
+        ({"sampler": "unipc", "order": 4}, "order of sampling cannot be 4"),
+        ({"schedule": "linear", "steps": 1001}, "the linear schedule has 1000"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options: dict[str, Any], words: str) -> None:
@@ -133,3 +142,57 @@ def test_without_a_label_the_classes_come_in_turn() -> None:
 def test_a_seed_makes_its_image_whatever_its_place() -> None:
     run = _run("fully_connected", "auto", classes=0)
     assert torch.equal(run.sample(4, seed=10).bytes()[3], run.sample(1, seed=13).bytes()[0])
+
+
+@pytest.mark.parametrize("sampler", samplers)
+@pytest.mark.parametrize("schedule", [None, "flow", "ve"])
+def test_every_sampler_draws_on_any_schedule(sampler: str, schedule: str | None) -> None:
+    images = _run("fully_connected", "float32").sample(3, steps=4, sampler=sampler, schedule=schedule)
+    assert images.tensor.isfinite().all()
+    assert images.tensor.std() > 0.05
+
+
+def test_options_reach_their_samplers() -> None:
+    for options in ({"sampler": "heun", "churn": 2.0, "churn_max": 50.0}, {"sampler": "unipc", "order": 2}):
+        config = SamplingConfig.model_validate({"steps": 7, **options})
+        made = make_sampler(config, cosine())
+        if isinstance(made, Heun):
+            assert made.churn is not None
+            assert (made.churn.s_churn, made.churn.steps, made.churn.s_tmax) == (2.0, 7, 50.0)
+        else:
+            assert made == UniPC(2)
+    assert make_sampler(SamplingConfig(sampler="euler"), cosine()) == Euler()
+    assert set(SAMPLER_OPTIONS) <= set(samplers)
+    assert {option for options in SAMPLER_OPTIONS.values() for option in options} < set(
+        SamplingConfig.model_fields
+    )
+
+
+def test_sampling_on_the_trained_schedule_by_name_changes_nothing() -> None:
+    run = _run("fully_connected", "float32")
+    assert run.config.diffusion.schedule.name == "cosine"
+    again = run.sample(3, schedule="cosine")
+    torch.testing.assert_close(again.tensor, run.sample(3).tensor, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("schedule", [None, "ve"])
+def test_inverted_images_come_back(schedule: str | None) -> None:
+    run = _run("unet", "float32")
+    images = run.sample(5, label=1, eta=0.0, guidance=0.0, steps=50).tensor * 0.5
+    errors = []
+    for steps in (10, 100):
+        options: dict[str, Any] = {"label": 1, "steps": steps, "guidance": 0.0, "schedule": schedule}
+        noise = run.invert(images, batch=2, **options)
+        back = run.sample(noise=noise, eta=0.0, batch=3, **options)
+        assert len(back) == 5
+        errors.append((back.tensor - images).abs().mean().item())
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[1] < 0.1
+
+
+def test_noise_and_images_of_another_shape_are_refused() -> None:
+    run = _run("fully_connected", "auto")
+    with pytest.raises(InputError, match="draws images of 1x9x12, and these are 1x9x9"):
+        run.invert(torch.zeros(2, 1, 9, 9))
+    with pytest.raises(InputError, match="draws images of 1x9x12, and these are 3x9x12"):
+        run.sample(noise=torch.zeros(2, 3, 9, 12))
