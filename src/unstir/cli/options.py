@@ -11,9 +11,7 @@ RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/mnist, or a .safetensors model.")
 ]
 Sampler = Annotated[str | None, typer.Option(help="The sampler; see unstir samplers.", show_default="the run's")]
-Steps = Annotated[
-    int | None, typer.Option(help="How often the network is asked for each image.", show_default="the run's")
-]
+Steps = Annotated[int | None, typer.Option(help="How many noise levels are visited.", show_default="the run's")]
 Spacing = Annotated[
     str | None,
     typer.Option(
@@ -27,6 +25,17 @@ Eta = Annotated[
 Variance = Annotated[
     str | None, typer.Option(help="ddpm: small or large, how much fresh noise.", show_default="the run's")
 ]
+Epsilon = Annotated[
+    float | None,
+    typer.Option(help="langevin: the step, in units of the smallest variance.", show_default="by the levels"),
+]
+Updates = Annotated[
+    int | None, typer.Option(help="langevin, pc: Langevin updates on each level.", show_default="the run's")
+]
+Snr = Annotated[
+    float | None, typer.Option(help="pc: how long a correction is beside its noise.", show_default="the run's")
+]
+Predictor = Annotated[str | None, typer.Option(help="pc: reverse or ancestral.", show_default="the run's")]
 Guidance = Annotated[
     float | None,
     typer.Option(help="How much to push towards the label; 0 is off.", show_default="the run's"),

@@ -26,6 +26,10 @@ def sample(
     spacing: options.Spacing = None,
     eta: options.Eta = None,
     variance: options.Variance = None,
+    epsilon: options.Epsilon = None,
+    updates: options.Updates = None,
+    snr: options.Snr = None,
+    predictor: options.Predictor = None,
     label: Annotated[
         str | None,
         typer.Option(
@@ -56,6 +60,10 @@ def sample(
         "spacing": spacing,
         "eta": eta,
         "variance": variance,
+        "epsilon": epsilon,
+        "updates": updates,
+        "snr": snr,
+        "predictor": predictor,
         "guidance": guidance,
         "clip": clip,
     }
@@ -98,8 +106,17 @@ def check_sampling(config: Config, asked: Mapping[str, object]) -> SamplingConfi
     from unstir.training.request import sampling_config
 
     result = sampling_config(config, asked)
-    for option, owner in (("eta", "ddim"), ("variance", "ddpm")):
-        if asked[option] is not None and result.sampler != owner:
+    owners = {
+        "eta": ("ddim",),
+        "variance": ("ddpm",),
+        "epsilon": ("langevin",),
+        "updates": ("langevin", "pc"),
+        "snr": ("pc",),
+        "predictor": ("pc",),
+    }
+    for option, owned in owners.items():
+        if asked[option] is not None and result.sampler not in owned:
+            owner = " or ".join(owned)
             raise InputError(
                 f"--{option} belongs to the sampler {owner}, and this run would be sampled by {result.sampler}; "
                 f"add --sampler {owner}"

@@ -9,4 +9,13 @@ from unstir.diffusion.noise_level import NoiseLevel
 from unstir.diffusion.prediction import Prediction
 from unstir.diffusion.schedule import DiscreteSchedule, GridSchedule, Schedule
 
-__all__ = ["Condition", "Denoise", "Denoiser", "DiscreteSchedule", "GridSchedule", "NoiseLevel", "Prediction", "Schedule"]
+__all__ = [
+    "Condition",
+    "Denoise",
+    "Denoiser",
+    "DiscreteSchedule",
+    "GridSchedule",
+    "NoiseLevel",
+    "Prediction",
+    "Schedule",
+]

@@ -72,7 +72,9 @@ class AnnealedLangevin:
         if self.updates < 1:
             raise InputError(f"The updates of langevin are at least 1 on each level, not {self.updates}")
         if self.epsilon is not None and not 0 < self.epsilon < 4:
-            raise InputError(f"The epsilon of langevin lies between 0 and 4, where it diverges, not at {self.epsilon}")
+            raise InputError(
+                f"The epsilon of langevin lies between 0 and 4, where it diverges, not at {self.epsilon}"
+            )
 
     def init(self, x: Tensor, start: NoiseLevel) -> bool:
         """Remember that the first level has had no updates."""
