@@ -44,6 +44,8 @@ def test_options_reach_the_sampler(here: Path) -> None:
     plain = drawn("-n", "4").astype(int)
     for change in (
         ["--sampler", "ddpm"],
+        ["--sampler", "langevin"],
+        ["--sampler", "pc"],
         ["--eta", "1"],
         ["--steps", "5"],
         ["--guidance", "7"],

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unstir.diffusion import Condition, Denoiser, DiscreteSchedule, NoiseLevel, Schedule
+from unstir.diffusion import Condition, Denoiser, GridSchedule, NoiseLevel, Schedule
 from unstir.diffusion.objective import (
     SquaredError,
     karras,
@@ -18,7 +18,7 @@ from unstir.diffusion.objective import (
     uniform,
 )
 from unstir.diffusion.parameterization import Karras, parameterization
-from unstir.diffusion.schedule import flow, linear, schedules, ve, vp
+from unstir.diffusion.schedule import flow, ladder, linear, schedules, ve, vp
 
 
 class Network(nn.Module):
@@ -146,14 +146,30 @@ def test_the_condition_reaches_the_network() -> None:
     torch.testing.assert_close(loss, labels.double() ** 2)
 
 
-@pytest.mark.parametrize("steps", [1, 7, 49, 1000])
-def test_uniform_hits_every_level_equally_and_never_clean_data(steps: int) -> None:
+def test_simple_on_a_ladder_is_denoising_score_matching() -> None:
+    """Song and Ermon 2019, equation 5 with lambda = sigma^2, where s is the network's output or its output over sigma."""
+    schedule = ladder(6, 0.02, 8.0)
+    level, x0, eps = schedule.level(torch.arange(1, 7)), normal(0), normal(1)
+    sigma = level.sigma.reshape(-1, 1, 1, 1)
+    noised = x0 + sigma * eps
+    output = Network()(noised, level.t, None)
+    for name, score in {"score": output, "eps": -output / sigma}.items():
+        matching = 0.5 * (score + (noised - x0) / sigma**2).square().flatten(1).sum(1)
+        denoiser = Denoiser(Network(), parameterization(name, schedule), schedule)
+        loss = simple()(denoiser, x0, level, eps, None)
+        torch.testing.assert_close(loss * x0[0].numel() / 2, level.sigma**2 * matching)
+
+
+@pytest.mark.parametrize("name", ["linear", "ladder"])
+@pytest.mark.parametrize("steps", [2, 7, 49, 1000])
+def test_uniform_hits_every_level_equally_and_never_clean_data(name: str, steps: int) -> None:
     u = (torch.arange(steps * 8, dtype=torch.float64) + 0.5) / (steps * 8)
-    schedule = linear(steps)
+    schedule = schedules[name](steps)
+    assert isinstance(schedule, GridSchedule)
     t = uniform(schedule, u)
     n = (t * steps).round().long()
     assert torch.equal(torch.bincount(n, minlength=steps + 1), torch.tensor([0] + [8] * steps))
-    torch.testing.assert_close(schedule(t).alpha, schedule.level(n).alpha, rtol=1e-12, atol=0)
+    torch.testing.assert_close(schedule(t).log_snr, schedule.level(n).log_snr, rtol=1e-9, atol=1e-9)
     ends = uniform(schedule, torch.tensor([0.0, 1 - 2**-24]))
     torch.testing.assert_close(ends, torch.tensor([1 / steps, 1.0], dtype=torch.float64), rtol=1e-12, atol=0)
 
@@ -183,6 +199,6 @@ def test_times_stay_on_the_noised_part_of_the_schedule(name: str, distribution: 
     t = time_distributions[distribution](schedule, u)
     assert t.dtype == torch.float64 and bool((t[1:] >= t[:-1]).all())
     assert schedule.t_min <= t[0].item() and t[-1].item() <= 1
-    if isinstance(schedule, DiscreteSchedule):
+    if isinstance(schedule, GridSchedule):
         assert t[0].item() * schedule.steps >= 1 - 1e-9
     assert not math.isnan(t.sum().item())

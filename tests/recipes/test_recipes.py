@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unstir.diffusion.ladder import level_ratio
+from unstir.diffusion.schedule import LadderSchedule, schedules
 from unstir.errors import InputError
 from unstir.recipes import RECIPES, recipe
 from unstir.recipes import folder as images_recipe
@@ -20,8 +22,10 @@ SHAPES = {
     "mnist": (1, 28, 28),
     "mnist-fc": (1, 28, 28),
     "mnist-fc-notime": (1, 28, 28),
+    "mnist-ncsn": (1, 28, 28),
     "fashion-mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
+    "cifar10-ncsn": (3, 32, 32),
     "church64": (3, 64, 64),
     "cars64": (3, 64, 64),
     "stl10-96": (3, 96, 96),
@@ -58,6 +62,17 @@ def test_every_recipe_builds_and_smoke_is_small(name: str) -> None:
 
 def test_cifar10_is_as_large_as_the_papers() -> None:
     assert _parameters(_seen(RECIPES["cifar10"](Request()), (3, 32, 32))) == pytest.approx(35.7e6, abs=3e6)
+
+
+def test_score_networks_have_the_ladders_that_their_data_ask_for() -> None:
+    for name, distance in {"mnist-ncsn": 32.0, "cifar10-ncsn": 100.0}.items():
+        config = RECIPES[name](Request())
+        schedule = schedules["ladder"](**config.diffusion.schedule.options())
+        assert isinstance(schedule, LadderSchedule)
+        assert schedule(1.0).sigma.item() == pytest.approx(distance)
+        overlap = level_ratio(math.prod(SHAPES[name]))
+        assert 1 + 0.9 * (overlap - 1) < schedule.ratio < overlap
+        assert config.sampling.steps == config.diffusion.schedule.discrete_steps
 
 
 def test_the_plain_unet_is_as_large_as_the_tutorials() -> None:

@@ -56,6 +56,17 @@ Label = Annotated[
     str | None,
     typer.Option(help="A class, by name or number; or several with commas, in turn.", show_default="all in turn"),
 ]
+Epsilon = Annotated[
+    float | None,
+    typer.Option(help="langevin: the step, in units of the smallest variance.", show_default="by the levels"),
+]
+Updates = Annotated[
+    int | None, typer.Option(help="langevin, pc: Langevin updates on each level.", show_default="the run's")
+]
+Snr = Annotated[
+    float | None, typer.Option(help="pc: how long a correction is beside its noise.", show_default="the run's")
+]
+Predictor = Annotated[str | None, typer.Option(help="pc: reverse or ancestral.", show_default="the run's")]
 Guidance = Annotated[
     float | None,
     typer.Option(help="How much to push towards the label; 0 is off.", show_default="the run's"),

@@ -6,9 +6,9 @@ The predictor moves x to the next level, the corrector brings its distribution n
 .. math:: x_c = (2 - r) x_h + \beta \nabla_x \log q(x_h) + \sqrt{\beta}\, z
 
 which with ``alpha = 1`` is :math:`x_h + (\sigma_h^2 - \sigma_c^2) \nabla_x \log q(x_h) + \sqrt{\sigma_h^2 - \sigma_c^2}\, z`.
-The corrector is a Langevin update whose step a holds the length of the drift to a share of the noise's,
+The corrector is a Langevin update whose drift is to be :math:`r \rho` times as long as its noise,
 
-.. math:: \frac{a}{2} = r^2 \left(\frac{\rho \lVert z \rVert}{\lVert \nabla_x \log q \rVert}\right)^2
+.. math:: \frac{a}{2} = 2 r^2 \left(\frac{\rho \lVert z \rVert}{\lVert \nabla_x \log q \rVert}\right)^2
 
 with each image's own norms: the paper's are means over the batch, which makes an image depend on its neighbours.
 """
@@ -81,5 +81,5 @@ class PredictorCorrector:
         for _ in range(self.updates):
             score, z = denoise(x, there).score, noise(x)
             share = divide(self.snr * z.flatten(1).norm(dim=1), score.flatten(1).norm(dim=1))
-            x = updated(x, score, 2 * ((here.alpha / there.alpha).to(x) * share) ** 2, z)
+            x = updated(x, score, 4 * ((here.alpha / there.alpha).to(x) * share) ** 2, z)
         return x, state

@@ -227,9 +227,14 @@ class SamplingConfig(Part):
 
     @property
     def evaluations(self) -> int:
-        """How often the network is asked for each image."""
-        a_step = {"heun": 2, "langevin": self.updates or 5, "pc": 1 + (self.updates or 1)}
-        return self.steps * a_step.get(self.sampler, 1)
+        """How often the network is asked for each image, with at least 2 steps."""
+        if self.sampler == "langevin":
+            return self.steps * (self.updates or 5) + 1
+        if self.sampler == "pc":
+            return (self.steps - 1) * (1 + (self.updates or 1)) + 1
+        if self.sampler == "heun":
+            return 2 * self.steps - 1
+        return self.steps
 
 
 class ImagesInfo(Part):
