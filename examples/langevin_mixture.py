@@ -101,10 +101,8 @@ def main(figure: str) -> None:
     for axis, color in zip(axes[1], ("gray", "gray", "white")):
         axis.contour(line, line, density.T, levels=[1e-3, 1e-2, 1e-1], colors=color, linewidths=0.8)
     axes[1, 2].set_title("its error (lines: the density)")
-    seen = density > 1e-2
-    print(
-        f"error of the learned score: {error[seen].mean():.2f} where data are, {error[~seen].mean():.2f} elsewhere"
-    )
+    seen, unseen = error[density > 1e-2].mean(), error[density <= 1e-2].mean()
+    print(f"error of the learned score: {seen:.2f} where data are, {unseen:.2f} elsewhere")
     for axis in axes.flat:
         axis.set(xlim=(-SIDE, SIDE), ylim=(-SIDE, SIDE), aspect="equal")
     plt.savefig(figure, dpi=110)

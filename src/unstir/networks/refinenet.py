@@ -2,8 +2,8 @@ r"""The network of the score models, NCSN (Song and Ermon 2019, appendix A): a R
 
 Residual blocks on several levels. The second level halves the resolution; from the third on, convolutions are
 dilated by 2, 4, ... instead, which widens what they see and keeps the pixels. On the way back each level is
-refined: its features pass through residual units, are joined to those of the level below, and pooled over growing
-windows. Before each convolution stands a norm that is told the noise level, conditional instance norm++:
+refined: its features pass through residual units with ELU, are joined to those of the level below, and pooled over
+growing windows. Before each convolution stands a norm that is told the noise level, conditional instance norm++:
 
 .. math:: z_k = \gamma_k \frac{x_k - \mu_k}{s_k} + \beta_k + \alpha_k \frac{\mu_k - m}{v}
 

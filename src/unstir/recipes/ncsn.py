@@ -1,9 +1,9 @@
 """Score networks, NCSN (Song and Ermon 2019, 2020): a ladder of sigmas, a RefineNet, annealed Langevin dynamics.
 
 The papers' loss sums lambda(sigma) |s - score|^2 / 2 over the levels, with lambda = sigma^2. Since the score is
--eps / sigma, that is |eps' - eps|^2 / 2 at levels drawn uniformly, the objective ``simple``. A network whose output
-is the score has to reach from 0.01 to 50, the sizes of 1 / sigma; here it gives eps, of one size on every level,
-and the score is its output over sigma, as the second paper has it, but for the sign.
+-eps / sigma, that is |eps' - eps|^2 / 2 at levels drawn uniformly: the objective ``simple``. An output that is the
+score has to reach from 0.01 to 50, the sizes of 1 / sigma; here the output is eps, of one size on every level, and
+the score is it over sigma, as the second paper has it, but for the sign.
 """
 
 from __future__ import annotations
