@@ -147,7 +147,7 @@ def test_the_condition_reaches_the_network() -> None:
 
 
 def test_simple_on_a_ladder_is_denoising_score_matching() -> None:
-    """Song and Ermon 2019, equation 5 with lambda = sigma^2, where s is the network's output or its output over sigma."""
+    """Song and Ermon 2019, equation 5 with lambda = sigma^2, for either kind of output."""
     schedule = ladder(6, 0.02, 8.0)
     level, x0, eps = schedule.level(torch.arange(1, 7)), normal(0), normal(1)
     sigma = level.sigma.reshape(-1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Langevin dynamics: its linear arithmetic is followed exactly, and its failure and cure are shown on a mixture."""
+"""Langevin dynamics: its arithmetic is followed exactly, and its failure and cure are shown on a mixture."""
 
 import math
 

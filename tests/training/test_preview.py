@@ -30,8 +30,13 @@ class Counted(nn.Module):
 
 @pytest.mark.parametrize(
     "options",
-    [{"sampler": "ddpm"}, {"sampler": "langevin"}, {"sampler": "langevin", "updates": 3}, {"sampler": "pc"}]
-    + [{"sampler": "pc", "updates": 4, "predictor": "ancestral"}],
+    [
+        {"sampler": "ddpm"},
+        {"sampler": "langevin"},
+        {"sampler": "langevin", "updates": 3},
+        {"sampler": "pc"},
+        {"sampler": "pc", "updates": 4, "predictor": "ancestral"},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("steps", [2, 7])

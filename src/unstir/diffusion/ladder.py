@@ -2,18 +2,18 @@ r"""How to choose the ladder of sigmas, and the step of Langevin dynamics on it,
 
 Song and Ermon 2020, for data of D dimensions (an image's C H W), with sigmas in the units of the data:
 
-1. The largest sigma is about the largest distance between two data points: then the noise alone can carry a sample
-   from any one to any other.
-2. Neighbouring levels overlap. The noised points of one level lie at a radius of about :math:`\sqrt{D} \sigma` with
-   deviation :math:`\sigma / \sqrt2`; the ratio :math:`\gamma` of two sigmas is where half of the larger one's lie within
-   three deviations of the smaller one's:
+1. The largest sigma is about the largest distance between two data points: then the noise alone can carry a
+   sample from any one to any other.
+2. Neighbouring levels overlap. Points noised by sigma lie at a radius of about :math:`\sqrt{D} \sigma`, with
+   deviation :math:`\sigma / \sqrt2`. The ratio :math:`\gamma` of two sigmas is where half of the larger one's
+   points lie within three deviations of the smaller one's radius:
 
    .. math:: \Phi(\sqrt{2D} (\gamma - 1) + 3 \gamma) - \Phi(\sqrt{2D} (\gamma - 1) - 3 \gamma) = \tfrac12
 3. The score of all levels is one network's output over sigma: the parameterization ``eps``, but for the sign.
-4. T updates of step :math:`a_i = \epsilon \sigma_i^2 / \sigma_{min}^2` on a level should leave noise of about its sigma,
-   having received :math:`\gamma \sigma`. For data that is one point, the variance left is
+4. T updates of step :math:`a_i = \epsilon \sigma_i^2 / \sigma_{min}^2` should bring noise of
+   :math:`\gamma \sigma_i` down to about :math:`\sigma_i`. For data that is one point, the variance left is
 
-   .. math:: \frac{s_T^2}{\sigma^2} = (1 - h)^{2T} \left(\gamma^2 - v\right) + v, \qquad
+   .. math:: \frac{s_T^2}{\sigma_i^2} = (1 - h)^{2T} \left(\gamma^2 - v\right) + v, \qquad
              v = \frac{2 h}{1 - (1 - h)^2}, \qquad h = \frac{\epsilon}{2 \sigma_{min}^2}
 
    and epsilon is where this comes nearest to 1.
@@ -44,8 +44,8 @@ def largest_distance(data: Tensor, block: int = 1000) -> float:
 def level_ratio(dimension: int) -> float:
     r"""Return gamma, the ratio of neighbouring sigmas for data of ``dimension`` values.
 
-    The first :math:`\Phi` is :math:`\Phi(6 \gamma)`, which is 1 to nine digits, and the second is one half where its
-    argument is 0.
+    The second :math:`\Phi` is one half where its argument is 0, and there the first is :math:`\Phi(6 \gamma)`,
+    which is 1 to nine digits.
 
     Raises:
         InputError: In fewer than 5 dimensions, where any two levels overlap by more than half.

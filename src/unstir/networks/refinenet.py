@@ -1,16 +1,16 @@
 r"""The network of the score models, NCSN (Song and Ermon 2019, appendix A): a RefineNet (Lin et al. 2017).
 
-Residual blocks on several levels; the second level halves the resolution, and from the third on convolutions are dilated
-by 2, 4, ... in place of halving, which widens what they see and keeps the pixels. On the way back each level is refined:
-its features pass through residual units, are joined to those of the level below, and pooled over growing windows. ELU
-throughout, and before each convolution a norm that is told the noise level, conditional instance norm++:
+Residual blocks on several levels. The second level halves the resolution; from the third on, convolutions are
+dilated by 2, 4, ... instead, which widens what they see and keeps the pixels. On the way back each level is
+refined: its features pass through residual units with ELU, are joined to those of the level below, and pooled over
+growing windows. Before each convolution stands a norm that is told the noise level, conditional instance norm++:
 
 .. math:: z_k = \gamma_k \frac{x_k - \mu_k}{s_k} + \beta_k + \alpha_k \frac{\mu_k - m}{v}
 
-with :math:`\mu_k, s_k` the mean and deviation of channel k over an image's pixels, and m, v those of the :math:`\mu_k` over
-the channels: an instance norm alone would lose how bright the channels are beside each other. The paper keeps a row of
-:math:`\gamma, \beta, \alpha` for each of its ten levels; here they are linear in an embedding of the time, which continues
-those rows between levels and serves a ladder of any length, and is told the label too.
+with :math:`\mu_k, s_k` the mean and deviation of channel k over an image's pixels, and m, v those of the
+:math:`\mu_k` over the channels: an instance norm alone would lose how bright the channels are beside each other.
+The paper keeps a row of :math:`\gamma, \beta, \alpha` for each of its ten levels. Here they are linear in an
+embedding of the time and the label, which continues the rows between levels and serves a ladder of any length.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Score networks, NCSN (Song and Ermon 2019, 2020): a ladder of sigmas, a RefineNet, annealed Langevin dynamics.
 
-The papers' loss sums lambda(sigma) |s - score|^2 / 2 over the levels with lambda = sigma^2. Since s = -eps / sigma, that is
-|eps' - eps|^2 / 2 at levels drawn uniformly: the objective ``simple``. The network gives eps and is of unit size on every
-level: its score is its output over sigma, as the second paper would have it, with the sign the other way.
+The papers' loss sums lambda(sigma) |s - score|^2 / 2 over the levels, with lambda = sigma^2. Since the score is
+-eps / sigma, that is |eps' - eps|^2 / 2 at levels drawn uniformly: the objective ``simple``. An output that is the
+score has to reach from 0.01 to 50, the sizes of 1 / sigma; here the output is eps, of one size on every level, and
+the score is it over sigma, as the second paper has it, but for the sign.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ def mnist_ncsn(request: Request) -> Config:
         recipe="mnist-ncsn",
         data=DataConfig(source=request.data or "mnist"),
         conditional=False,
-        network=RefineNetConfig(kind="refinenet", channels=(64, 128, 128), blocks=1, patch=2),
+        network=RefineNetConfig(kind="refinenet", channels=(64, 96, 96), blocks=1, patch=2),
         # The largest distance between two digits is 32, and 784 pixels ask for a ratio of 1.08.
         diffusion=DiffusionConfig(schedule=ScheduleConfig(name="ladder", steps=95, sigma_min=0.02, sigma_max=32)),
-        training=request.training(seconds=20 * 60, batch=64, optimizer="muon", learning_rate=2e-3),
+        training=request.training(seconds=20 * 60, batch=64, optimizer="muon", learning_rate=3e-3),
         sampling=SamplingConfig(sampler="langevin", steps=95, updates=5),
     )
 

@@ -3,13 +3,13 @@ r"""Langevin dynamics: walking up the score, with noise (Song and Ermon 2019, al
 .. math:: x \leftarrow x + \frac{a}{2} \nabla_x \log q(x) + \sqrt{a}\, z
 
 whose stationary distribution is q as the step a goes to 0. Where q has modes with nothing between them, x never
-crosses, and how much weight each mode has it has from the start alone. Annealed Langevin dynamics therefore goes down
-a ladder of levels, T updates on each, with steps that shrink with the noise:
+crosses, and each mode keeps the weight that it has at the start. Annealed Langevin dynamics therefore goes down a
+ladder of levels, T updates on each, with steps that shrink with the noise:
 
 .. math:: a_i = \epsilon\, \sigma_i^2 / \sigma_{min}^2
 
-Epsilon is given here in units of :math:`\sigma_{min}^2`, so that :math:`a_i = \epsilon \sigma_i^2` and a sampler need not
-know where the ladder ends.
+Epsilon is given here in units of :math:`\sigma_{min}^2`, so that :math:`a_i = \epsilon \sigma_i^2` and a sampler
+need not know where the ladder ends.
 """
 
 from __future__ import annotations
@@ -72,9 +72,7 @@ class AnnealedLangevin:
         if self.updates < 1:
             raise InputError(f"The updates of langevin are at least 1 on each level, not {self.updates}")
         if self.epsilon is not None and not 0 < self.epsilon < 4:
-            raise InputError(
-                f"The epsilon of langevin lies between 0 and 4, where it diverges, not at {self.epsilon}"
-            )
+            raise InputError(f"The epsilon of langevin lies between 0 and 4, not at {self.epsilon}")
 
     def init(self, x: Tensor, start: NoiseLevel) -> bool:
         """Remember that the first level has had no updates."""

@@ -1,12 +1,13 @@
 r"""Predictor-corrector sampling (Song et al. 2021, algorithms 2 to 5): a solver's step, then Langevin updates.
 
-The predictor moves x to the next level, the corrector brings its distribution nearer to that level's. For the chain
-:math:`x_h = r x_c + \sqrt{\beta} z` between two levels, :math:`r = \alpha_h / \alpha_c`, the reverse diffusion predictor is
+The predictor moves x to the next level, the corrector brings its distribution nearer to that level's. For the
+chain :math:`x_h = r x_c + \sqrt{\beta} z` between two levels, :math:`r = \alpha_h / \alpha_c`, the reverse
+diffusion predictor is
 
 .. math:: x_c = (2 - r) x_h + \beta \nabla_x \log q(x_h) + \sqrt{\beta}\, z
 
-which with ``alpha = 1`` is :math:`x_h + (\sigma_h^2 - \sigma_c^2) \nabla_x \log q(x_h) + \sqrt{\sigma_h^2 - \sigma_c^2}\, z`.
-The corrector is a Langevin update whose drift is to be :math:`r \rho` times as long as its noise,
+where ``alpha = 1`` means r = 1 and :math:`\beta = \sigma_h^2 - \sigma_c^2`. The corrector is a Langevin update
+whose drift is :math:`r \rho` times as long as its noise,
 
 .. math:: \frac{a}{2} = 2 r^2 \left(\frac{\rho \lVert z \rVert}{\lVert \nabla_x \log q \rVert}\right)^2
 
@@ -55,7 +56,7 @@ class PredictorCorrector:
 
     Attributes:
         predictor: Any sampler.
-        snr: rho, the length of the corrector's drift over that of its noise, above 0. The paper's 0.16 is for CIFAR-10.
+        snr: rho, above 0; the paper's 0.16 is for CIFAR-10.
         updates: The corrector's, on each level; 0 for the predictor alone.
     """
 
