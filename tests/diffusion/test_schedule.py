@@ -7,7 +7,8 @@ import torch
 from diffusers import DDPMScheduler
 
 from unstir.diffusion import DiscreteSchedule
-from unstir.diffusion.schedule import cosine, flow, ladder, linear, quadratic, schedules, sigmoid, ve, vp
+from unstir.diffusion.objective import time_distributions
+from unstir.diffusion.schedule import cosine, flow, ladder, linear, quadratic, schedules, sigmoid, single, ve, vp
 from unstir.errors import InputError
 
 PEERS = {
@@ -140,6 +141,14 @@ def test_flow_is_the_straight_line() -> None:
     assert level.alpha.tolist() == [1, 0.75, 0] and level.sigma.tolist() == [0, 0.25, 1]
 
 
+def test_single_trains_at_one_level() -> None:
+    schedule = single(0.7)
+    for times in time_distributions.values():
+        level = schedule(times(schedule, torch.rand(50, dtype=torch.float64)))
+        assert torch.equal(level.t, torch.ones(50).double()) and torch.equal(level.alpha, level.t)
+        assert torch.equal(level.sigma, torch.full((50,), 0.7, dtype=torch.float64))
+
+
 @pytest.mark.parametrize("name", sorted(schedules))
 def test_time_zero_is_clean_exactly(name: str) -> None:
     level = schedules[name]()(0.0)
@@ -179,7 +188,7 @@ def test_time_inverts_short_schedules(name: str, steps: int) -> None:
 @pytest.mark.parametrize("name", sorted(schedules))
 def test_the_smallest_time_is_noised(name: str) -> None:
     schedule = schedules[name]()
-    assert 0 < schedule.t_min < 1 and schedule(schedule.t_min).sigma > 0
+    assert 0 < schedule.t_min <= 1 and schedule(schedule.t_min).sigma > 0
     if isinstance(schedule, DiscreteSchedule):
         assert schedule.t_min == 1 / schedule.steps
 

@@ -23,6 +23,7 @@ SHAPES = {
     "mnist-fc": (1, 28, 28),
     "mnist-fc-notime": (1, 28, 28),
     "mnist-ncsn": (1, 28, 28),
+    "mnist-dae": (1, 28, 28),
     "fashion-mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
     "cifar10-ncsn": (3, 32, 32),
@@ -176,3 +177,16 @@ def test_the_recipe_for_folders_needs_one(tmp_path: Path) -> None:
         RECIPES["images"](Request())
     with pytest.raises(InputError):
         RECIPES["images"](Request(data=str(tmp_path / "missing")))
+
+
+# The denoising autoencoder
+
+
+def test_a_denoising_autoencoder_is_the_recipes_network_at_one_level(photos: Callable[..., str]) -> None:
+    for data, base in ((None, RECIPES["mnist"]), (photos(40), RECIPES["images"])):
+        request = Request(data=data, seconds=600)
+        config, like = RECIPES["mnist-dae"](request), base(request)
+        assert (config.network, config.data, config.training) == (like.network, like.data, like.training)
+        schedule = build_denoiser(_seen(config, (3, 32, 32))).schedule
+        assert (schedule.t_min, float(schedule(1.0).sigma)) == (1.0, 0.5)
+        assert not _seen(config, (3, 32, 32)).classes

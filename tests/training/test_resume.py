@@ -19,6 +19,13 @@ NETWORKS = {
     "unet": (),
     "plain": ("network.kind=plain", "network.channels=[8, 16]", "network.embedding=8"),
     "fully_connected": ("network.kind=fully_connected", "network.widths=[32, 16]"),
+    "masking": (
+        "network.channels=[8, 8]",
+        "diffusion.schedule.name=single",
+        "diffusion.corruption=masking",
+        "diffusion.parameterization=x0",
+        "diffusion.objective=x0",
+    ),
 }
 KILLED = -signal.SIGKILL
 

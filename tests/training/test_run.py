@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from unstir.diffusion.schedule import cosine
+from unstir.diffusion import Denoiser, Schedule
+from unstir.diffusion.exact import GaussianMixtureDenoiser
+from unstir.diffusion.parameterization import X0
+from unstir.diffusion.schedule import cosine, schedules
 from unstir.errors import InputError
 from unstir.sampling import Euler, Heun, UniPC, samplers
 from unstir.training.build import build_denoiser
 from unstir.training.checkpoint import save_model
-from unstir.training.config import SAMPLER_OPTIONS, ImagesInfo, SamplingConfig
+from unstir.training.config import SAMPLER_OPTIONS, DiffusionConfig, ImagesInfo, SamplingConfig, ScheduleConfig
 from unstir.training.draw import make_sampler
 from unstir.training.precision import resolve_precision
 from unstir.training.run import Run, load
@@ -196,3 +199,66 @@ def test_noise_and_images_of_another_shape_are_refused() -> None:
         run.invert(torch.zeros(2, 1, 9, 9))
     with pytest.raises(InputError, match="draws images of 1x9x12, and these are 3x9x12"):
         run.sample(noise=torch.zeros(2, 3, 9, 12))
+
+
+# Cleaning
+
+
+class Gaussian(torch.nn.Module):
+    """The exact denoiser of pixels drawn from N(mean, s^2), as a network that tells x0."""
+
+    def __init__(self, schedule: Schedule, mean: float = 0.2, s: float = 0.3) -> None:
+        super().__init__()
+        self.exact = GaussianMixtureDenoiser(torch.tensor([[mean]]), torch.tensor([s]), torch.ones(1))
+        self.schedule, self.anchor = schedule, torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, condition: None) -> torch.Tensor:
+        return self.exact(x.reshape(-1, 1), self.schedule(t[0])).x0.reshape(x.shape)
+
+
+def _exact(name: str, amount: float | None = None) -> Run:
+    config = _run("unet", "float32", (1, 12, 12), classes=0).config
+    diffusion = DiffusionConfig(schedule=ScheduleConfig(name=name, amount=amount))
+    schedule = schedules[name](**diffusion.schedule.options())
+    denoiser = Denoiser(Gaussian(schedule), X0(), schedule)
+    return Run(config.model_copy(update={"diffusion": diffusion}), denoiser)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "vp", "ve", "flow"])
+@pytest.mark.parametrize("sigma", [0.05, 0.5])
+def test_any_model_cleans_gaussian_noise_of_any_strength(name: str, sigma: float) -> None:
+    # Whatever the schedule, the best answer to y = x0 + sigma eps for pixels of N(m, s^2) is one and the same.
+    y = 0.5 * torch.randn(2, 1, 40, 33, generator=torch.Generator().manual_seed(0))
+    best = (0.3**2 * y + sigma**2 * 0.2) / (0.3**2 + sigma**2)
+    torch.testing.assert_close(_exact(name).clean(y, sigma).tensor, best.clamp(-1, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_denoising_autoencoder_cleans_its_own_noise() -> None:
+    y = 0.5 * torch.randn(1, 1, 300, 20, generator=torch.Generator().manual_seed(0))  # in two tiles
+    best = (0.3**2 * y + 0.4**2 * 0.2) / (0.3**2 + 0.4**2)
+    run = _exact("single", 0.4)
+    torch.testing.assert_close(run.clean(y).tensor, best.clamp(-1, 1), rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match="one corruption alone"):
+        run.clean(y, 0.1)
+    with pytest.raises(InputError, match=r"draws none; use unstir edit clean RUN IMAGE"):
+        run.sample(1)
+
+
+def test_what_cannot_be_cleaned_is_refused() -> None:
+    y = torch.zeros(1, 1, 12, 12)
+    with pytest.raises(InputError, match="say by sigma"):
+        _exact("cosine").clean(y)
+    with pytest.raises(InputError, match=r"trained on noise with a sigma of 1.28 to .* of 255, and this is 1.15"):
+        _exact("linear").clean(y, 0.009)
+    with pytest.raises(InputError, match="have 1 channels, and this one has 3"):
+        _exact("cosine").clean(torch.zeros(1, 3, 12, 12), 0.5)
+    with pytest.raises(InputError, match=r"13 pixels wide and 9 high, .* takes 12 by 9 alone"):
+        _run("fully_connected", "auto").clean(torch.zeros(1, 1, 9, 13), 0.5)
+
+
+@pytest.mark.parametrize("network", ["unet", "unet-group-patch", "plain"])
+def test_convolutional_networks_clean_any_size(network: str) -> None:
+    run = _run(network, "auto")
+    for height, width in ((5, 31), (40, 17)):
+        cleaned = run.clean(torch.rand(1, 1, height, width), 0.3).tensor
+        assert cleaned.shape == (1, 1, height, width) and cleaned.isfinite().all()

@@ -22,6 +22,7 @@ OTHER: dict[str, Any] = {
     "diffusion.parameterization": "karras",
     "diffusion.objective": "karras",
     "diffusion.times": "log_normal",
+    "diffusion.corruption": "masking",
     "training.precision": "bf16",
     "sampling.sampler": "ddpm",
     "sampling.spacing": "karras",
@@ -44,6 +45,7 @@ OF_A_SCHEDULE: dict[str, tuple[str, float]] = {
     "sigma_max": ("ladder", 40.0),
     "s": ("cosine", 0.01),
     "max_beta": ("cosine", 0.99),
+    "amount": ("single", 0.3),
 }
 """Values that only some schedules take."""
 
@@ -86,7 +88,9 @@ def test_every_setting_of_every_recipe_can_be_set(name: str) -> None:
     config = _config(name)
     for key, value in _leaves(config.model_dump(mode="json")):
         last = key.rpartition(".")[2]
-        if key.startswith("diffusion.schedule.") and last in OF_A_SCHEDULE:
+        if key.startswith("diffusion.schedule.") and (last in OF_A_SCHEDULE or name == "mnist-dae"):
+            continue
+        if key == "diffusion.corruption" and name != "mnist-dae":
             continue
         if key == "diffusion.schedule.name" and config.diffusion.schedule.name == "ladder":
             continue  # whose sigmas no other takes along with its steps
@@ -171,6 +175,20 @@ def test_values_that_only_fit_each_other_are_set_together() -> None:
         assert network.attention == ("none", "none", "full")  # type: ignore[union-attr]
     with pytest.raises(InputError, match="attention names 2 levels and channels 3"):
         apply_settings(checked(driver.BASE), settings[:1])
+
+
+def test_a_corruption_needs_one_level_and_an_answer_in_pixels() -> None:
+    masking = ["diffusion.corruption=masking", "diffusion.schedule.name=single"]
+    answer = ["diffusion.parameterization=x0", "diffusion.objective=x0"]
+    assert apply_settings(checked(driver.BASE), masking + answer).diffusion.one_level
+    for left_out in range(4):
+        settings = (masking + answer)[:left_out] + (masking + answer)[left_out + 1 :]
+        if left_out:
+            with pytest.raises(InputError, match="masking needs the schedule single, and x0"):
+                apply_settings(checked(driver.BASE), settings)
+    apply_settings(checked(driver.BASE), ["diffusion.schedule.name=single", "diffusion.schedule.amount=1.5"])
+    with pytest.raises(InputError, match="share of pixels"):
+        apply_settings(checked(driver.BASE), [*masking, *answer, "diffusion.schedule.amount=1.5"])
 
 
 def test_quotes_keep_a_text_a_text() -> None:

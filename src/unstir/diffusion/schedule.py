@@ -9,7 +9,7 @@ points alpha_bar is interpolated linearly, so a network trained on a grid can be
 noisiest down (Song and Ermon 2019).
 
 Continuous schedules: ``vp`` and ``ve`` (Song et al. 2021, appendix C) and ``flow``, the straight line
-``x_t = (1 - t) x0 + t eps`` (Liu et al. 2022, Lipman et al. 2023); and ``single``, one level and no more.
+``x_t = (1 - t) x0 + t eps`` (Liu et al. 2022, Lipman et al. 2023); and ``single``, trained at one level alone.
 """
 
 from __future__ import annotations
@@ -264,14 +264,13 @@ def flow() -> ContinuousSchedule:
 
 
 def single(amount: float = 0.5) -> ContinuousSchedule:
-    """One level, ``alpha = 1`` and ``sigma = amount``, at every time above 0: a denoising autoencoder's.
+    """One level to train at, t = 1 with ``alpha = 1`` and ``sigma = amount``: a denoising autoencoder's.
 
-    Where the corruption is not Gaussian, ``amount`` is what :mod:`unstir.diffusion.corruption` says.
+    On the way there from clean data ``sigma = amount t``. Where the corruption is not Gaussian, ``amount`` is what
+    :mod:`unstir.diffusion.corruption` says.
     """
     return ContinuousSchedule(
-        lambda t: (torch.ones_like(t), torch.where(t > 0, amount, torch.zeros_like(t))),
-        lambda log_snr: torch.ones_like(log_snr),
-        t_min=1.0,
+        lambda t: (torch.ones_like(t), amount * t), lambda log_snr: (-log_snr / 2).exp() / amount, t_min=1.0
     )
 
 

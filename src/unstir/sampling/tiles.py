@@ -1,6 +1,6 @@
 """Large images in overlapping pieces: what a network cannot take at once it takes tile by tile.
 
-Where tiles overlap, their weights rise and fall linearly and sum to one, so that no seam is seen.
+Where tiles overlap, the answer is their mean under weights that rise from each tile's edge: no seam is seen.
 """
 
 from __future__ import annotations
