@@ -33,6 +33,8 @@ def sampling_config(config: Config, options: Mapping[str, object]) -> SamplingCo
     limit = config.diffusion.schedule.discrete_steps
     if limit is not None and result.steps > limit:
         raise InputError(f"{result.steps} steps were asked for, and the model's schedule has {limit}")
+    if result.variance == "learned" and config.diffusion.variance == "fixed":
+        raise InputError("The variance 'learned' needs a model trained with diffusion.variance=learned")
     if asked.get("guidance") and not config.classes:
         raise InputError("Guidance needs a model that was trained with labels, and this one was not")
     return result
