@@ -195,7 +195,7 @@ def peak_memory() -> int:
 def _pipeline(contender: Contender) -> dict[str, float]:
     """Return how long one training batch takes to make, in seconds, and how many images it has."""
     from benchmarks.contender import Unstir
-    from unstir.diffusion.objective import time_distributions
+    from unstir.diffusion.times import time_distributions
     from unstir.training.batches import training_batch
 
     assert isinstance(contender, Unstir)

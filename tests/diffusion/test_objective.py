@@ -1,24 +1,25 @@
 """Objectives agree with each other through the level alone; time distributions are what they say."""
 
-import math
-
 import pytest
 import torch
 from torch import Tensor, nn
 
-from unstir.diffusion import Condition, Denoiser, GridSchedule, NoiseLevel, Schedule
+from unstir.diffusion import Condition, Denoiser, NoiseLevel, Schedule
+from unstir.diffusion.likelihood import variational_bound
 from unstir.diffusion.objective import (
+    Hybrid,
     SquaredError,
     karras,
-    log_normal,
     min_snr,
+    objective,
     objectives,
+    p2,
+    score_matching,
     simple,
-    time_distributions,
-    uniform,
 )
 from unstir.diffusion.parameterization import Karras, parameterization
-from unstir.diffusion.schedule import flow, ladder, linear, schedules, ve, vp
+from unstir.diffusion.schedule import flow, ladder, linear, ve, vp
+from unstir.errors import InputError
 
 
 class Network(nn.Module):
@@ -76,7 +77,7 @@ def test_min_snr_cuts_the_weight_on_the_image(gamma: float) -> None:
 @pytest.mark.parametrize("name", sorted(objectives))
 def test_losses_and_gradients_are_finite_at_pure_noise(name: str) -> None:
     schedule = flow()
-    meaning = parameterization("eps" if name in ("simple", "min_snr") else "v", schedule)
+    meaning = parameterization("eps" if name in ("simple", "min_snr", "p2", "score_matching") else "v", schedule)
     output = normal(2).requires_grad_()
     loss = objectives[name]()(Denoiser(Told(output), meaning, schedule), normal(0), schedule(1.0), normal(1), None)
     loss.sum().backward()
@@ -160,45 +161,142 @@ def test_simple_on_a_ladder_is_denoising_score_matching() -> None:
         torch.testing.assert_close(loss * x0[0].numel() / 2, level.sigma**2 * matching)
 
 
-@pytest.mark.parametrize("name", ["linear", "ladder"])
-@pytest.mark.parametrize("steps", [2, 7, 49, 1000])
-def test_uniform_hits_every_level_equally_and_never_clean_data(name: str, steps: int) -> None:
-    u = (torch.arange(steps * 8, dtype=torch.float64) + 0.5) / (steps * 8)
-    schedule = schedules[name](steps)
-    assert isinstance(schedule, GridSchedule)
-    t = uniform(schedule, u)
-    n = (t * steps).round().long()
-    assert torch.equal(torch.bincount(n, minlength=steps + 1), torch.tensor([0] + [8] * steps))
-    torch.testing.assert_close(schedule(t).log_snr, schedule.level(n).log_snr, rtol=1e-9, atol=1e-9)
-    ends = uniform(schedule, torch.tensor([0.0, 1 - 2**-24]))
-    torch.testing.assert_close(ends, torch.tensor([1 / steps, 1.0], dtype=torch.float64), rtol=1e-12, atol=0)
+@pytest.mark.parametrize(("k", "gamma"), [(1.0, 1.0), (2.0, 0.5)])
+def test_p2_weighs_the_noise_by_the_snr(k: float, gamma: float) -> None:
+    level = vp()(TIMES)
+    expected = losses(simple(), vp(), level) / (k + level.snr) ** gamma
+    torch.testing.assert_close(losses(p2(k, gamma), vp(), level), expected)
 
 
-@pytest.mark.parametrize("schedule", [vp(), ve(), flow()], ids=["vp", "ve", "flow"])
-def test_uniform_covers_continuous_time_evenly(schedule: Schedule) -> None:
-    t = uniform(schedule, torch.linspace(0, 1, 11, dtype=torch.float64))
-    torch.testing.assert_close(t, torch.linspace(schedule.t_min, 1, 11, dtype=torch.float64))
+def test_score_matching_is_vincents_error() -> None:
+    # lambda / 2 |s + (x - x0) / sigma^2|^2, the noised image around the clean one: sigma explodes, alpha is 1.
+    level, x0, eps = ve()(TIMES), normal(0), normal(1)
+    sigma = level.sigma.reshape(-1, 1, 1, 1)
+    x = x0 + sigma * eps
+    denoiser = Denoiser(Network(), parameterization("score", ve()), ve())
+    score = Network()(x, level.t, None)
+    error = ((score + (x - x0) / sigma**2) ** 2).flatten(1).mean(1)
+    torch.testing.assert_close(score_matching()(denoiser, x0, level, eps, None), level.sigma**2 / 2 * error)
+    plain = score_matching(lambda level: torch.ones_like(level.sigma))
+    torch.testing.assert_close(plain(denoiser, x0, level, eps, None), error / 2)
 
 
-def test_log_normal_has_its_mean_and_deviation() -> None:
-    u = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
-    schedule = ve(1e-4, 1e4)  # wide enough that nothing is cut
-    level = schedule(log_normal(schedule, u))
-    log_ratio = (level.sigma / level.alpha).log()
-    assert log_ratio.mean().item() == pytest.approx(-1.2, abs=1e-3)
-    assert log_ratio.std().item() == pytest.approx(1.2, abs=2e-3)
-    other = schedule(log_normal(schedule, torch.tensor([0.5, 0.8413447460685429]), mean=0.4, std=2.0))
-    torch.testing.assert_close(other.sigma.log(), torch.tensor([0.4, 2.4]).double(), rtol=1e-6, atol=1e-6)
+# Of several parts
 
 
-@pytest.mark.parametrize("distribution", sorted(time_distributions))
-@pytest.mark.parametrize("name", sorted(schedules))
-def test_times_stay_on_the_noised_part_of_the_schedule(name: str, distribution: str) -> None:
-    schedule = schedules[name]()
-    u = torch.tensor([0.0, 1e-12, 1e-3, 0.5, 0.999, 1 - 2**-24, 1 - 2**-53], dtype=torch.float64)
-    t = time_distributions[distribution](schedule, u)
-    assert t.dtype == torch.float64 and bool((t[1:] >= t[:-1]).all())
-    assert schedule.t_min <= t[0].item() and t[-1].item() <= 1
-    if isinstance(schedule, GridSchedule):
-        assert t[0].item() * schedule.steps >= 1 - 1e-9
-    assert not math.isnan(t.sum().item())
+def pixels(seed: int) -> Tensor:
+    return (normal(seed).clamp(-1, 1).add(1).mul(127.5).round() / 127.5) - 1
+
+
+class Learned(nn.Module):
+    """Answers noise and variance, each from a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.spread = (nn.Parameter(torch.tensor(value).double()) for value in (0.8, -0.4))
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+        return torch.cat([self.mean * x, self.spread + 0 * x], dim=1)
+
+
+def learned(schedule: Schedule) -> Denoiser:
+    return Denoiser(Learned(), parameterization("eps", schedule), schedule, learned_variance=True)
+
+
+def gradients(loss: Tensor, denoiser: Denoiser) -> tuple[Tensor, Tensor]:
+    network = denoiser.network
+    return torch.autograd.grad(loss.sum(), (network.mean, network.spread), allow_unused=True)  # type: ignore[arg-type,return-value]
+
+
+def test_hybrid_gives_the_mean_no_gradient_from_the_bound() -> None:
+    schedule = linear(8)
+    denoiser, level = learned(schedule), schedule.level(torch.tensor([1, 2, 3, 5, 7, 8]))
+    call = (denoiser, pixels(0), level, normal(1), None)
+    hybrid, bound = objective("hybrid", schedule, "learned"), objective("bound", schedule, "learned")
+    torch.testing.assert_close(hybrid(*call), simple()(*call) + 0.001 * bound(*call))
+    mean, spread = gradients(hybrid(*call), denoiser)
+    torch.testing.assert_close(mean, gradients(simple()(*call), denoiser)[0], rtol=1e-12, atol=0)
+    of_bound = gradients(bound(*call), denoiser)
+    torch.testing.assert_close(spread, 0.001 * of_bound[1])
+    assert of_bound[0].abs() > 0.1 and spread.abs() > 1e-5
+
+
+def test_the_variance_is_the_outputs_last_channels_from_minus_one_to_one() -> None:
+    prediction = learned(linear())(normal(0), linear()(0.5))
+    assert prediction.variance is not None
+    torch.testing.assert_close(prediction.variance, torch.full_like(prediction.x0, 0.3))
+    torch.testing.assert_close(prediction.eps, 0.8 * normal(0))
+
+
+def test_the_mean_of_the_bound_over_levels_is_the_whole_bound() -> None:
+    schedule = linear(6, 0.01, 0.5)
+    denoiser, x0 = learned(schedule), pixels(0)[:1].expand(6, -1, -1, -1)
+    levels = [schedule.level(n) for n in range(6, -1, -1)]
+    # One draw of noise for each level, the same on both ways.
+    draws = {n: normal(n)[:1] for n in range(1, 7)}
+    order = iter([2, 3, 4, 5, 6, 1])
+
+    def noise(like: Tensor) -> Tensor:
+        return torch.zeros_like(like) if like.dim() == 2 else draws[next(order)]
+
+    whole = variational_bound(denoiser, x0[:1], levels, "learned", noise).total
+    eps = torch.cat([draws[n] for n in range(1, 7)])
+    each = objective("bound", schedule, "learned")(denoiser, x0, schedule.level(torch.arange(1, 7)), eps, None)
+    torch.testing.assert_close(each.mean(), whole[0])
+
+
+class Both(nn.Module):
+    """Noise, image and gate, each scaled by a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scales = nn.ParameterList(torch.tensor(value).double() for value in (0.5, 0.3, 0.9))
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+        return torch.cat([scale * x for scale in self.scales], dim=1)
+
+
+@pytest.mark.parametrize("schedule", [linear(100), flow()], ids=["linear", "flow"])
+def test_dual_teaches_the_parts_by_their_own_errors_and_the_gate_by_the_mixtures(schedule: Schedule) -> None:
+    denoiser = Denoiser(Both(), parameterization("dual", schedule), schedule)
+    level, x0, eps = schedule(TIMES), normal(0), normal(1)
+    prediction = denoiser(level.noise(x0, eps), level)
+    loss = objective("dual", schedule)(denoiser, x0, level, eps, None)
+    of_eps = simple().of(prediction.of_eps, x0, eps)  # type: ignore[attr-defined]
+    of_x0 = SquaredError("x0").of(prediction.of_x0, x0, eps)  # type: ignore[attr-defined]
+    mixture = min_snr(1.0).of(prediction, x0, eps)
+    torch.testing.assert_close(loss, of_eps + of_x0 + mixture)
+    scales = list(denoiser.network.scales)  # type: ignore[arg-type]
+    found = torch.autograd.grad(loss.sum(), scales)
+    for i, part in enumerate((of_eps, of_x0, mixture)):
+        (expected,) = torch.autograd.grad(part.sum(), scales[i], retain_graph=True)
+        torch.testing.assert_close(found[i], expected)
+        assert expected.abs() > 1e-3
+
+
+def test_the_gates_best_is_to_trust_the_noise_where_it_is_little_and_the_image_where_it_is_much() -> None:
+    # Both parts err by as much in their own space.
+    schedule, x0, eps = vp(), normal(0), normal(1)
+    for t, expected in ((0.02, 0.0), (0.95, 1.0)):
+        level, logit = schedule(t), torch.zeros_like(x0, requires_grad=True)
+        output = torch.cat([eps + 0.1 * normal(2), x0 + 0.1 * normal(3), logit], dim=1)
+        for _ in range(50):
+            prediction = parameterization("dual", schedule).predict(output, level.noise(x0, eps), level)
+            loss = objective("dual", schedule).of(prediction, x0, eps).mean()
+            (gradient,) = torch.autograd.grad(loss, logit)
+            logit = (logit - 2 * gradient.sign() * 0.1).detach().requires_grad_()
+            output = torch.cat([output[:, :4], logit], dim=1)
+        assert prediction.gate.mean().item() == pytest.approx(expected, abs=0.2)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["variational", "bound", "hybrid"])
+def test_those_of_the_bound_need_a_grid(name: str) -> None:
+    with pytest.raises(InputError, match=f"'{name}' needs a discrete schedule"):
+        objective(name, vp())
+
+
+def test_objectives_by_name() -> None:
+    assert objective("karras", vp(), sigma_data=0.25).weight(vp()(0.5)) == vp()(0.5).snr + 16  # type: ignore[attr-defined]
+    assert isinstance(objective("hybrid", linear(), "learned"), Hybrid)
+    with pytest.raises(InputError, match="No objective is called 'simpel'"):
+        objective("simpel", vp())

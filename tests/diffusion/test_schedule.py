@@ -7,8 +7,8 @@ import torch
 from diffusers import DDPMScheduler
 
 from unstir.diffusion import DiscreteSchedule
-from unstir.diffusion.objective import time_distributions
 from unstir.diffusion.schedule import cosine, flow, ladder, linear, quadratic, schedules, sigmoid, single, ve, vp
+from unstir.diffusion.times import time_distributions
 from unstir.errors import InputError
 
 PEERS = {

@@ -9,8 +9,8 @@ import torch
 from unstir.data.dataset import ImageData
 from unstir.data.order import order
 from unstir.diffusion import GridSchedule
-from unstir.diffusion.objective import time_distributions
 from unstir.diffusion.schedule import cosine, ladder, linear, vp
+from unstir.diffusion.times import time_distributions
 from unstir.training.batches import Batch, levels_at, step_seed, training_batch
 
 UNIFORM = time_distributions["uniform"]

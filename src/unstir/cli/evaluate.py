@@ -1,4 +1,4 @@
-"""``unstir evaluate``: draws from a run and measures the images against held-out ones."""
+"""``unstir evaluate``: measures what a run draws against held-out images, and how likely it holds these."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unstir.cli import options
 from unstir.cli.places import check_writable, results_folder, unused
 from unstir.cli.report import Report
 from unstir.errors import InputError
-from unstir.evaluation.metrics import METRICS, check
+from unstir.evaluation.metrics import LIKELIHOODS, METRICS, check
 
 if TYPE_CHECKING:
     from unstir.data.config import DataConfig
@@ -21,18 +21,37 @@ if TYPE_CHECKING:
 
 _MEANINGS = {
     **METRICS,
+    **LIKELIHOODS,
     "samples": "images drawn",
     "reference_images": "held-out images they are compared with",
     "classifier_accuracy": "share of the held-out images that the classifier reads rightly",
     "confidence": "share of samples that it reads with a probability over 0.9",
+    "bpd_images": "held-out images whose bits were measured",
+    "bpd_standard_error": "of bpd, over the images",
+    "bpd_prior": "its part that is left of the images at the noisiest level",
+    "bpd_transitions": "its part of the steps between levels",
+    "bpd_decoder": "its part of the last step, to pixels",
+    "bpd_levels": "levels of the chain",
+    "bpd_terms": "of them at which each image was measured",
+    "bpd_variance": "of the chain's steps",
+    "bpd_ode_standard_error": "of bpd_ode, over the images",
+    "bpd_ode_levels": "levels of the solver",
     "fcd_floor": "fcd of as many real training images: as low as one may hope",
 }
 
 
 def evaluate(
     run: options.RunPath,
-    metrics: Annotated[str, typer.Option(help="What to measure, with commas.")] = ",".join(METRICS),
-    n: Annotated[int, typer.Option("-n", metavar="N", min=2, help="How many images to draw.")] = 1000,
+    metrics: Annotated[
+        str, typer.Option(help="What to measure, with commas: fcd, accuracy, bpd, bpd_ode.")
+    ] = ",".join(METRICS),
+    n: Annotated[
+        int,
+        typer.Option("-n", metavar="N", min=2, help="How many images to draw; for bpd, how many held-out ones."),
+    ] = 1000,
+    terms: Annotated[
+        int, typer.Option(metavar="N", min=1, help="bpd: at how many levels each image is measured, at random.")
+    ] = 50,
     seed: options.Seed = 0,
     sampler: options.Sampler = None,
     steps: options.Steps = None,
@@ -58,9 +77,9 @@ def evaluate(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Draw images from a run and measure them.
+    """Draw images from a run and measure them, or how many bits it needs for held-out ones.
 
-    The ruler is a classifier trained once on the same images; results compare models of one data set.
+    The ruler of drawn images is a classifier trained once on the same data: results compare models of one set.
     """
     from unstir.training.folder import model_file
     from unstir.training.request import check_draws, sampling_config
@@ -89,26 +108,39 @@ def evaluate(
     }
     check_draws(config)
     sampling = sampling_config(config, asked)
+    if variance is None and config.diffusion.variance == "learned":
+        sampling = sampling.model_copy(update={"variance": "learned"})
+    draws = any(metric in METRICS for metric in wanted)
     source = config.data if data is None else config.data.model_copy(update={"source": data})
-    _check_source(source)
-    place = unused(
-        results_folder(run) / "evaluations" / f"{sampling.sampler}-{sampling.steps}-n{n}-seed{seed}.json"
-    )
+    _check_source(source, draws)
+    what = f"{sampling.sampler}-{sampling.steps}" if draws else wanted[0]
+    place = unused(results_folder(run) / "evaluations" / f"{what}-n{n}-seed{seed}.json")
     check_writable(place)
     report = Report(as_json)
 
     from unstir.data.load import load as load_images
 
     splits = load_images(source)
-    _check_images(config, splits)
-    report.say(f"Measuring {n:,} images of {run}, drawn by {sampling.sampler} in {sampling.steps} steps")
+    _check_images(config, splits, draws)
 
     from unstir.evaluation.evaluate import measure
+    from unstir.evaluation.likelihood import measure_bits
     from unstir.training.folder import whole_file
     from unstir.training.run import load
 
-    images = load(run).sample(n, seed=seed, batch=batch, progress=sys.stderr.isatty(), **asked)
-    measured = measure(images.tensor, images.labels, splits, wanted)
+    model, measured = load(run), {}
+    if draws:
+        report.say(f"Measuring {n:,} images of {run}, drawn by {sampling.sampler} in {sampling.steps} steps")
+        images = model.sample(n, seed=seed, batch=batch, progress=sys.stderr.isatty(), **asked)
+        measured |= measure(images.tensor, images.labels, splits, wanted)
+    if any(metric in LIKELIHOODS for metric in wanted):
+        count = min(n, len(splits.held_out))
+        report.say(
+            f"Measuring the bits that {run} needs for {count:,} held-out images of '{splits.held_out.name}'"
+        )
+        measured |= measure_bits(
+            model, splits.held_out, wanted, sampling, n=n, steps=steps, terms=terms, seed=seed, batch=batch
+        )
     values = {
         "run": str(run),
         **measured,
@@ -123,32 +155,32 @@ def evaluate(
     report.end(f"The figures are in {place}", values)
 
 
-def _check_source(source: DataConfig) -> None:
+def _check_source(source: DataConfig, labels: bool) -> None:
     from unstir.data.sources import DATASETS, find
 
     find(source.source)
     known = DATASETS.get(source.source)
-    if known is not None and not known.labelled:
+    if labels and known is not None and not known.labelled:
         raise InputError(
             f"'{source.source}' has no labels, and the metrics need a classifier of its classes; give a labelled "
             "set with --data"
         )
 
 
-def _check_images(config: Config, splits: Splits) -> None:
+def _check_images(config: Config, splits: Splits, labels: bool) -> None:
     """Check, before anything is drawn, that a run's images can be measured against these.
 
     Raises:
-        InputError: If these have no labels, another shape, or other classes.
+        InputError: If these have another shape or other classes, or have no labels and ``labels`` are needed.
     """
     held_out = splits.held_out
     assert config.images is not None
-    if splits.train.labels is None or held_out.labels is None:
+    if labels and (splits.train.labels is None or held_out.labels is None):
         raise InputError(f"'{held_out.name}' has no labels, and the metrics need a classifier of its classes")
     if held_out.shape != config.images.shape:
         ours, theirs = ("x".join(map(str, shape)) for shape in (config.images.shape, held_out.shape))
         raise InputError(f"The run draws images of {ours}, and those of '{held_out.name}' are {theirs}")
-    if config.classes and held_out.classes != config.classes:
+    if config.classes and held_out.classes and held_out.classes != config.classes:
         raise InputError(f"The classes of '{held_out.name}' are not those that the run was trained with")
 
 

@@ -26,7 +26,7 @@ Eta = Annotated[
     float | None, typer.Option(help="ddim: from 0, no fresh noise, to 1, as ddpm.", show_default="the run's")
 ]
 Variance = Annotated[
-    str | None, typer.Option(help="ddpm: small or large, how much fresh noise.", show_default="the run's")
+    str | None, typer.Option(help="ddpm: small, large or learned, how much fresh noise.", show_default="the run's")
 ]
 Order = Annotated[int | None, typer.Option(help="unipc: 2 or 3.", show_default="the run's")]
 Churn = Annotated[

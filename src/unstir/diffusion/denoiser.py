@@ -7,6 +7,7 @@ condition, one under guidance, or an exact mathematical one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -25,16 +26,26 @@ class Denoiser(nn.Module):
 
     Args:
         network: ``network(x, t, condition)`` with ``x`` (B, C, H, W), ``t`` float of shape (B,) in [0, 1],
-            and a condition or None; returns images of the shape of ``x``.
+            and a condition or None; returns images of the shape of ``x``, or with a multiple of its channels as
+            the parameterization asks.
         parameterization: What the network's output means.
-        schedule: The schedule the network is trained on.
+        schedule: The schedule the network is trained on; one that is learned is a part of the model.
+        learned_variance: Whether the output's last C channels, from -1 to 1 and beyond, tell the variance of a
+            reverse step (Nichol and Dhariwal 2021): they become ``Prediction.variance``, from 0 to 1 and beyond.
     """
 
-    def __init__(self, network: nn.Module, parameterization: Parameterization, schedule: Schedule) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        parameterization: Parameterization,
+        schedule: Schedule,
+        learned_variance: bool = False,
+    ) -> None:
         super().__init__()
         self.network = network
         self.parameterization = parameterization
         self.schedule = schedule
+        self.learned_variance = learned_variance
 
     def forward(self, x: Tensor, level: NoiseLevel, condition: Condition | None = None) -> Prediction:
         """Return the prediction for noised images ``x`` (B, C, H, W) at ``level``.
@@ -43,5 +54,9 @@ class Denoiser(nn.Module):
         prediction is made in the precision of ``x``.
         """
         t = level.t.to(device=x.device, dtype=x.dtype).expand(len(x))
-        output = self.network(self.parameterization.scale_input(x, level), t, condition)
-        return self.parameterization.predict(output.to(x.dtype), x, level)
+        output = self.network(self.parameterization.scale_input(x, level), t, condition).to(x.dtype)
+        if not self.learned_variance:
+            return self.parameterization.predict(output, x, level)
+        channels = x.shape[1]
+        prediction = self.parameterization.predict(output[:, :-channels], x, level)
+        return replace(prediction, variance=(output[:, -channels:] + 1) / 2)

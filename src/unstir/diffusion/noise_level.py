@@ -34,6 +34,10 @@ class NoiseLevel:
         zero = torch.zeros((), dtype=torch.float64)
         return NoiseLevel(zero, zero + 1, zero)
 
+    def __getitem__(self, index: Tensor | slice | int) -> NoiseLevel:
+        """Return some of the levels along the first axis."""
+        return NoiseLevel(self.t[index], self.alpha[index], self.sigma[index])
+
     @property
     def snr(self) -> Tensor:
         """The signal-to-noise ratio ``alpha^2 / sigma^2``; infinite for clean data."""

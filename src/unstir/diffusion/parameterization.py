@@ -1,4 +1,4 @@
-r"""What a network's output means: noise, clean image, velocity, score, posterior mean, or Karras's mixture.
+r"""What a network's output means: noise, clean image, velocity, score, posterior mean, or a mixture.
 
 Each parameterization is a pair of inverse maps at a noise level, ``predict`` (output to ``x0`` and ``eps``)
 and ``target`` (the output that a perfect network would give), plus the factor on the network's input.
@@ -10,13 +10,16 @@ and ``target`` (the output that a perfect network would give), plus the factor o
 ``score``  ``-eps / sigma``                                                        Song and Ermon 2019
 ``mean``   the mean of q(x_{n-1} | x_n, x_0), on discrete schedules only           Ho et al. 2020, eq. 7
 ``karras`` ``x0 = c_skip x + c_out F(c_in x)``, unit variance in and out           Karras et al. 2022, tab. 1
+``dual``   the noise, the clean image, and for each pixel which of them to trust    Benny and Wolf 2022
 =========  ======================================================================  =======================
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from unstir.diffusion.noise_level import NoiseLevel, broadcast
@@ -155,8 +158,50 @@ class Karras(Parameterization):
         return (sigma * x0 / data - alpha * data * eps) / variance.sqrt()
 
 
+@dataclass(frozen=True, kw_only=True)
+class DualPrediction(Prediction):
+    """A mixture of two predictions.
+
+    Attributes:
+        of_eps: What the predicted noise says.
+        of_x0: What the predicted image says.
+        gate: The share of ``of_x0``, in (0, 1), shape of ``x0``.
+    """
+
+    of_eps: Prediction
+    of_x0: Prediction
+    gate: Tensor
+
+    @staticmethod
+    def mix(of_eps: Prediction, of_x0: Prediction, gate: Tensor) -> DualPrediction:
+        """Return the mixture. Of posterior means it is the same one, as these are affine in the image."""
+        x0, eps = torch.lerp(of_eps.x0, of_x0.x0, gate), torch.lerp(of_eps.eps, of_x0.eps, gate)
+        return DualPrediction(x0, eps, of_x0.level, of_eps=of_eps, of_x0=of_x0, gate=gate)
+
+    def with_parts_stopped(self) -> DualPrediction:
+        """Return the same mixture, through which gradients reach the gate alone."""
+        of_eps, of_x0 = (replace(p, x0=p.x0.detach(), eps=p.eps.detach()) for p in (self.of_eps, self.of_x0))
+        return DualPrediction.mix(of_eps, of_x0, self.gate)
+
+
+class Dual(Parameterization):
+    """The output is the noise, the image and the logit of a gate between them, three images' channels in turn.
+
+    A small error of the noise is a large one of the image where noise is much, and the reverse where it is
+    little; the network learns where to switch (Benny and Wolf 2022).
+    """
+
+    def predict(self, output: Tensor, x: Tensor, level: NoiseLevel) -> DualPrediction:  # noqa: D102
+        eps, x0, logit = output.chunk(3, dim=1)
+        of_eps, of_x0 = Prediction.from_eps(eps, x, level), Prediction.from_x0(x0, x, level)
+        return DualPrediction.mix(of_eps, of_x0, logit.sigmoid())
+
+    def target(self, x0: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:  # noqa: D102
+        return torch.cat([eps, x0, torch.zeros_like(x0)], dim=1)
+
+
 def parameterization(name: str, schedule: Schedule, sigma_data: float = 0.5) -> Parameterization:
-    """Return a parameterization by its name: ``eps``, ``x0``, ``v``, ``score``, ``mean`` or ``karras``.
+    """Return a parameterization by its name: ``eps``, ``x0``, ``v``, ``score``, ``mean``, ``karras`` or ``dual``.
 
     Raises:
         InputError: For an unknown name, or ``mean`` on a continuous schedule.
@@ -165,7 +210,8 @@ def parameterization(name: str, schedule: Schedule, sigma_data: float = 0.5) -> 
         return Mean(schedule)
     if name == "karras":
         return Karras(sigma_data)
-    plain: dict[str, type[Parameterization]] = {"eps": Eps, "x0": X0, "v": V, "score": Score}
+    plain: dict[str, type[Parameterization]] = {"eps": Eps, "x0": X0, "v": V, "score": Score, "dual": Dual}
     if name not in plain:
-        raise InputError(f"No parameterization is called '{name}'; there are eps, x0, v, score, mean, karras")
+        known = ", ".join([*plain, "mean", "karras"])
+        raise InputError(f"No parameterization is called '{name}'; there are {known}")
     return plain[name]()

@@ -26,17 +26,20 @@ class Prediction:
         x0: Predicted clean images, shape (B, ...).
         eps: Predicted noise, same shape.
         level: The level of the noised images they were predicted from.
+        variance: Where the variance of a reverse step lies on the logarithmic way from the posterior's (0) to
+            beta (1), same shape as ``x0``; None if it is not predicted (Nichol and Dhariwal 2021, equation 15).
     """
 
     x0: Tensor
     eps: Tensor
     level: NoiseLevel
+    variance: Tensor | None = None
 
     @staticmethod
-    def from_x0(x0: Tensor, x: Tensor, level: NoiseLevel) -> Prediction:
+    def from_x0(x0: Tensor, x: Tensor, level: NoiseLevel, variance: Tensor | None = None) -> Prediction:
         """Complete a predicted clean image. Where ``sigma = 0`` nothing is known of the noise: 0, its mean."""
         alpha, sigma = level.coefficients(x)
-        return Prediction(x0, divide(x - alpha * x0, sigma), level)
+        return Prediction(x0, divide(x - alpha * x0, sigma), level, variance)
 
     @staticmethod
     def from_eps(eps: Tensor, x: Tensor, level: NoiseLevel) -> Prediction:

@@ -8,6 +8,8 @@ points alpha_bar is interpolated linearly, so a network trained on a grid can be
 ``ladder`` is the geometric row of sigmas of the score networks, with ``alpha = 1``; their papers count it from the
 noisiest down (Song and Ermon 2019).
 
+``LearnedSchedule`` learns its betas with the network (Sohl-Dickstein et al. 2015).
+
 Continuous schedules: ``vp`` and ``ve`` (Song et al. 2021, appendix C) and ``flow``, the straight line
 ``x_t = (1 - t) x0 + t eps`` (Liu et al. 2022, Lipman et al. 2023); and ``single``, trained at one level alone.
 """
@@ -19,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unstir.diffusion.noise_level import NoiseLevel
 from unstir.errors import InputError
@@ -143,6 +145,37 @@ class LadderSchedule(GridSchedule):
         log_rise = -log_snr.double() / 2 - math.log(self.sigma_min)
         n = torch.where(log_rise > 0, 1 + log_rise / math.log(self.ratio), log_rise.exp())
         return (n / self.steps).clamp(0, 1)
+
+
+class LearnedSchedule(DiscreteSchedule, nn.Module):
+    r"""A discrete schedule whose betas are parameters, :math:`\beta_n = \text{sigmoid}(b_n)`, but for the first.
+
+    Whatever the parameters are, alpha_bar falls. Levels carry gradients to them. The first beta stays as it is,
+    for the bound would let it fall to fit the training set (Sohl-Dickstein et al. 2015, section 2.4.1).
+
+    Args:
+        start: The schedule to start from; each beta below 1.
+    """
+
+    def __init__(self, start: DiscreteSchedule) -> None:
+        if bool((start.betas == 1).any()):
+            raise InputError("Learned betas lie below 1, and this schedule ends in pure noise")
+        nn.Module.__init__(self)
+        self.steps, self.t_min = start.steps, start.t_min
+        self.logits = nn.Parameter(torch.logit(start.betas[1:]).float())
+        self._first = start.betas[:1]
+
+    @property
+    def betas(self) -> Tensor:  # type: ignore[override]  # noqa: D102
+        return torch.cat([self._first, self.logits.cpu().double().sigmoid()])
+
+    @property
+    def alphas_cumprod(self) -> Tensor:  # type: ignore[override]  # noqa: D102
+        return torch.cumprod(1 - self.betas, dim=0)
+
+    @property
+    def _alpha_bar(self) -> Tensor:  # type: ignore[override]
+        return torch.cat([torch.ones(1, dtype=torch.float64), self.alphas_cumprod])
 
 
 class ContinuousSchedule(Schedule):

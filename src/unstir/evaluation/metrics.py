@@ -11,12 +11,18 @@ METRICS: dict[str, str] = {
     "accuracy": "share of samples that a classifier reads as the label they were asked for; higher is better",
 }
 
+LIKELIHOODS: dict[str, str] = {
+    "bpd": "bits for each dimension of held-out images, at most, by the variational bound; lower is better",
+    "bpd_ode": "the same by the probability-flow ODE, slowly; lower is better",
+}
+"""Metrics that need no samples and no labels."""
+
 
 def check(metrics: Iterable[str]) -> None:
     """Raise an `InputError` that names the nearest known metric if one of ``metrics`` is unknown."""
     for metric in metrics:
-        if metric not in METRICS:
-            known = list(METRICS)
+        known = [*METRICS, *LIKELIHOODS]
+        if metric not in known:
             raise InputError(
                 f"no metric is called '{metric}' (there are {', '.join(known)}){nearest(metric, known)}"
             )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -11,10 +12,21 @@ Item = TypeVar("Item")
 
 def tracked(items: Iterable[Item], total: int, text: str, shown: bool = True) -> Iterator[Item]:
     """Yield ``items`` under a bar of ``total`` steps that says ``text`` and the time left."""
+    with counter(total, text, shown) as advance:
+        for item in items:
+            yield item
+            advance()
+
+
+@contextmanager
+def counter(total: int, text: str, shown: bool = True) -> Iterator[Callable[[], None]]:
+    """Show a bar of ``total`` steps that says ``text`` and the time left; give what moves it a step on."""
     if not (shown and sys.stderr.isatty()):
-        yield from items
+        yield lambda: None
         return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    yield from track(items, text, total, console=Console(stderr=True), transient=True)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda: bar.advance(task)

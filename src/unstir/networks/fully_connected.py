@@ -30,6 +30,7 @@ class FullyConnectedUNet(nn.Module):
         classes: How many classes there are; labels enter as one-hot elements, a hidden one as zeros.
         time: Whether the time is an input element.
         norm: Whether each hidden layer is followed by layer norm.
+        outputs: How many images' channels are returned, each with a gate of its own.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class FullyConnectedUNet(nn.Module):
         classes: int = 0,
         time: bool = True,
         norm: bool = True,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.shape, self.classes, self.time = shape, classes, time
@@ -47,11 +49,11 @@ class FullyConnectedUNet(nn.Module):
         up = [*reversed(widths)]
         self.down = nn.ModuleList(_layer(a, b, norm) for a, b in itertools.pairwise(down))
         self.up = nn.ModuleList(_layer(a, b, norm) for a, b in itertools.pairwise(up))
-        self.out = zeroed(nn.Linear(widths[0], pixels))
-        self.gate = zeroed(nn.Linear(widths[0], 1))
+        self.out = zeroed(nn.Linear(widths[0], outputs * pixels))
+        self.gate = zeroed(nn.Linear(widths[0], outputs))
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
-        """Return images of the shape of ``x`` (B, C, H, W)."""
+        """Return (B, outputs * C, H, W) for images ``x`` (B, C, H, W)."""
         parts = [x.flatten(1)]
         if self.classes:
             index = label_index(condition, len(x), self.classes).to(x.device)
@@ -66,7 +68,8 @@ class FullyConnectedUNet(nn.Module):
         skips.pop()
         for layer in self.up:
             h = layer(h) + skips.pop()
-        return self.gate(h)[..., None, None] * x + self.out(h).reshape(x.shape)
+        gates = self.gate(h)[:, :, None, None, None]
+        return (gates * x[:, None]).flatten(1, 2) + self.out(h).reshape(len(x), -1, *x.shape[2:])
 
 
 def _layer(width_in: int, width_out: int, norm: bool) -> nn.Sequential:

@@ -25,6 +25,7 @@ class PlainUNet(nn.Module):
         channels: Channels of each level.
         classes: How many classes there are; the label's vector is added to the time's.
         embedding: Width of the time embedding.
+        outputs: How many images' channels are returned.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class PlainUNet(nn.Module):
         channels: Sequence[int] = (64, 128, 256, 512, 1024),
         classes: int = 0,
         embedding: int = 32,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.stride = 2 ** (len(channels) - 1)
@@ -45,10 +47,10 @@ class PlainUNet(nn.Module):
         self.up = nn.ModuleList(
             _Block(2 * b, a, embedding, nn.ConvTranspose2d(a, a, 4, 2, 1)) for a, b in reversed(pairs)
         )
-        self.out = nn.Conv2d(channels[0], image_channels, 1)
+        self.out = nn.Conv2d(channels[0], outputs * image_channels, 1)
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
-        """Return images of the shape of ``x`` (B, C, H, W)."""
+        """Return (B, outputs * C, H, W) for images ``x`` (B, C, H, W)."""
         height, width = x.shape[-2:]
         embedding = self.time(sinusoids(t, self.embedding_width))
         if self.label is not None:

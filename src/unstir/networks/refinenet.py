@@ -38,6 +38,7 @@ class RefineNet(nn.Module):
         blocks: Residual blocks on each level, and residual units before each join.
         patch: Pixels in a square of this side become channels before the first level, and back at the end.
         classes: How many classes there are; 0 for an unconditional network.
+        outputs: How many images' channels are returned.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class RefineNet(nn.Module):
         blocks: int = 2,
         patch: int = 1,
         classes: int = 0,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.patch = patch
@@ -72,10 +74,10 @@ class RefineNet(nn.Module):
             self.refined.append(_Refine([here, *below], here, width, blocks, last=3 if index == 0 else 1))
             below = [here]
         self.out_norm = InstanceNormPlus(channels[0], width)
-        self.out = zeroed(nn.Conv2d(channels[0], image_channels * patch**2, 3, padding=1))
+        self.out = zeroed(Convolution(channels[0], outputs * image_channels * patch**2))
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
-        """Return images of the shape of ``x`` (B, C, H, W)."""
+        """Return (B, outputs * C, H, W) for images ``x`` (B, C, H, W)."""
         height, width = x.shape[-2:]
         embedding = functional.silu(self.embedding(t, condition))
         h = functional.pixel_unshuffle(pad_to(x, self.stride), self.patch)

@@ -31,6 +31,7 @@ class UNet(nn.Module):
             cheap where images are large or the processor likes wide, small layers.
         dropout: Probability of dropping an activation inside residual blocks.
         kind: The norm.
+        outputs: How many images' channels are returned.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class UNet(nn.Module):
         patch: int = 1,
         dropout: float = 0.0,
         kind: NormKind = "group",
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.patch = patch
@@ -82,10 +84,10 @@ class UNet(nn.Module):
             if index:
                 self.up.append(_Up(here))
         self.out_norm = Norm(kind, here)
-        self.out = zeroed(Convolution(here, image_channels * patch**2))
+        self.out = zeroed(Convolution(here, outputs * image_channels * patch**2))
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
-        """Return images of the shape of ``x`` (B, C, H, W)."""
+        """Return (B, outputs * C, H, W) for images ``x`` (B, C, H, W)."""
         height, width = x.shape[-2:]
         embedding = self.embedding(t, condition)
         h = functional.pixel_unshuffle(pad_to(x, self.stride), self.patch)

@@ -8,7 +8,7 @@ from unstir.errors import InputError, nearest
 from unstir.recipes.cifar import cifar10
 from unstir.recipes.digits import digits
 from unstir.recipes.folder import images
-from unstir.recipes.mnist import fashion_mnist, mnist, mnist_dae, mnist_fc, mnist_fc_notime
+from unstir.recipes.mnist import fashion_mnist, mnist, mnist_dae, mnist_fc, mnist_fc_notime, mnist_hybrid
 from unstir.recipes.ncsn import cifar10_ncsn, mnist_ncsn
 from unstir.recipes.photos import cars64, church64, faces128, stl10_96
 from unstir.recipes.request import Request
@@ -24,6 +24,7 @@ RECIPES: dict[str, Recipe] = {
     "mnist-fc-notime": mnist_fc_notime,
     "mnist-dae": mnist_dae,
     "mnist-ncsn": mnist_ncsn,
+    "mnist-hybrid": mnist_hybrid,
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
     "cifar10-ncsn": cifar10_ncsn,

@@ -38,6 +38,19 @@ def mnist(request: Request) -> Config:
     )
 
 
+def mnist_hybrid(request: Request) -> Config:
+    """MNIST without labels, by the hybrid objective: noise and variance are learned, for bits/dim."""
+    return Config(
+        recipe="mnist-hybrid",
+        data=DataConfig(source=request.data or "mnist"),
+        conditional=False,
+        network=UNetConfig(channels=(128, 192), blocks=1, attention=("none", "none"), patch=2, norm="layer"),
+        diffusion=DiffusionConfig(objective="hybrid", variance="learned"),
+        training=request.training(seconds=15 * 60, batch=128, optimizer="muon", learning_rate=2e-3),
+        sampling=SamplingConfig(sampler="ddpm", steps=50, variance="learned"),
+    )
+
+
 def fashion_mnist(request: Request) -> Config:
     """Fashion-MNIST by label, with the network of the recipe mnist."""
     config = mnist(request)

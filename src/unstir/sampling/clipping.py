@@ -15,7 +15,8 @@ def clipped(denoise: Denoise) -> Denoise:
     """Clip the predicted image to [-1, 1] (Ho et al. 2020)."""
 
     def denoise_clipped(x: Tensor, level: NoiseLevel) -> Prediction:
-        return Prediction.from_x0(denoise(x, level).x0.clamp(-1, 1), x, level)
+        prediction = denoise(x, level)
+        return Prediction.from_x0(prediction.x0.clamp(-1, 1), x, level, prediction.variance)
 
     return denoise_clipped
 
@@ -27,9 +28,11 @@ def dynamically_thresholded(denoise: Denoise, quantile: float = 0.995) -> Denois
     """
 
     def denoise_thresholded(x: Tensor, level: NoiseLevel) -> Prediction:
-        x0 = denoise(x, level).x0
+        prediction = denoise(x, level)
+        x0 = prediction.x0
         limit = torch.quantile(x0.flatten(1).abs().float(), quantile, dim=1).clamp(min=1).to(x0)
         limit = limit.reshape(-1, *[1] * (x0.dim() - 1))
-        return Prediction.from_x0(torch.maximum(torch.minimum(x0, limit), -limit) / limit, x, level)
+        x0 = torch.maximum(torch.minimum(x0, limit), -limit) / limit
+        return Prediction.from_x0(x0, x, level, prediction.variance)
 
     return denoise_thresholded

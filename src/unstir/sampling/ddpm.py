@@ -10,13 +10,13 @@ chain is the respaced one, :math:`\beta = 1 - \bar\alpha_t / \bar\alpha_s`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel
 from unstir.diffusion.noise_level import broadcast
-from unstir.diffusion.posterior import posterior, step_variance
+from unstir.diffusion.posterior import Variance, log_variance, posterior
 from unstir.errors import InputError
 from unstir.sampling.trajectory import Noise
 
@@ -26,15 +26,16 @@ class DDPM:
     """The ancestral sampler (Ho et al. 2020), with fresh noise: first order, one evaluation a step.
 
     Attributes:
-        variance: ``small``, the posterior's (beta tilde), right for data that is a single point; or
-            ``large``, beta itself, right for data that is standard normal.
+        variance: ``small``, the posterior's (beta tilde), right for data that is a single point;
+            ``large``, beta itself, right for data that is standard normal; or ``learned``, between the two as
+            the network says for each pixel (Nichol and Dhariwal 2021).
     """
 
-    variance: Literal["small", "large"] = "small"
+    variance: Variance = "small"
 
     def __post_init__(self) -> None:
-        if self.variance not in ("small", "large"):
-            raise InputError(f"The variance of ddpm is 'small' or 'large', not '{self.variance}'")
+        if self.variance not in get_args(Variance):
+            raise InputError(f"The variance of ddpm is 'small', 'large' or 'learned', not '{self.variance}'")
 
     def init(self, x: Tensor, start: NoiseLevel) -> None:
         """Nothing is remembered."""
@@ -43,7 +44,9 @@ class DDPM:
         self, denoise: Denoise, x: Tensor, here: NoiseLevel, there: NoiseLevel, state: None, noise: Noise
     ) -> tuple[Tensor, None]:
         """Draw x at ``there`` given ``x`` at ``here`` and its predicted clean image."""
-        of_x0, of_x, small = posterior(here, there)
-        variance = small if self.variance == "small" else step_variance(here, there)
-        mean = broadcast(of_x0, x) * denoise(x, here).x0 + broadcast(of_x, x) * x
-        return mean + broadcast(variance.sqrt(), x) * noise(x), None
+        of_x0, of_x, _ = posterior(here, there)
+        prediction = denoise(x, here)
+        if self.variance == "learned" and prediction.variance is None:
+            raise InputError("The variance 'learned' needs a model that predicts it, and this one does not")
+        mean = broadcast(of_x0, x) * prediction.x0 + broadcast(of_x, x) * x
+        return mean + (0.5 * log_variance(prediction, there, self.variance)).exp() * noise(x), None

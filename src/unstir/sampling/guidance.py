@@ -16,7 +16,8 @@ def conditioned(denoiser: Denoiser, condition: Condition | None) -> Denoise:
 def classifier_free(denoiser: Denoiser, condition: Condition, w: float) -> Denoise:
     r"""Return the guided denoiser :math:`(1 + w) \epsilon(x, c) - w \epsilon(x)` (Ho and Salimans 2022, eq. 6).
 
-    Both predictions come from one call of the network on a doubled batch.
+    Both predictions come from one call of the network on a doubled batch. A learned variance is that of the
+    conditional prediction.
 
     Args:
         denoiser: Trained with conditions hidden at random.
@@ -29,7 +30,8 @@ def classifier_free(denoiser: Denoiser, condition: Condition, w: float) -> Denoi
         prediction = denoiser(torch.cat([x, x]), _twice(level), both)
         x0, x0_free = prediction.x0.chunk(2)
         eps, eps_free = prediction.eps.chunk(2)
-        return Prediction((1 + w) * x0 - w * x0_free, (1 + w) * eps - w * eps_free, level)
+        variance = None if prediction.variance is None else prediction.variance.chunk(2)[0]
+        return Prediction((1 + w) * x0 - w * x0_free, (1 + w) * eps - w * eps_free, level, variance)
 
     return guided
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from unstir.data.dataset import ImageData
 from unstir.data.order import order
 from unstir.diffusion import Condition, GridSchedule, NoiseLevel, Schedule
-from unstir.diffusion.objective import TimeDistribution
+from unstir.diffusion.times import TimeDistribution
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,11 @@ class Batch:
         if count == 1:
             return self
         part = slice(rank, None, count)
-        level = NoiseLevel(self.level.t[part], self.level.alpha[part], self.level.sigma[part])
         condition = self.condition and Condition(
             vector=None if self.condition.vector is None else self.condition.vector[part],
             hidden=None if self.condition.hidden is None else self.condition.hidden[part],
         )
-        return Batch(self.x0[part], self.eps[part], level, condition)
+        return Batch(self.x0[part], self.eps[part], self.level[part], condition)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch with its images and labels on ``device``."""

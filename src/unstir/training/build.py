@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from unstir.diffusion import Denoiser
+from unstir.diffusion import Denoiser, DiscreteSchedule
 from unstir.diffusion.parameterization import parameterization
-from unstir.diffusion.schedule import schedules
+from unstir.diffusion.schedule import LearnedSchedule, schedules
 from unstir.networks.fully_connected import FullyConnectedUNet
 from unstir.networks.plain_unet import PlainUNet
 from unstir.networks.refinenet import RefineNet
@@ -22,20 +22,26 @@ def build_denoiser(config: Config) -> Denoiser:
     """
     diffusion = config.diffusion
     schedule = schedules[diffusion.schedule.name](**diffusion.schedule.options())
+    if diffusion.schedule.learned:
+        assert isinstance(schedule, DiscreteSchedule)
+        schedule = LearnedSchedule(schedule)
     meaning = parameterization(diffusion.parameterization, schedule, diffusion.sigma_data)
-    return Denoiser(build_network(config), meaning, schedule)
+    return Denoiser(build_network(config), meaning, schedule, diffusion.variance == "learned")
 
 
 def build_network(config: Config) -> nn.Module:
     """Return the network that ``config`` describes; its images must have been seen."""
     assert config.images is not None
-    network, classes = config.network, len(config.classes)
+    network, classes, outputs = config.network, len(config.classes), config.diffusion.outputs
     if isinstance(network, FullyConnectedConfig):
-        return FullyConnectedUNet(config.images.shape, network.widths, classes, network.time, network.norm)
+        return FullyConnectedUNet(
+            config.images.shape, network.widths, classes, network.time, network.norm, outputs
+        )
     if isinstance(network, PlainUNetConfig):
-        return PlainUNet(config.images.shape[0], network.channels, classes, network.embedding)
+        return PlainUNet(config.images.shape[0], network.channels, classes, network.embedding, outputs)
     if isinstance(network, RefineNetConfig):
-        return RefineNet(config.images.shape[0], network.channels, network.blocks, network.patch, classes)
+        shape = config.images.shape
+        return RefineNet(shape[0], network.channels, network.blocks, network.patch, classes, outputs)
     return UNet(
         config.images.shape[0],
         channels=network.channels,
@@ -45,4 +51,5 @@ def build_network(config: Config) -> nn.Module:
         patch=network.patch,
         dropout=network.dropout,
         kind=network.norm,
+        outputs=outputs,
     )

@@ -1,16 +1,18 @@
 """Checkpoints: everything a run needs to go on as if never stopped, in one safetensors file.
 
 Weights, averages and the optimizer's moments are tensors; where the run stands is metadata. Random state is
-not needed, since every step's is made from the seed (:mod:`unstir.training.batches`). Where a run stands is
-read without torch, so that the command can answer at once.
+not needed, since every step's is made from the seed (:mod:`unstir.training.batches`); what choosing times has
+learned is. Where a run stands is read without torch, so that the command can answer at once.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from unstir.errors import InputError
@@ -54,9 +56,22 @@ class Position:
 
 
 def save_checkpoint(
-    folder: RunFolder, model: nn.Module, average: nn.Module, state: Moments, position: Position
+    folder: RunFolder,
+    model: nn.Module,
+    average: nn.Module,
+    state: Moments,
+    position: Position,
+    times: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> None:
     """Write a checkpoint whole, then remove those it makes needless.
+
+    Args:
+        folder: The run's.
+        model: The weights.
+        average: Their average.
+        state: What the optimizer remembers.
+        position: Where the run stands.
+        times: What the distribution of times remembers.
 
     Raises:
         InputError: If the disk is full; the checkpoints before it stay.
@@ -68,6 +83,7 @@ def save_checkpoint(
     for name, parameter in model.named_parameters():
         for key, value in state[parameter].items():
             tensors[f"optimizer.{key}.{name}"] = value
+    tensors |= {f"times.{key}": value for key, value in times.items()}
     metadata = {"position": json.dumps(asdict(position))}
     target = folder.checkpoint(position.step)
     with whole_file(target) as partial:
@@ -96,8 +112,14 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path, Position] | None:
         raise InputError(f"The checkpoint {paths[-1]} is damaged{older}") from error
 
 
-def restore(path: Path, model: nn.Module, average: nn.Module, state: Moments) -> None:
-    """Load a checkpoint into a model, its average and its optimizer's state."""
+def restore(
+    path: Path,
+    model: nn.Module,
+    average: nn.Module,
+    state: Moments,
+    times: Mapping[str, Tensor] = MappingProxyType({}),
+) -> None:
+    """Load a checkpoint into what :func:`save_checkpoint` was given."""
     import torch
     from safetensors.torch import load_file
 
@@ -111,6 +133,8 @@ def restore(path: Path, model: nn.Module, average: nn.Module, state: Moments) ->
                 continue
             like = parameter if key != "step" else torch.empty((), device=parameter.device)
             state[parameter][key] = torch.empty_like(like, requires_grad=False).copy_(value)
+    for key, value in times.items():
+        value.copy_(tensors[f"times.{key}"])
 
 
 def _link(path: Path, target: Path) -> None:

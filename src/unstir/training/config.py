@@ -95,6 +95,8 @@ class ScheduleConfig(Part):
     s: Annotated[float, Field(gt=0)] | None = None
     max_beta: Beta | None = None
     amount: Annotated[float, Field(gt=0)] | None = None
+    learned: bool = False
+    """Whether the betas are learned with the network, by the bound; the schedule is where they start."""
 
     @model_validator(mode="after")
     def _options_fit(self) -> ScheduleConfig:
@@ -106,11 +108,13 @@ class ScheduleConfig(Part):
             raise ValueError("sigma_min must lie below sigma_max")
         if self.name == "ladder" and self.steps == 1:
             raise ValueError("ladder needs at least 2 steps")
+        if self.learned and (self.discrete_steps is None or self.name == "ladder"):
+            raise ValueError(f"{self.name} has no betas that could be learned; linear and cosine have")
         return self
 
     def options(self) -> dict[str, float]:
         """Return the values that are set, as arguments of the schedule."""
-        return self.model_dump(exclude={"name"}, exclude_none=True)
+        return self.model_dump(exclude={"name", "learned"}, exclude_none=True)
 
     @property
     def discrete_steps(self) -> int | None:
@@ -122,9 +126,23 @@ class DiffusionConfig(Part):
     """What is predicted, at which levels, and how its error is weighted."""
 
     schedule: ScheduleConfig = ScheduleConfig()
-    parameterization: Literal["eps", "x0", "v", "score", "mean", "karras"] = "eps"
-    objective: Literal["simple", "x0", "v", "min_snr", "karras"] = "simple"
-    times: Literal["uniform", "log_normal"] = "uniform"
+    parameterization: Literal["eps", "x0", "v", "score", "mean", "karras", "dual"] = "eps"
+    objective: Literal[
+        "simple",
+        "x0",
+        "v",
+        "min_snr",
+        "p2",
+        "karras",
+        "score_matching",
+        "variational",
+        "bound",
+        "hybrid",
+        "dual",
+    ] = "simple"
+    variance: Literal["fixed", "learned"] = "fixed"
+    """Whether the network tells the variance of the ancestral sampler's steps too."""
+    times: Literal["uniform", "log_normal", "importance"] = "uniform"
     sigma_data: Annotated[float, Field(gt=0)] = 0.5
     corruption: Literal["gaussian", "masking", "salt_and_pepper"] = "gaussian"
     """How images are corrupted, by ``schedule.amount``, for a denoising autoencoder (the schedule ``single``)."""
@@ -146,6 +164,30 @@ class DiffusionConfig(Part):
             if (self.schedule.amount or 0.5) > 1:
                 raise ValueError(f"the schedule's amount is the share of pixels for {self.corruption}: at most 1")
         return self
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> DiffusionConfig:
+        discrete, bounded = self.schedule.discrete_steps is not None, self.objective in ("bound", "hybrid")
+        if not discrete and (bounded or self.objective == "variational"):
+            raise ValueError(f"the objective {self.objective} needs a discrete schedule, such as linear")
+        if not discrete and self.times == "importance":
+            raise ValueError("the times importance need a discrete schedule, such as linear")
+        if bounded and self.times == "log_normal":
+            raise ValueError(f"the objective {self.objective} needs the times uniform or importance")
+        if self.objective == "hybrid" and self.variance == "fixed":
+            raise ValueError("the objective hybrid needs variance=learned")
+        if self.variance == "learned" and not bounded:
+            raise ValueError("variance=learned needs the objective hybrid or bound, which teach it")
+        if self.schedule.learned and self.objective != "bound":
+            raise ValueError("schedule.learned needs the objective bound, which teaches the betas")
+        if self.objective == "dual" and self.parameterization != "dual":
+            raise ValueError("the objective dual needs the parameterization dual")
+        return self
+
+    @property
+    def outputs(self) -> int:
+        """How many images' channels the network returns."""
+        return (3 if self.parameterization == "dual" else 1) + (self.variance == "learned")
 
 
 class TrainingConfig(Part):
@@ -199,7 +241,7 @@ class SamplingConfig(Part):
     steps: Positive = 50
     spacing: Literal["trailing", "leading", "linspace", "quadratic", "uniform", "log_snr", "karras"] = "trailing"
     eta: Fraction = 0.0
-    variance: Literal["small", "large"] = "small"
+    variance: Literal["small", "large", "learned"] = "small"
     order: Literal[2, 3] = 3
     churn: Annotated[float, Field(ge=0)] = 0.0
     """Karras's S_churn: how much fresh noise, in all steps together."""

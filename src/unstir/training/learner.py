@@ -7,8 +7,10 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor
 
 from unstir.data.dataset import ImageData, Splits
+from unstir.diffusion import Denoiser, GridSchedule, Schedule
 from unstir.diffusion.corruption import corruptions
-from unstir.diffusion.objective import SquaredError, karras, objectives, time_distributions
+from unstir.diffusion.objective import Objective, SquaredError, objective
+from unstir.diffusion.times import Importance, TimeDistribution, time_distributions, uniform
 from unstir.errors import InputError
 from unstir.kernels.library import library
 from unstir.kernels.memory import keep_freed_memory
@@ -16,7 +18,7 @@ from unstir.training.average import averaged_copy
 from unstir.training.batches import Batch, step_seed, training_batch
 from unstir.training.build import build_denoiser
 from unstir.training.checkpoint import Position
-from unstir.training.config import Config, DiffusionConfig
+from unstir.training.config import Config
 from unstir.training.precision import autocast, low_precision_copy, resolve_precision
 from unstir.training.update import KernelUpdate, TorchUpdate
 
@@ -60,8 +62,17 @@ class Learner:
         else:
             self.wrapped = self.accelerator.prepare(self.model)
             self.update = TorchUpdate(self.model, self.average, config.training, self.accelerator)
-        self.objective = make_objective(config.diffusion)
-        self._held_out: list[Batch] | None = None
+        self.objective = make_objective(config, self.model.schedule)
+        self.times: TimeDistribution = time_distributions.get(config.diffusion.times, uniform)
+        if config.diffusion.times == "importance":
+            assert isinstance(self.model.schedule, GridSchedule)
+            self.times = Importance(self.model.schedule.steps)
+
+    @property
+    def times_state(self) -> dict[str, Tensor]:
+        """What the distribution of times remembers, to be saved and restored in place."""
+        times = self.times
+        return {"losses": times.losses, "counts": times.counts} if isinstance(times, Importance) else {}
 
     def step(self, learning_rate: float) -> tuple[Tensor, Tensor]:
         """Train on the next batch; return its mean loss and the norm of the gradient, both of shape ().
@@ -69,12 +80,21 @@ class Learner:
         On several processes the loss is of this one's share of the batch; its mean over them is the batch's.
         """
         training, position = self.config.training, self.position
-        batch = self._batch(self.splits.train, position.step, training.batch, self.config.data.flip)
-        batch = batch.share(self.accelerator.process_index, self.accelerator.num_processes)
-        torch.manual_seed(step_seed(self.config.seed, position.step) + self.accelerator.process_index)
+        rank, count = self.accelerator.process_index, self.accelerator.num_processes
+        flip, schedule = self.config.data.flip, self.model.schedule
+        whole = self._batch(self.splits.train, position.step, training.batch, flip, schedule, self.times)
+        batch = whole.share(rank, count)
+        torch.manual_seed(step_seed(self.config.seed, position.step) + rank)
         self.wrapped.train()
+        losses = self._loss(self.objective, self.wrapped, batch)
+        if isinstance(self.times, Importance):
+            every = torch.zeros(training.batch, device=losses.device)
+            every[rank::count] = losses.detach()
+            every = self.accelerator.reduce(every, "sum")
+            losses = losses * self.times.weight(batch.level.t).to(losses)
+            self.times.record(whole.level.t, every)
         # Gradients are averaged over the processes, whose shares need not be of one size.
-        loss = self._loss(self.wrapped, batch).sum() * (self.accelerator.num_processes / training.batch)
+        loss = losses.sum() * (count / training.batch)
         self.accelerator.backward(loss)
         norm = self.update(learning_rate, position.step + 1)
         position.step += 1
@@ -84,18 +104,21 @@ class Learner:
     @torch.inference_mode()
     def validation_loss(self) -> float:
         """Return the average network's mean loss on held-out images with fixed times and noise."""
-        if self._held_out is None:
-            size = min(VALIDATION_IMAGES, len(self.splits.held_out))
-            whole = self._batch(self.splits.held_out, 0, size, flip=False)
-            parts = -(-size // self.config.training.batch)
-            self._held_out = [whole.share(i, parts) for i in range(parts)]
-        return float(torch.cat([self._loss(self.average, batch) for batch in self._held_out]).mean())
+        size, schedule = min(VALIDATION_IMAGES, len(self.splits.held_out)), self.average.schedule
+        times = uniform if isinstance(self.times, Importance) else self.times
+        whole = self._batch(self.splits.held_out, 0, size, False, schedule, times)
+        parts = -(-size // self.config.training.batch)
+        objective = make_objective(self.config, schedule)
+        losses = [self._loss(objective, self.average, whole.share(i, parts)) for i in range(parts)]
+        return float(torch.cat(losses).mean())
 
-    def _batch(self, data: ImageData, step: int, size: int, flip: bool) -> Batch:
+    def _batch(
+        self, data: ImageData, step: int, size: int, flip: bool, schedule: Schedule, times: TimeDistribution
+    ) -> Batch:
         return training_batch(
             data,
-            self.model.schedule,
-            time_distributions[self.config.diffusion.times],
+            schedule,
+            times,
             seed=self.config.seed,
             step=step,
             size=size,
@@ -104,14 +127,16 @@ class Learner:
             label_dropout=self.config.training.label_dropout,
         )
 
-    def _loss(self, denoiser: torch.nn.Module, batch: Batch) -> Tensor:
+    def _loss(self, objective: Objective, denoiser: Denoiser, batch: Batch) -> Tensor:
         batch = batch.to(self.accelerator.device)
         with autocast(self.precision, self.accelerator.device):
-            return self.objective(denoiser, batch.x0, batch.level, batch.eps, batch.condition)
+            return objective(denoiser, batch.x0, batch.level, batch.eps, batch.condition)
 
 
-def make_objective(config: DiffusionConfig) -> SquaredError:
-    """Return the objective that ``config`` names, for images of its standard deviation."""
-    if config.corruption != "gaussian":
-        return SquaredError("x0", corrupt=corruptions[config.corruption])
-    return karras(config.sigma_data) if config.objective == "karras" else objectives[config.objective]()
+def make_objective(config: Config, schedule: Schedule) -> Objective:
+    """Return the objective that ``config`` names; a fixed variance of its bound is the sampler's."""
+    diffusion = config.diffusion
+    if diffusion.corruption != "gaussian":
+        return SquaredError("x0", corrupt=corruptions[diffusion.corruption])
+    variance = "learned" if diffusion.variance == "learned" else config.sampling.variance
+    return objective(diffusion.objective, schedule, variance, diffusion.sigma_data)

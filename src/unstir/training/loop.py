@@ -83,7 +83,8 @@ class _Training:
         if found:
             path, self.learner.position = found
             self.position = self.learner.position
-            restore(path, self.learner.model, self.learner.average, self.learner.update.state)
+            learner = self.learner
+            restore(path, learner.model, learner.average, learner.update.state, learner.times_state)
             self.learner.update.refresh()
             if self.position.scaler and self.accelerator.scaler:
                 self.accelerator.scaler.load_state_dict(self.position.scaler)
@@ -207,7 +208,8 @@ class _Training:
         with self.timed("checkpoint"):
             if self.main:
                 learner = self.learner
-                save_checkpoint(self.folder, learner.model, learner.average, learner.update.state, self.position)
+                state, times = learner.update.state, learner.times_state
+                save_checkpoint(self.folder, learner.model, learner.average, state, self.position, times)
                 save_model(self.folder.model, self.config, learner.average)
                 self.folder.write_config(self.config)  # whose budget may be new
             self.accelerator.wait_for_everyone()

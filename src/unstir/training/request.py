@@ -44,6 +44,8 @@ def sampling_config(config: Config, options: Mapping[str, object]) -> SamplingCo
     if limit is not None and result.steps > limit:
         owner = f"{result.schedule} schedule" if result.schedule else "model's schedule"
         raise InputError(f"{result.steps} steps were asked for, and the {owner} has {limit}")
+    if result.variance == "learned" and config.diffusion.variance == "fixed":
+        raise InputError("The variance 'learned' needs a model trained with diffusion.variance=learned")
     if asked.get("guidance") and not config.classes:
         raise InputError("Guidance needs a model that was trained with labels, and this one was not")
     return result
