@@ -56,7 +56,7 @@ Weight = Callable[[NoiseLevel], Tensor]
 class Objective(ABC):
     """A loss as a pure function of a prediction and the truth."""
 
-    corrupt: Corruption = staticmethod(gaussian)  # type: ignore[assignment]
+    corrupt: Corruption = staticmethod(gaussian)
 
     def __call__(
         self, denoiser: Denoiser, x0: Tensor, level: NoiseLevel, eps: Tensor, condition: Condition | None
