@@ -131,7 +131,7 @@ CASES = {
     "edit clean runs/dae missing.png": "no image at missing.png",
     "edit clean runs/dae file": "cannot be read as an image",
     "edit clean runs/dae photos": "cannot be read as an image",
-    "edit clean runs/dae photos/1.png --sigma 25": "leave --sigma out",
+    "edit clean runs/dae photos/1.png --sigma 25": "leave sigma out",
     "edit clean runs/digits photos/1.png": "--sigma 25",
     "edit clean runs/digits photos/1.png --sigma -1": "--sigma 25",
     "edit clean runs/dae photos/1.png --out photos/2.png": "is there already",

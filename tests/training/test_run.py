@@ -246,7 +246,7 @@ def test_a_denoising_autoencoder_cleans_its_own_noise() -> None:
 
 def test_what_cannot_be_cleaned_is_refused() -> None:
     y = torch.zeros(1, 1, 12, 12)
-    with pytest.raises(InputError, match="say by sigma"):
+    with pytest.raises(InputError, match="say how noisy"):
         _exact("cosine").clean(y)
     with pytest.raises(InputError, match=r"trained on noise with a sigma of 1.28 to .* of 255, and this is 1.15"):
         _exact("linear").clean(y, 0.009)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unstir.cli import options
-from unstir.cli.places import check_picture, check_writable, results_folder, unused
+from unstir.cli.places import picture_place
 from unstir.cli.report import Report
 from unstir.data.folder import IMAGE_SUFFIXES
 from unstir.errors import InputError
@@ -46,17 +46,14 @@ def clean(
     A denoising autoencoder removes the corruption it was trained on, a diffusion model Gaussian noise of --sigma.
     """
     from unstir.training.folder import model_file
+    from unstir.training.request import check_sigma
 
     _, config = model_file(run)
-    if config.diffusion.one_level and sigma is not None:
-        raise InputError(
-            f"{run} is a denoising autoencoder and knows one corruption alone "
-            f"({config.diffusion.corruption}): leave --sigma out"
-        )
-    if not config.diffusion.one_level and (sigma is None or not sigma > 0):
-        raise InputError(f"{run} knows many levels of noise: say how noisy the image is, such as --sigma 25")
+    scaled = None if sigma is None else sigma / 127.5
+    check_sigma(config, scaled)
     pixels = read_image(image, config)
-    place = _place(run, image, out, len(pixels))
+    endings = [ending for ending in IMAGE_SUFFIXES if len(pixels) < 4 or ending not in (".jpg", ".jpeg")]
+    place = picture_place(out, run, f"edits/{image.stem}-cleaned.png", endings)
 
     import torch
 
@@ -64,17 +61,10 @@ def clean(
     from unstir.training.run import load
 
     x = torch.tensor(pixels)[None] / 127.5 - 1
-    cleaned = load(run).clean(x, None if sigma is None else sigma / 127.5, progress=sys.stderr.isatty())
+    cleaned = load(run).clean(x, scaled, progress=sys.stderr.isatty())
     with whole_file(place) as partial:
         cleaned.picture(0).save(partial)
-    channels, height, width = pixels.shape
-    values = {
-        "run": str(run),
-        "image": str(image),
-        "out": str(place),
-        "shape": [channels, height, width],
-        "sigma": sigma,
-    }
+    values = {"run": str(run), "image": str(image), "out": str(place), "shape": list(pixels.shape), "sigma": sigma}
     Report(as_json).end(f"The cleaned image is in {place}", values)
 
 
@@ -84,28 +74,13 @@ def read_image(path: Path, config: Config) -> np.ndarray:
     Raises:
         InputError: If it cannot be read, or the model cannot take it.
     """
-    from unstir.data.decode import decode
+    from unstir.data.decode import decode_file
     from unstir.training.request import check_takes
 
     assert config.images is not None
     channels = config.images.shape[0]
     if channels not in (1, 3, 4):
         raise InputError(f"The model's images have {channels} channels, which no picture has")
-    if not path.exists():
-        raise InputError(f"There is no image at {path}")
-    try:
-        pixels = decode(path, None, channels)
-    except Exception as error:  # of a damaged image Pillow raises nearly anything
-        raise InputError(f"{path} cannot be read as an image: {error}") from None
+    pixels = decode_file(path, channels)
     check_takes(config, (channels, pixels.shape[1], pixels.shape[2]))
     return pixels
-
-
-def _place(run: Path, image: Path, out: Path | None, channels: int) -> Path:
-    if out is None:
-        place = unused(results_folder(run) / "edits" / f"{image.stem}-cleaned.png")
-        check_writable(place)
-        return place
-    if channels == 4 and out.suffix.lower() in (".jpg", ".jpeg"):
-        raise InputError(f"--out {out} cannot hold transparent images; name a .png")
-    return check_picture(out, IMAGE_SUFFIXES)

@@ -37,22 +37,28 @@ def unused(path: Path) -> Path:
     return free
 
 
-def check_picture(out: Path, endings: Sequence[str]) -> Path:
-    """Check where one picture is to go, and return it.
+def picture_place(out: Path | None, run: Path, default: str, endings: Sequence[str]) -> Path:
+    """Return where one picture is to go.
 
     Args:
-        out: The file, which must not be there.
-        endings: Those it may have, in lower case.
+        out: The file that the user names, which must not be there, or None.
+        run: The model: in its run folder, or here, goes what has no place named.
+        default: Where in the run folder, such as ``figures/levels.png``; made unused.
+        endings: Those that ``out`` may have, in lower case.
 
     Raises:
         InputError: If something is there already, the ending is another, or it cannot be written.
     """
-    if out.exists():
+    if out is None:
+        place = unused(run / default if run.is_dir() else Path(Path(default).name))
+    elif out.exists():
         raise InputError(f"--out {out} is there already; name another file, or remove it first")
-    if out.suffix.lower() not in endings:
+    elif out.suffix.lower() not in endings:
         raise InputError(f"--out {out} must end in {', '.join(endings[:-1])} or {endings[-1]}")
-    check_writable(out)
-    return out
+    else:
+        place = out
+    check_writable(place)
+    return place
 
 
 def check_pictures(out: str, channels: int) -> str:

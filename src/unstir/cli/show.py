@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unstir.cli import options
-from unstir.cli.places import check_picture, check_writable, results_folder, unused
+from unstir.cli.places import picture_place
 from unstir.cli.report import Report
 from unstir.errors import InputError
 
@@ -39,7 +39,7 @@ def schedules(
     as_json: options.Json = False,
 ) -> None:
     """Draw the schedules side by side: alpha_bar and log-SNR."""
-    place = _place(Path(), "schedules", out)
+    place = picture_place(out, Path(), "schedules.png", PICTURES)
 
     from unstir.evaluation.figures.schedules import draw_schedules
 
@@ -58,7 +58,7 @@ def forward(
 ) -> None:
     """Draw an image under growing noise, in ten stages of the linear and of the cosine schedule."""
     run = Path(source) if _is_run(source) else None
-    place = _place(run or Path(), "forward", out)
+    place = picture_place(out, run or Path(), "figures/forward.png" if run else "forward.png", PICTURES)
     image = _image(source, run, seed)
 
     from unstir.evaluation.figures.forward import draw_forward
@@ -86,7 +86,7 @@ def reverse(
     check_draws(config)
     labels = split_labels(label, config.classes, n)
     label_indices(config.classes, labels, n)
-    place = _place(run, "reverse", out, (*PICTURES, ".gif"))
+    place = picture_place(out, run, "figures/reverse.png", (*PICTURES, ".gif"))
 
     from unstir.evaluation.figures.reverse import FRAMES, STAGES, draw_reverse, reverse_stages, save_film
     from unstir.training.folder import whole_file
@@ -122,7 +122,7 @@ def levels(
             "metrics.jsonl"
         )
     find(config.data.source)
-    place = _place(run, "levels", out)
+    place = picture_place(out, run, "figures/levels.png", PICTURES)
     splits = _images(config)
     report = Report(as_json)
     report.say(f"Measuring {run} on {n} images at each level")
@@ -142,15 +142,6 @@ def levels(
         "out": str(place),
     }
     report.end(f"The loss over levels is in {place}", values)
-
-
-def _place(run: Path, name: str, out: Path | None, endings: tuple[str, ...] = PICTURES) -> Path:
-    if out is not None:
-        return check_picture(out, endings)
-    folder = results_folder(run)
-    place = unused((folder if folder == Path() else folder / "figures") / f"{name}.png")
-    check_writable(place)
-    return place
 
 
 def _save(figure: Figure, place: Path) -> None:
@@ -187,7 +178,7 @@ def _image(source: str, run: Path | None, seed: int) -> Tensor:
         InputError: If there is none.
     """
     from unstir.data.config import DataConfig
-    from unstir.data.decode import decode
+    from unstir.data.decode import decode_file
     from unstir.data.folder import is_image, walk
     from unstir.data.sources import DATASETS, find
     from unstir.training.folder import model_file
@@ -200,10 +191,7 @@ def _image(source: str, run: Path | None, seed: int) -> Tensor:
             pictures = [folder / name for files in walk(folder) for name, _ in files if is_image(name)]
             path = pictures[seed % len(pictures)]
     if path.is_file() and is_image(path.name):
-        try:
-            pixels = decode(path, None, None)
-        except Exception as error:  # of a damaged image Pillow raises nearly anything
-            raise InputError(f"{path} cannot be read as an image: {error}") from None
+        pixels = decode_file(path)
     else:
         known = DATASETS.get(source)
         varies = run is None and known is not None and known.size is None

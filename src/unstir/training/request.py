@@ -64,6 +64,22 @@ def check_draws(config: Config) -> None:
         )
 
 
+def check_sigma(config: Config, sigma: float | None) -> None:
+    """Check that a model is told how noisy its images are, or as a denoising autoencoder is not.
+
+    Raises:
+        InputError: If not.
+    """
+    diffusion = config.diffusion
+    if diffusion.one_level and sigma is not None:
+        raise InputError(
+            f"This model is a denoising autoencoder and knows one corruption alone ({diffusion.corruption}): "
+            "leave sigma out"
+        )
+    if not diffusion.one_level and (sigma is None or not sigma > 0):
+        raise InputError("This model knows many levels of noise: say how noisy the image is, such as --sigma 25")
+
+
 def check_takes(config: Config, shape: tuple[int, int, int]) -> None:
     """Check that a model can take images of ``shape`` (C, H, W), its own or, where it is convolutional, any size.
 

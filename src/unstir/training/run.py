@@ -24,7 +24,7 @@ from unstir.training.config import Config
 from unstir.training.draw import walk, walk_back
 from unstir.training.folder import model_file
 from unstir.training.precision import autocast, low_precision_copy, resolve_precision
-from unstir.training.request import Labels, check_draws, check_takes, label_indices, sampling_config
+from unstir.training.request import Labels, check_draws, check_sigma, check_takes, label_indices, sampling_config
 
 TILE, OVERLAP = 256, 32
 """Pixels a side of what is cleaned at once, and by how many its pieces overlap."""
@@ -199,17 +199,11 @@ class Run:
         Raises:
             InputError: If the model was not trained at such a level.
         """
+        check_sigma(self.config, sigma)
         schedule = self.denoiser.schedule
         last = schedule(1.0)
-        if self.config.diffusion.one_level:
-            if sigma is not None:
-                raise InputError(
-                    f"This model knows one corruption alone ({self.config.diffusion.corruption}, "
-                    f"{float(last.sigma):g}): leave sigma out"
-                )
-            return last
         if sigma is None:
-            raise InputError("This model knows many levels of noise: say by sigma how noisy the image is")
+            return last
         least, most = (127.5 * math.exp(-level.log_snr / 2) for level in (schedule(schedule.t_min), last))
         if not least <= 127.5 * sigma <= most:
             raise InputError(

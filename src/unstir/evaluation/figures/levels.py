@@ -87,10 +87,11 @@ def level_losses(run: Run, splits: Splits, n: int = 256, seed: int = 0, progress
         with run.computing() as denoiser:  # the network alone: an ideal denoiser must not round to bfloat16
             return denoiser(x.to(device), level)
 
+    asked: dict[str, Denoise] = {"model": model, "ideal": IdealDenoiser(known)}
     for level in tracked(levels, LEVELS, "measuring", progress):
         for where, x0 in looked_at.items():
             x = level.noise(x0, noise[where])
-            for name, denoise in {"model": model, "ideal": IdealDenoiser(known)}.items():
+            for name, denoise in asked.items():
                 errors.setdefault(name + where, []).append(_error(denoise, x0, x, level))
     found = {name: torch.stack(values) for name, values in errors.items()}
     found["mean"] = ((looked_at[""] - known.mean(0)) ** 2).double().mean().expand(LEVELS)

@@ -60,13 +60,11 @@ def reverse_stages(
 
 def draw_reverse(stages: list[Stage]) -> Figure:
     """Return the stages as a strip: for each image a row of x_t, and under it a row of the predicted x0."""
-    rows = [torch.stack([part[i] for part in parts]) for i in range(len(stages[0].x)) for parts in _both(stages)]
+    both = [stage.x for stage in stages], [stage.x0 for stage in stages]
+    n = len(stages[0].x)
+    rows = [torch.stack([images[i] for images in along]) for i in range(n) for along in both]
     titles = [f"t = {float(stage.level.t):.2f}" for stage in stages]
-    return draw_strip(rows, ["$x_t$", r"$\hat x_0$"] * len(stages[0].x), titles)
-
-
-def _both(stages: list[Stage]) -> tuple[list[Tensor], list[Tensor]]:
-    return [stage.x for stage in stages], [stage.x0 for stage in stages]
+    return draw_strip(rows, ["$x_t$", r"$\hat x_0$"] * n, titles)
 
 
 def save_film(stages: list[Stage], path: Path, seconds: float = 4.0) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -33,23 +32,14 @@ def draw_strip(
     figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0.0, hspace=0.0)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for i, (images, label) in enumerate(zip(rows, labels, strict=True)):
-        pixels = Images(images).bytes().permute(0, 2, 3, 1).numpy()
         for j, axis in enumerate(axes[i]):
-            show_image(axis, pixels[j])
+            picture = np.asarray(Images(images).picture(j))
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
             if i == 0:
                 axis.set_title(titles[j], fontsize=10)
             if notes:
                 axis.set_xlabel(notes[i][j], fontsize=8, labelpad=2)
         axes[i, 0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=11, labelpad=6)
     return figure
-
-
-def show_image(axis: Axes, pixels: np.ndarray) -> None:
-    """Show uint8 pixels (H, W, C) without ticks."""
-    gray = pixels.shape[2] < 3
-    axis.imshow(
-        pixels[..., 0] if gray else pixels[..., :4], cmap="gray", vmin=0, vmax=255, interpolation="nearest"
-    )
-    axis.set(xticks=[], yticks=[])
-    for side in axis.spines.values():
-        side.set_visible(False)
