@@ -33,7 +33,7 @@ class Trained:
         return MIXTURE(x, level)
 
 
-@pytest.mark.parametrize("trained", sorted(schedules))
+@pytest.mark.parametrize("trained", sorted(set(schedules) - {"single"}))  # which knows one level alone
 @pytest.mark.parametrize("asked", sorted(schedules))
 def test_the_exact_denoiser_stays_exact(trained: str, asked: str) -> None:
     denoise = on_any_schedule(Trained(trained), schedules[trained]())
