@@ -32,7 +32,7 @@ def mnist(request: Request) -> Config:
 
 
 def mnist_hybrid(request: Request) -> Config:
-    """MNIST without labels: noise predicted, variance learned, by the hybrid objective; for bits/dim and few steps."""
+    """MNIST without labels, by the hybrid objective with a learned variance: for bits/dim and few steps."""
     return Config(
         recipe="mnist-hybrid",
         data=DataConfig(source=request.data or "mnist"),
