@@ -20,7 +20,7 @@ MIXTURE = GaussianMixtureDenoiser(
     torch.tensor([0.4, 0.35, 0.25]).double(),
 )
 Z = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-STOCHASTIC = ("ddpm", "dpm++sde")
+STOCHASTIC = ("ddpm", "dpm++sde", "langevin", "pc")
 DETERMINISTIC = [name for name in samplers if name not in STOCHASTIC]
 
 
@@ -124,8 +124,8 @@ def test_the_network_is_asked_as_often_as_documented(name: str, steps: int) -> N
     counted = Counted()
     levels = grid(linear(), steps)
     sample(counted, prior(levels[0]), levels, samplers[name](), torch.randn_like)
-    more = {"heun": steps - 1, "plms": min(steps - 1, 1)}
-    assert counted.calls == steps + more.get(name, 0)
+    more = {"heun": steps - 1, "plms": min(steps - 1, 1), "pc": steps - 1, "langevin": 4 * steps + 1}
+    assert counted.calls == (1 if steps == 1 else steps + more.get(name, 0))
 
 
 MEAN, STD = 0.3, 0.4

@@ -79,7 +79,7 @@ def evaluate(
 ) -> None:
     """Draw images from a run and measure them, or how many bits it needs for held-out ones.
 
-    The ruler of drawn images is a classifier trained once on the same data: results compare models of one set.
+    The ruler of drawn images is a classifier trained once on the same data; results compare models of one set.
     """
     from unstir.training.folder import model_file
     from unstir.training.request import check_draws, sampling_config
@@ -108,8 +108,6 @@ def evaluate(
     }
     check_draws(config)
     sampling = sampling_config(config, asked)
-    if variance is None and config.diffusion.variance == "learned":
-        sampling = sampling.model_copy(update={"variance": "learned"})
     draws = any(metric in METRICS for metric in wanted)
     source = config.data if data is None else config.data.model_copy(update={"source": data})
     _check_source(source, draws)
@@ -135,11 +133,10 @@ def evaluate(
         measured |= measure(images.tensor, images.labels, splits, wanted)
     if any(metric in LIKELIHOODS for metric in wanted):
         count = min(n, len(splits.held_out))
-        report.say(
-            f"Measuring the bits that {run} needs for {count:,} held-out images of '{splits.held_out.name}'"
-        )
+        report.say(f"Measuring the bits that {run} needs for {count:,} held-out images of {source.source}")
+        chain = sampling if variance else sampling.model_copy(update={"variance": _chain_variance(config)})
         measured |= measure_bits(
-            model, splits.held_out, wanted, sampling, n=n, steps=steps, terms=terms, seed=seed, batch=batch
+            model, splits.held_out, wanted, chain, n=n, steps=steps, terms=terms, seed=seed, batch=batch
         )
     values = {
         "run": str(run),
@@ -153,6 +150,14 @@ def evaluate(
         partial.write_text(json.dumps(values, indent=2) + "\n")
     report.table((name, _figure(value), _MEANINGS.get(name, "")) for name, value in measured.items())
     report.end(f"The figures are in {place}", values)
+
+
+def _chain_variance(config: Config) -> str:
+    """Return the variance of the chain that bpd measures unless the user names one."""
+    if config.diffusion.variance == "learned":
+        return "learned"
+    # On levels that lie densely the small one, at the last step the next's, is far below what remains unknown.
+    return "large" if config.diffusion.schedule.discrete_steps is None else config.sampling.variance
 
 
 def _check_source(source: DataConfig, labels: bool) -> None:

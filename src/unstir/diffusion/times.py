@@ -69,7 +69,7 @@ class Importance:
     def __call__(self, schedule: Schedule, u: Tensor) -> Tensor:
         """Return the times of grid points that u falls on, by the inverse of their distribution function."""
         edges = self.probabilities.cumsum(0)[:-1].contiguous()
-        return (torch.searchsorted(edges, u.double(), right=True) + 1) / len(self.counts)
+        return (torch.searchsorted(edges, u.double(), right=True) + 1).double() / len(self.counts)
 
     def weight(self, t: Tensor) -> Tensor:
         """Return 1 / (T p), shape of ``t``: its mean over drawn times is 1."""

@@ -1,9 +1,9 @@
 """How many bits a model needs for each dimension of held-out images, with the standard error of that mean.
 
 ``bpd`` is the variational bound of the model's ancestral sampler, in the precision that it samples in and with its
-clipping of predicted images, on all levels of a discrete schedule; a continuous one is cut into 1,000. ``bpd_ode``
-is the likelihood under the probability-flow ODE, in float32: that of another model than the sampler's, exact but
-for the solver and the dequantization, and dear, since it needs gradients.
+clipping of predicted images, on all levels of a discrete schedule; a continuous one is cut into 1,000.
+``bpd_ode`` is the likelihood under the probability-flow ODE, in float32: that of another model than the sampler's,
+exact but for the solver and the dequantization, and dear, since it needs gradients.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def measure_bits(
         metrics: ``bpd``, ``bpd_ode`` or both; others are passed over.
         sampling: Its variance and clipping make the model of ``bpd``.
         n: How many images.
-        steps: Cut the schedule into so many levels, trailing for ``bpd`` and even in log-SNR for ``bpd_ode``.
+        steps: Cut the schedule into so many levels, for ``bpd`` on a discrete one trailing, else even in log-SNR.
         terms: At how many of the levels each image is measured for ``bpd``, beside the last.
         seed: Image i has the noise of seed + i alone.
         batch: How many are measured together.
@@ -86,8 +86,10 @@ def measure_bits(
 
     report: dict[str, float | int | str] = {"bpd_images": len(chosen)}
     if "bpd" in metrics:
-        whole = schedule.steps if isinstance(schedule, GridSchedule) else CONTINUOUS_LEVELS
-        levels = grid(schedule, steps or whole, "trailing")
+        if isinstance(schedule, GridSchedule):
+            levels = grid(schedule, steps or schedule.steps, "trailing")
+        else:
+            levels = grid(schedule, steps or CONTINUOUS_LEVELS, "log_snr")
         taken = min(terms, len(levels) - 2)
         with run.computing() as denoiser:
             bounds = over_images(

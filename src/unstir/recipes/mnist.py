@@ -39,7 +39,7 @@ def mnist(request: Request) -> Config:
 
 
 def mnist_hybrid(request: Request) -> Config:
-    """MNIST without labels, by the hybrid objective: noise and variance are learned, for bits/dim."""
+    """MNIST without labels, by the hybrid objective with a learned variance: for bits/dim and few steps."""
     return Config(
         recipe="mnist-hybrid",
         data=DataConfig(source=request.data or "mnist"),
