@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -95,6 +97,41 @@ def test_evaluate(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     rows = {row.split()[0]: row.split()[1] for row in lines[1:-1]}
     assert rows["accuracy"] == f"{figures['accuracy']:.4g}"
     assert "fcd" not in rows
+
+
+def test_evaluate_bits(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    line = ["evaluate", "runs/unlabelled", "--metrics", "bpd", "-n", "20", "--terms", "9"]
+    assert run([*line, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    parts = sum(figures[f"bpd_{part}"] for part in ("prior", "transitions", "decoder"))
+    assert figures["bpd"] == pytest.approx(parts, rel=1e-5)
+    assert 0 < figures["bpd_standard_error"] < figures["bpd"]
+    assert (figures["bpd_images"], figures["bpd_levels"], figures["bpd_terms"]) == (20, 1000, 9)
+    assert figures["bpd_variance"] == "small"
+    assert "fcd" not in figures and "bpd_ode" not in figures
+    assert figures["saved"] == "runs/unlabelled/evaluations/bpd-n20-seed0.json"
+    # The same images and noise, whatever the batch; another variance of the same chain, another bound.
+    assert run([*line, "--batch", "7", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bpd"] == pytest.approx(figures["bpd"], rel=1e-3)
+    assert run([*line, "--sampler", "ddpm", "--variance", "large", "--json"]) == 0
+    large = json.loads(capsys.readouterr().out)
+    assert large["bpd_variance"] == "large" and large["bpd"] != pytest.approx(figures["bpd"], rel=1e-3)
+
+
+def test_evaluate_bits_needs_no_labels(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    np.savez("plain.npz", images=np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8))
+    line = ["evaluate", "runs/digits", "--data", "plain.npz", "-n", "4", "--steps", "5", "--json"]
+    assert run([*line, "--metrics", "bpd,bpd_ode"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["bpd"] > 0 and math.isfinite(figures["bpd_ode"])
+    assert (figures["bpd_levels"], figures["bpd_ode_levels"], figures["bpd_terms"]) == (5, 5, 4)
+    assert run([*line, "--metrics", "bpd,fcd"]) == 2
 
 
 def test_evaluate_refuses_images_that_do_not_fit(

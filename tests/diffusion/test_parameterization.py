@@ -6,6 +6,7 @@ from torch import Tensor
 
 from unstir.diffusion import DiscreteSchedule, NoiseLevel, Schedule
 from unstir.diffusion.parameterization import parameterization
+from unstir.diffusion.posterior import posterior
 from unstir.diffusion.schedule import flow, linear, schedules, ve, vp
 from unstir.errors import InputError
 
@@ -161,6 +162,35 @@ def test_images_keep_their_type() -> None:
         x, level = torch.randn(2, 1, 3, 3), schedule.level(torch.tensor([0, 10]))
         prediction = meaning.predict(meaning.target(x, x, level), x, level)
         assert prediction.x0.dtype == prediction.eps.dtype == torch.float32
+
+
+@pytest.mark.parametrize("of", ["linear", "cosine", "vp", "ve", "flow"])
+def test_dual_inverts_its_target_and_always_describes_x(of: str) -> None:
+    schedule, level = every_level(of)
+    noised = torch.nonzero(level.sigma > 0)[:, 0]
+    level, meaning = level[noised], parameterization("dual", schedule)
+    x0, eps = normal(len(noised), 1, 2, 3), normal(len(noised), 1, 2, 3, seed=1)
+    prediction = meaning.predict(meaning.target(x0, eps, level), level.noise(x0, eps), level)
+    known = level.alpha > 0
+    torch.testing.assert_close(prediction.x0[known], x0[known], rtol=0, atol=1e-6)
+    torch.testing.assert_close(prediction.eps, eps, rtol=0, atol=1e-6)
+    x, output = x0, normal(len(noised), 3, 2, 3, seed=2)
+    prediction = meaning.predict(output, x, level)
+    torch.testing.assert_close(level.noise(prediction.x0, prediction.eps)[known], x[known], rtol=1e-7, atol=1e-7)
+
+
+def test_dual_mixes_the_two_posterior_means_by_the_gate() -> None:
+    schedule = linear(40)
+    here, there = schedule.level(17), schedule.level(16)
+    x, output = normal(2, 1, 2, 3), normal(2, 3, 2, 3, seed=1)
+    eps, x0, logit = output.chunk(3, dim=1)
+    of_x0, of_x, _ = posterior(here, there)
+    beta, ab = schedule.betas[16], here.alpha**2
+    from_eps = (x - beta / (1 - ab).sqrt() * eps) / (1 - beta).sqrt()
+    from_x0 = of_x0 * x0 + of_x * x
+    mixed = of_x0 * parameterization("dual", schedule).predict(output, x, here).x0 + of_x * x
+    gate = 1 / (1 + (-logit).exp())
+    torch.testing.assert_close(mixed, gate * from_x0 + (1 - gate) * from_eps, rtol=1e-9, atol=1e-9)
 
 
 def test_unknown_and_impossible_names_are_refused() -> None:

@@ -83,3 +83,17 @@ def test_memory_format_does_not_matter(make: Make) -> None:
     y = network(x, t)
     other = network.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last), t)
     torch.testing.assert_close(other, y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (2, 13, 9)], ids=str)
+def test_several_outputs_come_one_images_channels_after_another(make: Make, shape: tuple[int, ...]) -> None:
+    network = make(shape, outputs=3).eval()
+    x, t = _inputs(shape)
+    y = network(x, t)
+    assert y.shape == (3, 3 * shape[0], *shape[1:])
+    parts = y.chunk(3, dim=1)
+    assert min((a - b).abs().max() for a, b in ((parts[0], parts[1]), (parts[1], parts[2]))) > 1e-3
+    # Its own pixel moves each output most, if any does: none is an image shuffled among the others' channels.
+    network.zero_grad()
+    for part in parts:
+        assert part.abs().max() > 1e-3

@@ -22,6 +22,7 @@ SHAPES = {
     "mnist-fc-notime": (1, 28, 28),
     "fashion-mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
+    "mnist-hybrid": (1, 28, 28),
     "church64": (3, 64, 64),
     "cars64": (3, 64, 64),
     "stl10-96": (3, 96, 96),

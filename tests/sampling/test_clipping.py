@@ -43,6 +43,16 @@ def test_what_lies_inside_is_left_alone(wrap) -> None:
     torch.testing.assert_close(prediction.eps, Prediction.from_x0(x0, x, level).eps)
 
 
+@pytest.mark.parametrize("wrap", [clipped, dynamically_thresholded])
+def test_a_learned_variance_is_kept(wrap) -> None:
+    variance = normal(2, 3, seed=2)
+
+    def denoise(x: Tensor, level: NoiseLevel) -> Prediction:
+        return Prediction.from_x0(3 * x, x, level, variance)
+
+    assert torch.equal(wrap(denoise)(normal(2, 3), linear(10).level(5)).variance, variance)
+
+
 def test_clipping_clips() -> None:
     x0 = torch.tensor([[-3.0, -0.5, 0.2, 1.01]])
     prediction = clipped(Says(x0))(torch.zeros(1, 4), linear(10).level(5))

@@ -1,6 +1,7 @@
 """Ancestral sampling: the paper's step, and samples that cannot be told from a known mixture's."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -100,6 +101,29 @@ def test_each_variance_is_exact_for_its_kind_of_data() -> None:
             x, _ = DDPM(variance).step(denoiser, x, here, there, None, noise)
             expected = (there.alpha**2 * denoiser.stds[0] ** 2 + there.sigma**2).sqrt().item()
             assert x.std().item() == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(("here", "there"), [(40, 39), (90, 30), (2, 1)])
+def test_a_learned_variance_lies_between_on_any_subset(here: int, there: int) -> None:
+    schedule, x, eps, z = linear(100), *normal(3, 2, 1, 3, 3, seed=0)
+    v = torch.linspace(-0.2, 1.2, 9, dtype=torch.float64).reshape(1, 1, 3, 3).expand(2, 1, 3, 3)
+    ab = schedule.alphas_cumprod
+    beta = 1 - ab[here - 1] / ab[there - 1]
+    small = (1 - ab[there - 1]) / (1 - ab[here - 1]) * beta
+    levels = schedule.level(here), schedule.level(there)
+
+    def step(variance: str, v: Tensor | None) -> Tensor:
+        def denoise(x: Tensor, level: NoiseLevel) -> Prediction:
+            return replace(Prediction.from_eps(eps, x, level), variance=v)
+
+        return DDPM(variance).step(denoise, x, *levels, None, lambda _: z)[0]
+
+    mean = step("small", None) - small.sqrt() * z
+    torch.testing.assert_close(step("learned", v), mean + beta ** (v / 2) * small ** ((1 - v) / 2) * z)
+    for variance, end in (("small", 0.0), ("large", 1.0)):
+        torch.testing.assert_close(step("learned", torch.full_like(v, end)), step(variance, None))
+    with pytest.raises(InputError, match="needs a model that predicts it"):
+        step("learned", None)
 
 
 def test_an_unknown_variance_is_refused() -> None:

@@ -94,3 +94,17 @@ def test_guidance_at_pure_noise_is_finite() -> None:
     guided = classifier_free(denoiser, condition, 2.0)(x, schedule(1.0))
     assert bool(guided.x0.isfinite().all())
     torch.testing.assert_close(guided.eps, x)
+
+
+def test_a_learned_variance_is_the_conditional_predictions() -> None:
+    class WithVariance(Network):
+        def forward(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+            return torch.cat([super().forward(x, t, condition), super().forward(x.flip(-2), t, condition)], dim=1)
+
+    schedule = linear(10)
+    _, condition, x = setting()
+    denoiser = Denoiser(WithVariance(), parameterization("eps", schedule), schedule, learned_variance=True)
+    level = schedule.level(6)
+    guided = classifier_free(denoiser, condition, 3.0)(x, level)
+    torch.testing.assert_close(guided.variance, denoiser(x, level, condition).variance)
+    assert not torch.allclose(guided.variance, denoiser(x, level, condition.hide()).variance)

@@ -34,10 +34,10 @@ def _poison(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """Make the loss of step ``at`` (the first is 1) no number."""
     loss, calls = Learner._loss, 0
 
-    def poisoned(self: Learner, denoiser: torch.nn.Module, batch: Any) -> torch.Tensor:
+    def poisoned(self: Learner, *arguments: Any) -> torch.Tensor:
         nonlocal calls
         calls += torch.is_grad_enabled()
-        value = loss(self, denoiser, batch)
+        value = loss(self, *arguments)
         return value * float("nan") if calls == at and torch.is_grad_enabled() else value
 
     monkeypatch.setattr(Learner, "_loss", poisoned)
@@ -177,9 +177,23 @@ def test_killed_under_a_budget_in_seconds_the_time_carries_over(
 # Several processes
 
 
-@pytest.mark.parametrize("batch", [16, pytest.param(15, marks=pytest.mark.slow)])
-def test_two_processes_equal_one(batch: int, finish: Callable[..., int], tmp_path: Path) -> None:
+LEARNING_MORE = (
+    "diffusion.objective=bound",
+    "diffusion.schedule.learned=true",
+    "diffusion.schedule.steps=8",
+    "diffusion.times=importance",
+)
+"""The betas, and which times to look at."""
+
+
+@pytest.mark.parametrize(
+    ("batch", "more"), [(16, ()), (15, LEARNING_MORE), pytest.param(15, (), marks=pytest.mark.slow)]
+)
+def test_two_processes_equal_one(
+    batch: int, more: tuple[str, ...], finish: Callable[..., int], tmp_path: Path
+) -> None:
     settings = (
+        *more,
         f"training.batch={batch}",
         f"training.images={batch * 40}",
         "network.dropout=0",

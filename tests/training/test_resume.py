@@ -13,12 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driver import metrics
+import torch
+from driver import metrics, tensors
 
 NETWORKS = {
     "unet": (),
     "plain": ("network.kind=plain", "network.channels=[8, 16]", "network.embedding=8"),
     "fully_connected": ("network.kind=fully_connected", "network.widths=[32, 16]"),
+    "bound": (
+        "network.kind=fully_connected",
+        "network.widths=[32, 16]",
+        "diffusion.objective=bound",
+        "diffusion.variance=learned",
+        "diffusion.schedule.learned=true",
+        "diffusion.schedule.steps=12",
+        "diffusion.times=importance",
+        "sampling.sampler=ddpm",
+        "sampling.variance=learned",
+    ),
 }
 KILLED = -signal.SIGKILL
 
@@ -36,6 +48,20 @@ def test_an_uninterrupted_run_logs_every_step_once(uninterrupted: dict[str, Path
     assert [line["step"] for line in lines] == list(range(4, 25, 4))
     assert [line["images"] for line in lines] == list(range(64, 385, 64))
     assert len(list((uninterrupted["unet"] / "samples").iterdir())) == 5
+
+
+def test_what_is_learned_beside_the_network_is_in_the_checkpoint(uninterrupted: dict[str, Path]) -> None:
+    first, last = (sorted((uninterrupted["bound"] / "checkpoints").glob(f"{name}*"))[-1] for name in ("q", "step"))
+    before, after = tensors(first), tensors(last)
+    for key in ("model.schedule.logits", "average.schedule.logits", "times.losses", "times.counts"):
+        assert not torch.equal(before[key], after[key]), key
+    assert after["times.counts"].sum() == 24 * 16
+    assert (
+        after["times.counts"].min() >= 10 and after["times.counts"].max() > 50
+    )  # importance ruled the last steps
+    model = tensors(uninterrupted["bound"] / "model.safetensors")
+    assert torch.equal(model["schedule.logits"], after["average.schedule.logits"])
+    assert "times.losses" not in model
 
 
 def test_checkpoints_kept_are_the_newest_two_and_the_quarters(uninterrupted: dict[str, Path]) -> None:
