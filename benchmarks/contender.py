@@ -27,7 +27,7 @@ class Mode:
     """How a package is run.
 
     Attributes:
-        precision: ``float32``, or ``auto``: bfloat16 where the processor computes in it.
+        precision: ``float32``, ``bf16``, or ``auto``: whichever unstir finds faster.
         channels_last: Whether weights and images lie with their channels last.
         tuned: Whether the package's faster switches are on: fused optimizer, foreach average, flash attention,
             and for diffusers weights in bfloat16 when sampling.

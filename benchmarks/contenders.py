@@ -9,11 +9,9 @@ from benchmarks.contender import Contender, Mode, Unstir
 from benchmarks.peers import DdpmPytorch, Diffusers
 from benchmarks.workloads import Workload
 
-BEST = (
-    Mode(precision="auto", channels_last=True, tuned=True),
-    Mode(precision="auto", channels_last=False, tuned=True),
-)
-COMPILED = (Mode(precision="auto", channels_last=True, tuned=True, compiled=True),)
+PRECISIONS = ("bf16", "float32")
+BEST = tuple(Mode(kind, last, tuned=True) for kind in PRECISIONS for last in (True, False))
+COMPILED = tuple(Mode(kind, channels_last=True, tuned=True, compiled=True) for kind in PRECISIONS)
 
 CONTENDERS: dict[str, tuple[Callable[[Workload, Mode], Contender], tuple[Mode, ...]]] = {
     "unstir": (Unstir, (Mode(precision="auto"),)),

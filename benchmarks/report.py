@@ -90,7 +90,7 @@ def _cells(workload: dict[str, Any], row: dict[str, Any]) -> list[str]:
 
 
 def _notes(workload: dict[str, Any]) -> list[str]:
-    """Return the layouts that the best modes chose, and what is to be said of unstir alone."""
+    """Return what the best modes chose, and what is to be said of unstir alone."""
     floor, pipeline = workload["floor"], workload["pipeline"]
     notes = [
         f"{workload['name']}: {row['contender']} trains {_layout(row['mode'])} and draws "
@@ -111,4 +111,4 @@ def _notes(workload: dict[str, Any]) -> list[str]:
 
 
 def _layout(mode: dict[str, Any]) -> str:
-    return "with channels last" if mode["channels_last"] else "with channels first"
+    return f"in {mode['precision']} with channels {'last' if mode['channels_last'] else 'first'}"

@@ -14,7 +14,9 @@ os.environ["TQDM_DISABLE"] = "1"
 PEERS = {"diffusers": "diffusers", "ddpm-pytorch": "denoising_diffusion_pytorch"}
 
 
-@pytest.mark.parametrize("mode", [Mode(), *BEST], ids=["default", "best, channels last", "best, channels first"])
+@pytest.mark.parametrize(
+    "mode", [Mode(), *BEST], ids=lambda mode: f"{mode.precision}-{mode.channels_last}-{mode.tuned}"
+)
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peer_trains_and_draws(name: str, mode: Mode) -> None:
     pytest.importorskip(PEERS[name])

@@ -47,7 +47,7 @@ def command(cache: Path) -> Command:
 
 @pytest.fixture(scope="session")
 def trained(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two tiny runs of the digits: ``runs/digits``, by label, and ``runs/unlabelled``."""
+    """A folder with tiny runs of the digits: ``runs/digits``, by label, ``runs/unlabelled``, and ``runs/dae``."""
     from unstir.cli.main import run
 
     folder = tmp_path_factory.mktemp("trained")
@@ -56,6 +56,7 @@ def trained(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert run(["train", "digits", "--smoke", "--out", "runs/digits"]) == 0
         unlabelled = ["--set", "conditional=false", "--out", "runs/unlabelled"]
         assert run(["train", "digits", "--smoke", *unlabelled]) == 0
+        assert run(["train", "mnist-dae", "--smoke", "--out", "runs/dae"]) == 0
     return folder
 
 

@@ -44,10 +44,15 @@ def test_options_reach_the_sampler(here: Path) -> None:
     plain = drawn("-n", "4").astype(int)
     for change in (
         ["--sampler", "ddpm"],
+        ["--sampler", "langevin"],
+        ["--sampler", "pc"],
         ["--eta", "1"],
         ["--steps", "5"],
         ["--guidance", "7"],
         ["--spacing", "leading"],
+        ["--sampler", "heun", "--churn", "0.5"],
+        ["--sampler", "unipc", "--steps", "5"],
+        ["--schedule", "flow"],
     ):
         assert np.abs(drawn("-n", "4", *change).astype(int) - plain).max() > 0, change
 

@@ -18,7 +18,7 @@ from unstir.diffusion.objective import (
     simple,
 )
 from unstir.diffusion.parameterization import Karras, parameterization
-from unstir.diffusion.schedule import flow, linear, ve, vp
+from unstir.diffusion.schedule import flow, ladder, linear, ve, vp
 from unstir.errors import InputError
 
 
@@ -145,6 +145,20 @@ def test_the_condition_reaches_the_network() -> None:
     labels, zero = torch.arange(6), torch.zeros(6, 2, 3, 4).double()
     loss = simple()(denoiser, zero, vp()(TIMES), zero, Condition(vector=labels))
     torch.testing.assert_close(loss, labels.double() ** 2)
+
+
+def test_simple_on_a_ladder_is_denoising_score_matching() -> None:
+    """Song and Ermon 2019, equation 5 with lambda = sigma^2, for either kind of output."""
+    schedule = ladder(6, 0.02, 8.0)
+    level, x0, eps = schedule.level(torch.arange(1, 7)), normal(0), normal(1)
+    sigma = level.sigma.reshape(-1, 1, 1, 1)
+    noised = x0 + sigma * eps
+    output = Network()(noised, level.t, None)
+    for name, score in {"score": output, "eps": -output / sigma}.items():
+        matching = 0.5 * (score + (noised - x0) / sigma**2).square().flatten(1).sum(1)
+        denoiser = Denoiser(Network(), parameterization(name, schedule), schedule)
+        loss = simple()(denoiser, x0, level, eps, None)
+        torch.testing.assert_close(loss * x0[0].numel() / 2, level.sigma**2 * matching)
 
 
 @pytest.mark.parametrize(("k", "gamma"), [(1.0, 1.0), (2.0, 0.5)])

@@ -7,7 +7,8 @@ import torch
 from diffusers import DDPMScheduler
 
 from unstir.diffusion import DiscreteSchedule
-from unstir.diffusion.schedule import cosine, flow, linear, quadratic, schedules, sigmoid, ve, vp
+from unstir.diffusion.schedule import cosine, flow, ladder, linear, quadratic, schedules, sigmoid, single, ve, vp
+from unstir.diffusion.times import time_distributions
 from unstir.errors import InputError
 
 PEERS = {
@@ -115,9 +116,37 @@ def test_ve_is_a_geometric_ladder() -> None:
     torch.testing.assert_close(level.sigma, expected, rtol=1e-6, atol=0)
 
 
+def test_the_ladder_is_geometric_from_its_least_sigma_to_its_largest() -> None:
+    # Song and Ermon 2019: ten sigmas from 1 to 0.01, whose ratio is 10^(2/9).
+    schedule = ladder(10, 0.01, 1.0)
+    level = schedule.level(torch.arange(11))
+    expected = torch.tensor([0.0] + [0.01 * 10 ** (2 * i / 9) for i in range(10)], dtype=torch.float64)
+    torch.testing.assert_close(level.sigma, expected, rtol=1e-12, atol=0)
+    assert torch.equal(level.alpha, torch.ones(11).double())
+    assert schedule.ratio == pytest.approx(10 ** (2 / 9)) and schedule.t_min == 0.1
+    between = schedule(torch.tensor([0.05, 0.35, 1.0]))
+    expected = torch.tensor([0.005, 0.01 * 10 ** (5 / 9), 1.0], dtype=torch.float64)
+    torch.testing.assert_close(between.sigma, expected, rtol=1e-6, atol=0)
+
+
+def test_a_ladder_of_one_level_is_refused() -> None:
+    with pytest.raises(InputError, match="at least 2 steps"):
+        ladder(1)
+    with pytest.raises(InputError, match="0 to 10"):
+        ladder(10).level(11)
+
+
 def test_flow_is_the_straight_line() -> None:
     level = flow()(torch.tensor([0.0, 0.25, 1.0]))
     assert level.alpha.tolist() == [1, 0.75, 0] and level.sigma.tolist() == [0, 0.25, 1]
+
+
+def test_single_trains_at_one_level() -> None:
+    schedule = single(0.7)
+    for times in time_distributions.values():
+        level = schedule(times(schedule, torch.rand(50, dtype=torch.float64)))
+        assert torch.equal(level.t, torch.ones(50).double()) and torch.equal(level.alpha, level.t)
+        assert torch.equal(level.sigma, torch.full((50,), 0.7, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("name", sorted(schedules))
@@ -159,7 +188,7 @@ def test_time_inverts_short_schedules(name: str, steps: int) -> None:
 @pytest.mark.parametrize("name", sorted(schedules))
 def test_the_smallest_time_is_noised(name: str) -> None:
     schedule = schedules[name]()
-    assert 0 < schedule.t_min < 1 and schedule(schedule.t_min).sigma > 0
+    assert 0 < schedule.t_min <= 1 and schedule(schedule.t_min).sigma > 0
     if isinstance(schedule, DiscreteSchedule):
         assert schedule.t_min == 1 / schedule.steps
 

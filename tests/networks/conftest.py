@@ -9,6 +9,7 @@ from torch import nn
 
 from unstir.networks.fully_connected import FullyConnectedUNet
 from unstir.networks.plain_unet import PlainUNet
+from unstir.networks.refinenet import RefineNet
 from unstir.networks.unet import UNet
 
 Shape = Sequence[int]
@@ -23,6 +24,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     ),
     "unet-patch3": lambda s, **k: UNet(s[0], channels=(16, 8), blocks=1, attention=("full", "none"), patch=3, **k),
     "plain": lambda s, **k: PlainUNet(s[0], channels=(8, 16, 16), embedding=8, **k),
+    "refinenet": lambda s, **k: RefineNet(s[0], channels=(8, 12, 12), blocks=2, **k),
+    "refinenet-patch2": lambda s, **k: RefineNet(s[0], channels=(8, 8), blocks=1, patch=2, **k),
     "fully_connected": lambda s, **k: FullyConnectedUNet(tuple(s), widths=(24, 16, 8), **k),
     "fully_connected-no-norm": lambda s, **k: FullyConnectedUNet(tuple(s), widths=(24,), norm=False, **k),
 }

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unstir.diffusion.ladder import level_ratio
+from unstir.diffusion.schedule import LadderSchedule, schedules
 from unstir.errors import InputError
 from unstir.recipes import RECIPES, recipe
 from unstir.recipes import folder as images_recipe
@@ -20,9 +22,12 @@ SHAPES = {
     "mnist": (1, 28, 28),
     "mnist-fc": (1, 28, 28),
     "mnist-fc-notime": (1, 28, 28),
+    "mnist-ncsn": (1, 28, 28),
+    "mnist-dae": (1, 28, 28),
     "fashion-mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
     "mnist-hybrid": (1, 28, 28),
+    "cifar10-ncsn": (3, 32, 32),
     "church64": (3, 64, 64),
     "cars64": (3, 64, 64),
     "stl10-96": (3, 96, 96),
@@ -59,6 +64,17 @@ def test_every_recipe_builds_and_smoke_is_small(name: str) -> None:
 
 def test_cifar10_is_as_large_as_the_papers() -> None:
     assert _parameters(_seen(RECIPES["cifar10"](Request()), (3, 32, 32))) == pytest.approx(35.7e6, abs=3e6)
+
+
+def test_score_networks_have_the_ladders_that_their_data_ask_for() -> None:
+    for name, distance in {"mnist-ncsn": 32.0, "cifar10-ncsn": 100.0}.items():
+        config = RECIPES[name](Request())
+        schedule = schedules["ladder"](**config.diffusion.schedule.options())
+        assert isinstance(schedule, LadderSchedule)
+        assert schedule(1.0).sigma.item() == pytest.approx(distance)
+        overlap = level_ratio(math.prod(SHAPES[name]))
+        assert 1 + 0.9 * (overlap - 1) < schedule.ratio < overlap
+        assert config.sampling.steps == config.diffusion.schedule.discrete_steps
 
 
 def test_the_plain_unet_is_as_large_as_the_tutorials() -> None:
@@ -113,7 +129,7 @@ BUDGETS = [30.0, 120.0, 600.0, 3600.0, 36_000.0, 360_000.0, 3.6e6, 3.6e8]
 def test_more_budget_is_never_less_resolution(
     side: int, photos: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images_recipe, "_gflops", lambda: 400.0)
+    monkeypatch.setattr(images_recipe, "training_gflops", lambda: 400.0)
     source = photos(side)
     sizes = []
     for seconds in BUDGETS:
@@ -148,7 +164,7 @@ def test_the_choice_changes_where_the_note_says_and_the_budget_in_images_is_kept
 def test_a_faster_machine_reaches_no_less(photos: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     source, sizes = photos(200), []
     for speed in (10.0, 100.0, 1000.0, 10_000.0, math.inf):
-        monkeypatch.setattr(images_recipe, "_gflops", lambda speed=speed: speed)
+        monkeypatch.setattr(images_recipe, "training_gflops", lambda speed=speed: speed)
         size = RECIPES["images"](Request(data=source, seconds=3600)).data.size
         assert size is not None
         sizes.append(size[0])
@@ -162,3 +178,16 @@ def test_the_recipe_for_folders_needs_one(tmp_path: Path) -> None:
         RECIPES["images"](Request())
     with pytest.raises(InputError):
         RECIPES["images"](Request(data=str(tmp_path / "missing")))
+
+
+# The denoising autoencoder
+
+
+def test_a_denoising_autoencoder_is_the_recipes_network_at_one_level(photos: Callable[..., str]) -> None:
+    for data, base in ((None, RECIPES["mnist"]), (photos(40), RECIPES["images"])):
+        request = Request(data=data, seconds=600)
+        config, like = RECIPES["mnist-dae"](request), base(request)
+        assert (config.network, config.data, config.training) == (like.network, like.data, like.training)
+        schedule = build_denoiser(_seen(config, (3, 32, 32))).schedule
+        assert (schedule.t_min, float(schedule(1.0).sigma)) == (1.0, 0.5)
+        assert not _seen(config, (3, 32, 32)).classes

@@ -1,4 +1,4 @@
-"""Whole trajectories against diffusers' DDIM and DDPM schedulers, on shared noise, at every step.
+"""Whole trajectories against diffusers' schedulers, on shared noise, at every step.
 
 Their index i is our n - 1. Two things about diffusers need care here:
 
@@ -11,21 +11,41 @@ Their index i is our n - 1. Two things about diffusers need care here:
 Its ``trailing`` also gives S + 1 timesteps for some S (29 of 50, 61 of 1000), by adding floats; none is used here.
 Its tables are float32 and give only about four digits of ``1 - alpha_bar`` at the first levels, so they are
 replaced by their float64 equals; one test leaves them alone.
+
+The fast solvers are given our levels, since each scheduler there has grids of its own:
+
+* DPM-Solver++ computes in float32, and is told here that float64 is that. Its third order halves the second
+  difference (which leaves it of second order) and starts with a first-order step that it never corrects: both are
+  put right here.
+* UniPC lowers its order towards the end, here only in the last step, which in both is the predicted image.
+* PNDM finds its levels by subtracting ``T // S``, so it has ``leading`` only. In its last step it takes the mean
+  of the last four noises to the end, where here the answer is the predicted image: that step is left out.
 """
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
+from types import SimpleNamespace
+from typing import Any
 
 import diffusers.schedulers.scheduling_ddpm
+import diffusers.schedulers.scheduling_dpmsolver_multistep
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    HeunDiscreteScheduler,
+    PNDMScheduler,
+    UniPCMultistepScheduler,
+)
 from torch import Tensor, nn
 
 from unstir.diffusion import Condition, Denoise, Denoiser, DiscreteSchedule
 from unstir.diffusion.parameterization import parameterization
 from unstir.diffusion.schedule import linear, schedules
-from unstir.sampling import DDIM, DDPM, grid, trajectory
+from unstir.sampling import DDIM, DDPM, PLMS, DPMSolver, Heun, Sampler, UniPC, grid, trajectory
 from unstir.sampling.clipping import clipped, dynamically_thresholded
 
 SPACINGS = ["leading", "trailing", "linspace"]
@@ -64,7 +84,7 @@ def precise(scheduler: DDIMScheduler | DDPMScheduler, schedule: DiscreteSchedule
     scheduler.set_timesteps(steps)
 
 
-def output(scheduler: DDIMScheduler | DDPMScheduler, x: Tensor, timestep: int) -> Tensor:
+def output(scheduler: Any, x: Tensor, timestep: int) -> Tensor:
     t = (timestep + 1) / scheduler.config.num_train_timesteps
     return NETWORK(x, torch.full((len(x),), t, dtype=torch.float64), None)
 
@@ -99,7 +119,7 @@ def denoiser(schedule: DiscreteSchedule, name: str = "eps") -> Denoise:
 
 
 def ours(
-    denoise: Denoise, schedule: DiscreteSchedule, steps: int, spacing: str, sampler: DDIM | DDPM, noises: Tensor
+    denoise: Denoise, schedule: DiscreteSchedule, steps: int, spacing: str, sampler: Sampler, noises: Tensor
 ) -> Iterator[Tensor]:
     left = iter(noises)
     levels = grid(schedule, steps, spacing)
@@ -220,3 +240,127 @@ def test_untouched_tables(steps: int) -> None:
     denoise = clipped(denoiser(schedule))
     mine = ours(denoise, schedule, steps, "leading", DDIM(1.0), noises)
     assert_same(mine, peer_ddim(peer, normal(1)[0], 1.0, noises), steps, tolerance=1e-5)
+
+
+SOLVER_SPACINGS = ["leading", "trailing", "linspace", "quadratic"]
+SOLVER_SIZES = [(1000, 10), (1000, 50), (1000, 7), (300, 100), (1000, 2)]
+# The last is too steep for Heun and the start of PLMS, which take another rule there than the peers.
+
+
+def on_our_levels(scheduler: Any, schedule: DiscreteSchedule, steps: int, spacing: str) -> Any:
+    """Give a peer that is set up by ``sigma / alpha`` our levels, in float64."""
+    scheduler.set_timesteps(steps)
+    levels = grid(schedule, steps, spacing)
+    n = torch.tensor([round(float(level.t) * schedule.steps) - 1 for level in levels[:-1]])
+    sigmas = torch.stack([level.sigma / level.alpha for level in levels])
+    if isinstance(scheduler, HeunDiscreteScheduler):  # it asks twice for each but the first
+        n = torch.cat([n[:1], n[1:].repeat_interleave(2)])
+        sigmas = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
+    scheduler.timesteps, scheduler.sigmas = n, sigmas
+    return scheduler
+
+
+def peer_dpm(scheduler: DPMSolverMultistepScheduler, x: Tensor, noises: Tensor) -> Iterator[Tensor]:
+    before = x
+    for i, timestep in enumerate(scheduler.timesteps.tolist()):
+        model_output = output(scheduler, x, timestep)
+        if scheduler.config.solver_order == 3 and i == 1:  # our start: the first step again, a trapezoid
+            (alpha_h, sigma_h), (alpha_t, sigma_t) = (
+                scheduler._sigma_to_alpha_sigma_t(scheduler.sigmas[index]) for index in (0, 1)
+            )
+            x0 = (x - sigma_t * model_output) / alpha_t
+            mean = (scheduler.model_outputs[-1] + x0) / 2
+            x = sigma_t / sigma_h * before + (alpha_t - alpha_h * sigma_t / sigma_h) * mean
+            model_output = (x - alpha_t * x0) / sigma_t  # from which it finds x0 again
+        x = scheduler.step(model_output, timestep, x, variance_noise=noises[i]).prev_sample
+        yield x
+
+
+def with_whole_second_difference(scheduler: DPMSolverMultistepScheduler) -> DPMSolverMultistepScheduler:
+    """Add the half of the second difference that the peer's third order leaves out."""
+    half = scheduler.multistep_dpm_solver_third_order_update
+
+    def whole(outputs: list[Tensor], *, sample: Tensor, noise: Tensor | None) -> Tensor:
+        lambdas = -scheduler.sigmas.log()
+        newest = scheduler.step_index
+        h, h0, h1 = (lambdas[newest + 1 - i] - lambdas[newest - i] for i in range(3))
+        second = ((outputs[-1] - outputs[-2]) / h0 - (outputs[-2] - outputs[-3]) / h1) * h**2 / (h0 + h1)
+        alpha, _ = scheduler._sigma_to_alpha_sigma_t(scheduler.sigmas[newest + 1])
+        missing = alpha * (0.5 - 1 / h - torch.expm1(-h) / h**2) * second
+        return half(outputs, sample=sample, noise=noise) + missing
+
+    scheduler.multistep_dpm_solver_third_order_update = whole
+    return scheduler
+
+
+@pytest.mark.parametrize("order,eta", [(1, 0.0), (1, 1.0), (2, 0.0), (2, 1.0), (3, 0.0)])
+@pytest.mark.parametrize("spacing", SOLVER_SPACINGS)
+@pytest.mark.parametrize("size", SOLVER_SIZES)
+def test_dpm_solver(
+    size: tuple[int, int], spacing: str, order: int, eta: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precise_torch = SimpleNamespace(**{**vars(torch), "float32": torch.float64})
+    monkeypatch.setattr(diffusers.schedulers.scheduling_dpmsolver_multistep, "torch", precise_torch)
+    schedule, steps = linear(size[0]), size[1]
+    kind = "sde-dpmsolver++" if eta else "dpmsolver++"
+    peer = DPMSolverMultistepScheduler(size[0], algorithm_type=kind, solver_order=order, lower_order_final=False)
+    peer = with_whole_second_difference(on_our_levels(peer, schedule, steps, spacing))
+    noises = normal(steps + 1)[1:]
+    mine = ours(denoiser(schedule), schedule, steps, spacing, DPMSolver(order, eta), noises)
+    assert_same(mine, peer_dpm(peer, normal(1)[0], noises), steps)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("spacing", SOLVER_SPACINGS)
+@pytest.mark.parametrize("size", SOLVER_SIZES)
+def test_unipc(size: tuple[int, int], spacing: str, order: int) -> None:
+    schedule, steps = linear(size[0]), size[1]
+    peer = UniPCMultistepScheduler(size[0], solver_order=order, solver_type="bh2", final_sigmas_type="zero")
+    on_our_levels(peer, schedule, steps, spacing)
+
+    def theirs() -> Iterator[Tensor]:
+        x = normal(1)[0]
+        for i, timestep in enumerate(peer.timesteps.tolist()):
+            peer.register_to_config(lower_order_final=i + 1 == steps)
+            x = peer.step(output(peer, x, timestep), timestep, x).prev_sample
+            yield x
+
+    mine = ours(denoiser(schedule), schedule, steps, spacing, UniPC(order), normal(0))
+    assert_same(mine, theirs(), steps, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("spacing", SOLVER_SPACINGS)
+@pytest.mark.parametrize("size", SOLVER_SIZES[:-1])
+def test_heun(size: tuple[int, int], spacing: str) -> None:
+    schedule, steps = linear(size[0]), size[1]
+    peer = on_our_levels(HeunDiscreteScheduler(size[0]), schedule, steps, spacing)
+
+    def theirs() -> Iterator[Tensor]:
+        levels = grid(schedule, steps, spacing)
+        x = normal(1)[0] / levels[0].alpha  # the peer's images are x / alpha
+        for i, timestep in enumerate(peer.timesteps.tolist()):
+            scaled = peer.scale_model_input(x, timestep)
+            x = peer.step(output(peer, scaled, round(timestep)), timestep, x).prev_sample
+            if i % 2 or i + 1 == len(peer.timesteps):
+                yield x * levels[i // 2 + 1].alpha
+
+    mine = ours(denoiser(schedule), schedule, steps, spacing, Heun(), normal(0))
+    assert_same(mine, theirs(), steps, tolerance=1e-6)
+
+
+@pytest.mark.parametrize("size", SOLVER_SIZES[:-1])
+def test_plms(size: tuple[int, int]) -> None:
+    schedule, steps = linear(size[0]), size[1]
+    peer = PNDMScheduler(size[0], skip_prk_steps=True, set_alpha_to_one=True)
+    peer.alphas_cumprod = schedule.alphas_cumprod
+    peer.set_timesteps(steps)
+
+    def theirs() -> Iterator[Tensor]:
+        x = normal(1)[0]
+        for i, timestep in enumerate(peer.timesteps.tolist()):
+            x = peer.step(output(peer, x, timestep), timestep, x).prev_sample
+            if i > 0:  # the first step takes two
+                yield x
+
+    mine = islice(ours(denoiser(schedule), schedule, steps, "leading", PLMS(), normal(0)), steps - 1)
+    assert_same(mine, islice(theirs(), steps - 1), steps - 1)

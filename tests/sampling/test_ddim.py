@@ -125,3 +125,23 @@ def test_eta_zero_back_and_forth_returns() -> None:
 def test_an_eta_out_of_range_is_refused(eta: float) -> None:
     with pytest.raises(InputError, match="eta"):
         DDIM(eta)
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "quadratic"])
+@pytest.mark.parametrize("steps", [10, 50])
+def test_ddpm_with_the_large_variance_is_the_papers_hat_sigma(steps: int, spacing: str) -> None:
+    # Song et al. 2021, section 5: the direction of eta 1, and fresh noise of sqrt(1 - ab_here / ab_there).
+    schedule, noises = linear(), normal(steps, seed=1)
+    levels = grid(schedule, steps, spacing)
+    x = normal(1)[0]
+    expected = []
+    for here, there, z in zip(levels[:-2], levels[1:-1], noises):
+        ab_here, ab_there = here.alpha**2, there.alpha**2
+        sigma = ((1 - ab_there) / (1 - ab_here)).sqrt() * (1 - ab_here / ab_there).sqrt()
+        hat_sigma = (1 - ab_here / ab_there).sqrt()
+        prediction = fake(x, here)
+        x = ab_there.sqrt() * prediction.x0 + (1 - ab_there - sigma**2).sqrt() * prediction.eps + hat_sigma * z
+        expected.append(x)
+    got = walk(fake, levels, DDPM("large"), normal(1)[0], noises)
+    for mine, theirs in zip(got, expected):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)

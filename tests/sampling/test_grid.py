@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from unstir.diffusion import DiscreteSchedule, NoiseLevel, Prediction, Schedule
-from unstir.diffusion.schedule import cosine, flow, linear, schedules, vp
+from unstir.diffusion.schedule import cosine, flow, ladder, linear, schedules, vp
 from unstir.errors import InputError
 from unstir.sampling import DDIM, grid, sample, spacings
 
@@ -47,9 +47,9 @@ class Counter:
 
 @pytest.mark.parametrize("spacing", sorted(spacings))
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["linear", "cosine"])
+@pytest.mark.parametrize("name", ["linear", "cosine", "ladder"])
 def test_a_discrete_grid_asks_exactly_as_often_as_promised(name: str, size: tuple[int, int], spacing: str) -> None:
-    schedule = schedules[name](size[0])
+    schedule = schedules[name](max(size[0], 2) if name == "ladder" else size[0])
     levels = grid(schedule, size[1], spacing)
     assert_falls(levels, size[1])
     counter = Counter()
@@ -224,3 +224,15 @@ def test_indices_need_a_grid() -> None:
     with pytest.raises(InputError, match="discrete"):
         grid(vp(), 2, [3, 1])
     assert not isinstance(vp(), DiscreteSchedule)
+
+
+def test_a_ladder_has_the_grids_of_a_discrete_schedule() -> None:
+    for spacing in ("trailing", "leading", "linspace", "quadratic"):
+        on_ladder, on_linear = (indices(grid(make(50), 12, spacing), 50) for make in (ladder, linear))
+        assert on_ladder == on_linear
+    whole = grid(ladder(10, 0.01, 1.0), 10)
+    expected = [10 ** (-2 * i / 9) for i in range(10)] + [0.0]
+    assert [float(level.sigma) for level in whole] == pytest.approx(expected)
+    assert indices(grid(ladder(10), 3, [9, 4, 1]), 10) == [9, 4, 1]
+    with pytest.raises(InputError, match="the model's schedule has 10"):
+        grid(ladder(10), 11)

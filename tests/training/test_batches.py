@@ -8,7 +8,8 @@ import torch
 
 from unstir.data.dataset import ImageData
 from unstir.data.order import order
-from unstir.diffusion.schedule import cosine, linear, vp
+from unstir.diffusion import GridSchedule
+from unstir.diffusion.schedule import cosine, ladder, linear, vp
 from unstir.diffusion.times import time_distributions
 from unstir.training.batches import Batch, levels_at, step_seed, training_batch
 
@@ -125,9 +126,9 @@ def test_each_share_sees_all_times(data: ImageData) -> None:
     assert t.max() > 0.95
 
 
+@pytest.mark.parametrize("schedule", [cosine(37), ladder(37)], ids=["cosine", "ladder"])
 @pytest.mark.parametrize("times", sorted(time_distributions))
-def test_discrete_levels_are_exact_grid_points(data: ImageData, times: str) -> None:
-    schedule = cosine(steps=37)
+def test_discrete_levels_are_exact_grid_points(data: ImageData, times: str, schedule: GridSchedule) -> None:
     batch = training_batch(data, schedule, time_distributions[times], seed=0, step=0, size=500)
     n = (batch.level.t * 37).round().long()
     assert n.min() >= 1
@@ -135,6 +136,7 @@ def test_discrete_levels_are_exact_grid_points(data: ImageData, times: str) -> N
     exact = schedule.level(n)
     assert torch.equal(batch.level.t, exact.t)
     assert torch.equal(batch.level.alpha, exact.alpha)
+    assert torch.equal(batch.level.sigma, exact.sigma)
     if times == "uniform":
         assert torch.bincount(n, minlength=38)[1:].min() >= 12  # 500 / 37 = 13.5 of each, stratified
 

@@ -49,11 +49,14 @@ def turned(matrix: Tensor) -> Tensor:
     return (u * values) @ vt
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_orthogonal_keeps_singular_vectors_and_brings_the_values_near_one(size: tuple[int, int]) -> None:
+def test_orthogonal_keeps_singular_vectors_and_brings_the_values_near_one(
+    size: tuple[int, int], kind: torch.dtype
+) -> None:
     matrices, u, _, v = drawn(*size)
-    result = orthogonal(matrices.float())
-    assert result.dtype == torch.bfloat16
+    result = orthogonal(matrices.to(kind))
+    assert result.dtype == kind
     assert result.shape == matrices.shape
     inner = u.mT @ result.double() @ v
     values = inner.diagonal(dim1=1, dim2=2)
@@ -76,7 +79,7 @@ def test_orthogonal_of_a_batch_is_that_of_each(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_orthogonal_does_not_depend_on_scale(size: tuple[int, int]) -> None:
-    matrices = drawn(*size)[0].float()
+    matrices = drawn(*size)[0].bfloat16()
     expected = orthogonal(matrices)
     for power in (-6, 3, 40):  # by which bfloat16 is scaled exactly
         assert torch.equal(orthogonal(matrices * 2.0**power), expected)

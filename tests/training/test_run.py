@@ -8,10 +8,16 @@ from typing import Any
 import pytest
 import torch
 
+from unstir.diffusion import Denoiser, Schedule
+from unstir.diffusion.exact import GaussianMixtureDenoiser
+from unstir.diffusion.parameterization import X0
+from unstir.diffusion.schedule import cosine, schedules
 from unstir.errors import InputError
+from unstir.sampling import Euler, Heun, UniPC, samplers
 from unstir.training.build import build_denoiser
 from unstir.training.checkpoint import save_model
-from unstir.training.config import ImagesInfo
+from unstir.training.config import SAMPLER_OPTIONS, DiffusionConfig, ImagesInfo, SamplingConfig, ScheduleConfig
+from unstir.training.draw import make_sampler
 from unstir.training.precision import resolve_precision
 from unstir.training.run import Run, load
 from unstir.training.settings import checked
@@ -109,6 +115,12 @@ def test_a_model_of_a_gpu_in_fp16_is_drawn_on_a_cpu() -> None:
         ({"label": "x"}, "No label is called 'x'"),
         ({"label": [1, 2]}, "2 labels were given for 4 images"),
         ({"n": 0}, "at least 1"),
+        ({"variance": "large"}, "variance of sampling belongs to the sampler ddpm"),
+        ({"sampler": "plms", "churn": 3}, "churn of sampling belongs to the sampler euler or heun"),
+        ({"sampler": "plms", "eta": 0.5}, "eta of sampling belongs to the sampler ddim"),
+        ({"sampler": "heun", "churn_min": 3, "churn_max": 2}, "churn_min, 3, lies above churn_max, 2"),
+        ({"sampler": "unipc", "order": 4}, "order of sampling cannot be 4"),
+        ({"schedule": "linear", "steps": 1001}, "the linear schedule has 1000"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(options: dict[str, Any], words: str) -> None:
@@ -133,3 +145,120 @@ def test_without_a_label_the_classes_come_in_turn() -> None:
 def test_a_seed_makes_its_image_whatever_its_place() -> None:
     run = _run("fully_connected", "auto", classes=0)
     assert torch.equal(run.sample(4, seed=10).bytes()[3], run.sample(1, seed=13).bytes()[0])
+
+
+@pytest.mark.parametrize("sampler", samplers)
+@pytest.mark.parametrize("schedule", [None, "flow", "ve"])
+def test_every_sampler_draws_on_any_schedule(sampler: str, schedule: str | None) -> None:
+    images = _run("fully_connected", "float32").sample(3, steps=4, sampler=sampler, schedule=schedule)
+    assert images.tensor.isfinite().all()
+    assert images.tensor.std() > 0.05
+
+
+def test_options_reach_their_samplers() -> None:
+    for options in ({"sampler": "heun", "churn": 2.0, "churn_max": 50.0}, {"sampler": "unipc", "order": 2}):
+        config = SamplingConfig.model_validate({"steps": 7, **options})
+        made = make_sampler(config, cosine())
+        if isinstance(made, Heun):
+            assert made.churn is not None
+            assert (made.churn.s_churn, made.churn.steps, made.churn.s_tmax) == (2.0, 7, 50.0)
+        else:
+            assert made == UniPC(2)
+    assert make_sampler(SamplingConfig(sampler="euler"), cosine()) == Euler()
+    assert set(SAMPLER_OPTIONS) <= set(samplers)
+    assert {option for options in SAMPLER_OPTIONS.values() for option in options} < set(
+        SamplingConfig.model_fields
+    )
+
+
+def test_sampling_on_the_trained_schedule_by_name_changes_nothing() -> None:
+    run = _run("fully_connected", "float32")
+    assert run.config.diffusion.schedule.name == "cosine"
+    again = run.sample(3, schedule="cosine")
+    torch.testing.assert_close(again.tensor, run.sample(3).tensor, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("schedule", [None, "ve"])
+def test_inverted_images_come_back(schedule: str | None) -> None:
+    run = _run("unet", "float32")
+    images = run.sample(5, label=1, eta=0.0, guidance=0.0, steps=50).tensor * 0.5
+    errors = []
+    for steps in (10, 100):
+        options: dict[str, Any] = {"label": 1, "steps": steps, "guidance": 0.0, "schedule": schedule}
+        noise = run.invert(images, batch=2, **options)
+        back = run.sample(noise=noise, eta=0.0, batch=3, **options)
+        assert len(back) == 5
+        errors.append((back.tensor - images).abs().mean().item())
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[1] < 0.1
+
+
+def test_noise_and_images_of_another_shape_are_refused() -> None:
+    run = _run("fully_connected", "auto")
+    with pytest.raises(InputError, match="draws images of 1x9x12, and these are 1x9x9"):
+        run.invert(torch.zeros(2, 1, 9, 9))
+    with pytest.raises(InputError, match="draws images of 1x9x12, and these are 3x9x12"):
+        run.sample(noise=torch.zeros(2, 3, 9, 12))
+
+
+# Cleaning
+
+
+class Gaussian(torch.nn.Module):
+    """The exact denoiser of pixels drawn from N(mean, s^2), as a network that tells x0."""
+
+    def __init__(self, schedule: Schedule, mean: float = 0.2, s: float = 0.3) -> None:
+        super().__init__()
+        self.exact = GaussianMixtureDenoiser(torch.tensor([[mean]]), torch.tensor([s]), torch.ones(1))
+        self.schedule, self.anchor = schedule, torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, condition: None) -> torch.Tensor:
+        return self.exact(x.reshape(-1, 1), self.schedule(t[0])).x0.reshape(x.shape)
+
+
+def _exact(name: str, amount: float | None = None) -> Run:
+    config = _run("unet", "float32", (1, 12, 12), classes=0).config
+    diffusion = DiffusionConfig(schedule=ScheduleConfig(name=name, amount=amount))
+    schedule = schedules[name](**diffusion.schedule.options())
+    denoiser = Denoiser(Gaussian(schedule), X0(), schedule)
+    return Run(config.model_copy(update={"diffusion": diffusion}), denoiser)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "vp", "ve", "flow"])
+@pytest.mark.parametrize("sigma", [0.05, 0.5])
+def test_any_model_cleans_gaussian_noise_of_any_strength(name: str, sigma: float) -> None:
+    # Whatever the schedule, the best answer to y = x0 + sigma eps for pixels of N(m, s^2) is one and the same.
+    y = 0.5 * torch.randn(2, 1, 40, 33, generator=torch.Generator().manual_seed(0))
+    best = (0.3**2 * y + sigma**2 * 0.2) / (0.3**2 + sigma**2)
+    torch.testing.assert_close(_exact(name).clean(y, sigma).tensor, best.clamp(-1, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_denoising_autoencoder_cleans_its_own_noise() -> None:
+    y = 0.5 * torch.randn(1, 1, 300, 20, generator=torch.Generator().manual_seed(0))  # in two tiles
+    best = (0.3**2 * y + 0.4**2 * 0.2) / (0.3**2 + 0.4**2)
+    run = _exact("single", 0.4)
+    torch.testing.assert_close(run.clean(y).tensor, best.clamp(-1, 1), rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match="one corruption alone"):
+        run.clean(y, 0.1)
+    with pytest.raises(InputError, match=r"draws none; use unstir edit clean RUN IMAGE"):
+        run.sample(1)
+
+
+def test_what_cannot_be_cleaned_is_refused() -> None:
+    y = torch.zeros(1, 1, 12, 12)
+    with pytest.raises(InputError, match="say how noisy"):
+        _exact("cosine").clean(y)
+    with pytest.raises(InputError, match=r"trained on noise with a sigma of 1.28 to .* of 255, and this is 1.15"):
+        _exact("linear").clean(y, 0.009)
+    with pytest.raises(InputError, match="have 1 channels, and this one has 3"):
+        _exact("cosine").clean(torch.zeros(1, 3, 12, 12), 0.5)
+    with pytest.raises(InputError, match=r"13 pixels wide and 9 high, .* takes 12 by 9 alone"):
+        _run("fully_connected", "auto").clean(torch.zeros(1, 1, 9, 13), 0.5)
+
+
+@pytest.mark.parametrize("network", ["unet", "unet-group-patch", "plain"])
+def test_convolutional_networks_clean_any_size(network: str) -> None:
+    run = _run(network, "auto")
+    for height, width in ((5, 31), (40, 17)):
+        cleaned = run.clean(torch.rand(1, 1, height, width), 0.3).tensor
+        assert cleaned.shape == (1, 1, height, width) and cleaned.isfinite().all()

@@ -22,10 +22,15 @@ OTHER: dict[str, Any] = {
     "diffusion.parameterization": "karras",
     "diffusion.objective": "karras",
     "diffusion.times": "importance",
+    "diffusion.corruption": "masking",
     "training.precision": "bf16",
     "sampling.sampler": "ddpm",
     "sampling.spacing": "karras",
     "sampling.variance": "large",
+    "sampling.order": 2,
+    "sampling.schedule": "flow",
+    "sampling.epsilon": 0.5,
+    "sampling.predictor": "ancestral",
     "sampling.clip": "dynamic",
     "network.embedding": 64,
 }
@@ -37,9 +42,10 @@ OF_A_SCHEDULE: dict[str, tuple[str, float]] = {
     "beta_min": ("vp", 0.2),
     "beta_max": ("vp", 10.0),
     "sigma_min": ("ve", 0.02),
-    "sigma_max": ("ve", 40.0),
+    "sigma_max": ("ladder", 40.0),
     "s": ("cosine", 0.01),
     "max_beta": ("cosine", 0.99),
+    "amount": ("single", 0.3),
 }
 """Values that only some schedules take."""
 
@@ -82,12 +88,16 @@ def test_every_setting_of_every_recipe_can_be_set(name: str) -> None:
     config = _config(name)
     for key, value in _leaves(config.model_dump(mode="json")):
         last = key.rpartition(".")[2]
-        if key.startswith("diffusion.schedule.") and last in OF_A_SCHEDULE:
+        if key.startswith("diffusion.schedule.") and (last in OF_A_SCHEDULE or name == "mnist-dae"):
             continue
         if key in ("diffusion.variance", "diffusion.schedule.learned"):  # which need certain objectives
             continue
         if key == "diffusion.objective" and name == "mnist-hybrid":
             continue
+        if key == "diffusion.corruption" and name != "mnist-dae":
+            continue
+        if key == "diffusion.schedule.name" and config.diffusion.schedule.name == "ladder":
+            continue  # whose sigmas no other takes along with its steps
         wanted = _another(key, value)
         changed = apply_settings(config, [f"{key}={json.dumps(wanted)}"])  # JSON is YAML
         after = dict(_leaves(changed.model_dump(mode="json")))
@@ -169,6 +179,20 @@ def test_values_that_only_fit_each_other_are_set_together() -> None:
         assert network.attention == ("none", "none", "full")  # type: ignore[union-attr]
     with pytest.raises(InputError, match="attention names 2 levels and channels 3"):
         apply_settings(checked(driver.BASE), settings[:1])
+
+
+def test_a_corruption_needs_one_level_and_an_answer_in_pixels() -> None:
+    masking = ["diffusion.corruption=masking", "diffusion.schedule.name=single"]
+    answer = ["diffusion.parameterization=x0", "diffusion.objective=x0"]
+    assert apply_settings(checked(driver.BASE), masking + answer).diffusion.one_level
+    for left_out in range(4):
+        settings = (masking + answer)[:left_out] + (masking + answer)[left_out + 1 :]
+        if left_out:
+            with pytest.raises(InputError, match="masking needs the schedule single, and x0"):
+                apply_settings(checked(driver.BASE), settings)
+    apply_settings(checked(driver.BASE), ["diffusion.schedule.name=single", "diffusion.schedule.amount=1.5"])
+    with pytest.raises(InputError, match="share of pixels"):
+        apply_settings(checked(driver.BASE), [*masking, *answer, "diffusion.schedule.amount=1.5"])
 
 
 def test_quotes_keep_a_text_a_text() -> None:

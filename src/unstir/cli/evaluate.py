@@ -11,7 +11,6 @@ import typer
 from unstir.cli import options
 from unstir.cli.places import check_writable, results_folder, unused
 from unstir.cli.report import Report
-from unstir.cli.sample import check_sampling
 from unstir.errors import InputError
 from unstir.evaluation.metrics import LIKELIHOODS, METRICS, check
 
@@ -59,6 +58,16 @@ def evaluate(
     spacing: options.Spacing = None,
     eta: options.Eta = None,
     variance: options.Variance = None,
+    order: options.Order = None,
+    churn: options.Churn = None,
+    churn_min: options.ChurnMin = None,
+    churn_max: options.ChurnMax = None,
+    churn_noise: options.ChurnNoise = None,
+    schedule: options.Schedule = None,
+    epsilon: options.Epsilon = None,
+    updates: options.Updates = None,
+    snr: options.Snr = None,
+    predictor: options.Predictor = None,
     guidance: options.Guidance = None,
     clip: options.Clip = None,
     batch: options.Batch = 250,
@@ -73,6 +82,7 @@ def evaluate(
     The ruler of drawn images is a classifier trained once on the same data; results compare models of one set.
     """
     from unstir.training.folder import model_file
+    from unstir.training.request import check_draws, sampling_config
 
     _, config = model_file(run)
     wanted = [metric.strip() for metric in metrics.split(",")]
@@ -83,10 +93,21 @@ def evaluate(
         "spacing": spacing,
         "eta": eta,
         "variance": variance,
+        "order": order,
+        "churn": churn,
+        "churn_min": churn_min,
+        "churn_max": churn_max,
+        "churn_noise": churn_noise,
+        "schedule": schedule,
+        "epsilon": epsilon,
+        "updates": updates,
+        "snr": snr,
+        "predictor": predictor,
         "guidance": guidance,
         "clip": clip,
     }
-    sampling = check_sampling(config, asked)
+    check_draws(config)
+    sampling = sampling_config(config, asked)
     draws = any(metric in METRICS for metric in wanted)
     source = config.data if data is None else config.data.model_copy(update={"source": data})
     _check_source(source, draws)

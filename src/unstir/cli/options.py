@@ -12,7 +12,8 @@ RunPath = Annotated[
 ]
 Sampler = Annotated[str | None, typer.Option(help="The sampler; see unstir samplers.", show_default="the run's")]
 Steps = Annotated[
-    int | None, typer.Option(help="How often the network is asked for each image.", show_default="the run's")
+    int | None,
+    typer.Option(help="How many steps; most samplers ask the network once in each.", show_default="the run's"),
 ]
 Spacing = Annotated[
     str | None,
@@ -27,6 +28,45 @@ Eta = Annotated[
 Variance = Annotated[
     str | None, typer.Option(help="ddpm: small, large or learned, how much fresh noise.", show_default="the run's")
 ]
+Order = Annotated[int | None, typer.Option(help="unipc: 2 or 3.", show_default="the run's")]
+Churn = Annotated[
+    float | None,
+    typer.Option(help="euler, heun: how much fresh noise over all steps; 0 is none.", show_default="the run's"),
+]
+ChurnMin = Annotated[
+    float | None,
+    typer.Option(help="euler, heun: the least sigma / alpha at which there is churn.", show_default="the run's"),
+]
+ChurnMax = Annotated[
+    float | None,
+    typer.Option(help="euler, heun: the most sigma / alpha at which there is churn.", show_default="the run's"),
+]
+ChurnNoise = Annotated[
+    float | None,
+    typer.Option(help="euler, heun: the churn's standard deviation, about 1.", show_default="the run's"),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        help="Sample on another schedule: linear, quadratic, cosine, sigmoid, vp, ve or flow.",
+        show_default="the run's",
+    ),
+]
+Label = Annotated[
+    str | None,
+    typer.Option(help="A class, by name or number; or several with commas, in turn.", show_default="all in turn"),
+]
+Epsilon = Annotated[
+    float | None,
+    typer.Option(help="langevin: the step, in units of the smallest variance.", show_default="by the levels"),
+]
+Updates = Annotated[
+    int | None, typer.Option(help="langevin, pc: Langevin updates on each level.", show_default="the run's")
+]
+Snr = Annotated[
+    float | None, typer.Option(help="pc: how long a correction is beside its noise.", show_default="the run's")
+]
+Predictor = Annotated[str | None, typer.Option(help="pc: reverse or ancestral.", show_default="the run's")]
 Guidance = Annotated[
     float | None,
     typer.Option(help="How much to push towards the label; 0 is off.", show_default="the run's"),

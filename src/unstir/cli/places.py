@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from unstir.data.folder import IMAGE_SUFFIXES
@@ -34,6 +35,30 @@ def unused(path: Path) -> Path:
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
+
+
+def picture_place(out: Path | None, run: Path, default: str, endings: Sequence[str]) -> Path:
+    """Return where one picture is to go.
+
+    Args:
+        out: The file that the user names, which must not be there, or None.
+        run: The model: in its run folder, or here, goes what has no place named.
+        default: Where in the run folder, such as ``figures/levels.png``; made unused.
+        endings: Those that ``out`` may have, in lower case.
+
+    Raises:
+        InputError: If something is there already, the ending is another, or it cannot be written.
+    """
+    if out is None:
+        place = unused(run / default if run.is_dir() else Path(Path(default).name))
+    elif out.exists():
+        raise InputError(f"--out {out} is there already; name another file, or remove it first")
+    elif out.suffix.lower() not in endings:
+        raise InputError(f"--out {out} must end in {', '.join(endings[:-1])} or {endings[-1]}")
+    else:
+        place = out
+    check_writable(place)
+    return place
 
 
 def check_pictures(out: str, channels: int) -> str:

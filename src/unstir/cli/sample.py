@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +12,6 @@ from unstir.cli import options
 from unstir.cli.places import check_pictures, check_writable, results_folder, unused
 from unstir.cli.report import Report
 from unstir.errors import InputError
-
-if TYPE_CHECKING:
-    from unstir.training.config import Config, SamplingConfig
 
 
 def sample(
@@ -26,12 +22,17 @@ def sample(
     spacing: options.Spacing = None,
     eta: options.Eta = None,
     variance: options.Variance = None,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            help="A class, by name or number; or several with commas, in turn.", show_default="all in turn"
-        ),
-    ] = None,
+    order: options.Order = None,
+    churn: options.Churn = None,
+    churn_min: options.ChurnMin = None,
+    churn_max: options.ChurnMax = None,
+    churn_noise: options.ChurnNoise = None,
+    schedule: options.Schedule = None,
+    epsilon: options.Epsilon = None,
+    updates: options.Updates = None,
+    snr: options.Snr = None,
+    predictor: options.Predictor = None,
+    label: options.Label = None,
     guidance: options.Guidance = None,
     clip: options.Clip = None,
     seed: options.Seed = 0,
@@ -47,7 +48,7 @@ def sample(
 ) -> None:
     """Draw images from a run and save them."""
     from unstir.training.folder import model_file
-    from unstir.training.request import label_indices
+    from unstir.training.request import check_draws, label_indices, sampling_config
 
     _, config = model_file(run)
     asked = {
@@ -56,10 +57,21 @@ def sample(
         "spacing": spacing,
         "eta": eta,
         "variance": variance,
+        "order": order,
+        "churn": churn,
+        "churn_min": churn_min,
+        "churn_max": churn_max,
+        "churn_noise": churn_noise,
+        "schedule": schedule,
+        "epsilon": epsilon,
+        "updates": updates,
+        "snr": snr,
+        "predictor": predictor,
         "guidance": guidance,
         "clip": clip,
     }
-    sampling = check_sampling(config, asked)
+    check_draws(config)
+    sampling = sampling_config(config, asked)
     labels = split_labels(label, config.classes, n)
     label_indices(config.classes, labels, n)
     assert config.images is not None
@@ -87,24 +99,6 @@ def _place(run: Path, out: str | None, seed: int, channels: int) -> str:
     place = unused(folder / f"sample-seed{seed}.png")
     check_writable(place)
     return str(place)
-
-
-def check_sampling(config: Config, asked: Mapping[str, object]) -> SamplingConfig:
-    """Return how to sample: the run's own values, and in their place those asked for that are not None.
-
-    Raises:
-        InputError: For a value out of range, or one that the sampler does not take.
-    """
-    from unstir.training.request import sampling_config
-
-    result = sampling_config(config, asked)
-    for option, owner in (("eta", "ddim"), ("variance", "ddpm")):
-        if asked[option] is not None and result.sampler != owner:
-            raise InputError(
-                f"--{option} belongs to the sampler {owner}, and this run would be sampled by {result.sampler}; "
-                f"add --sampler {owner}"
-            )
-    return result
 
 
 def split_labels(text: str | None, classes: tuple[str, ...], n: int) -> list[str] | None:

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from unstir.errors import InputError
+
 Encoded = Path | bytes | np.ndarray
 
 _GRAY = ("1", "L", "LA", "I")  # and all 16-bit modes, which begin with "I;16"
@@ -42,6 +44,20 @@ def decode(encoded: Encoded, size: tuple[int, int] | None, channels: int | None)
     with Image.open(BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
         image.load()
         return _pixels(ImageOps.exif_transpose(image), size, channels)
+
+
+def decode_file(path: Path, channels: int | None = None) -> np.ndarray:
+    """Decode an image that a user names, in its own size: see :func:`decode`.
+
+    Raises:
+        InputError: If it is not there, or cannot be read as an image.
+    """
+    if not path.exists():
+        raise InputError(f"There is no image at {path}")
+    try:
+        return decode(path, None, channels)
+    except Exception as error:  # of a damaged image Pillow raises nearly anything
+        raise InputError(f"{path} cannot be read as an image: {error}") from None
 
 
 def _pixels(image: Image.Image, size: tuple[int, int] | None, channels: int | None) -> np.ndarray:

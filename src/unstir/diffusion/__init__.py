@@ -7,6 +7,17 @@ from unstir.diffusion.condition import Condition
 from unstir.diffusion.denoiser import Denoise, Denoiser
 from unstir.diffusion.noise_level import NoiseLevel
 from unstir.diffusion.prediction import Prediction
-from unstir.diffusion.schedule import DiscreteSchedule, Schedule
+from unstir.diffusion.schedule import DiscreteSchedule, GridSchedule, Schedule
+from unstir.diffusion.schedule_change import on_any_schedule
 
-__all__ = ["Condition", "Denoise", "Denoiser", "DiscreteSchedule", "NoiseLevel", "Prediction", "Schedule"]
+__all__ = [
+    "Condition",
+    "Denoise",
+    "Denoiser",
+    "DiscreteSchedule",
+    "GridSchedule",
+    "NoiseLevel",
+    "Prediction",
+    "Schedule",
+    "on_any_schedule",
+]

@@ -40,12 +40,13 @@ from torch import Tensor
 
 from unstir.diffusion.bound import bound_term, prior_term, smallest_variance
 from unstir.diffusion.condition import Condition
+from unstir.diffusion.corruption import Corruption, gaussian
 from unstir.diffusion.denoiser import Denoiser
 from unstir.diffusion.noise_level import NoiseLevel
 from unstir.diffusion.parameterization import DualPrediction
 from unstir.diffusion.posterior import Variance, posterior, step_variance
 from unstir.diffusion.prediction import Prediction
-from unstir.diffusion.schedule import DiscreteSchedule, Schedule
+from unstir.diffusion.schedule import GridSchedule, Schedule
 from unstir.errors import InputError
 
 Weight = Callable[[NoiseLevel], Tensor]
@@ -55,11 +56,13 @@ Weight = Callable[[NoiseLevel], Tensor]
 class Objective(ABC):
     """A loss as a pure function of a prediction and the truth."""
 
+    corrupt: Corruption = staticmethod(gaussian)
+
     def __call__(
         self, denoiser: Denoiser, x0: Tensor, level: NoiseLevel, eps: Tensor, condition: Condition | None
     ) -> Tensor:
         """Return the loss of each image, shape (B,), for clean ``x0`` and noise ``eps`` (B, C, H, W)."""
-        return self.of(denoiser(level.noise(x0, eps), level, condition), x0, eps)
+        return self.of(denoiser(self.corrupt(x0, level, eps), level, condition), x0, eps)
 
     @abstractmethod
     def of(self, prediction: Prediction, x0: Tensor, eps: Tensor) -> Tensor:
@@ -78,10 +81,12 @@ class SquaredError(Objective):
     Attributes:
         space: ``eps``, ``x0``, ``v`` or ``score``: which of the prediction's values is compared.
         weight: A function of the level.
+        corrupt: How the image is corrupted; where not by Gaussian noise, only ``x0`` has a meaning.
     """
 
     space: Literal["eps", "x0", "v", "score"] = "eps"
     weight: Weight = one
+    corrupt: Corruption = gaussian
 
     def of(self, prediction: Prediction, x0: Tensor, eps: Tensor) -> Tensor:  # noqa: D102
         level = prediction.level
@@ -131,7 +136,7 @@ objectives: dict[str, Callable[[], SquaredError]] = {
 """The weighted errors that stand by themselves; :func:`objective` knows the others too."""
 
 
-def variational(schedule: DiscreteSchedule, variance: Variance) -> SquaredError:
+def variational(schedule: GridSchedule, variance: Variance) -> SquaredError:
     """The terms of the bound under a fixed variance, in nats for each dimension, but for constants.
 
     Args:
@@ -160,7 +165,7 @@ class Bound(Objective):
         variance: Of the model's steps.
     """
 
-    schedule: DiscreteSchedule
+    schedule: GridSchedule
     variance: Variance
 
     def of(self, prediction: Prediction, x0: Tensor, eps: Tensor) -> Tensor:  # noqa: D102
@@ -214,7 +219,7 @@ def objective(name: str, schedule: Schedule, variance: Variance = "small", sigma
         InputError: For an unknown name, or one of the bound on a continuous schedule.
     """
     if name in ("variational", "bound", "hybrid"):
-        if not isinstance(schedule, DiscreteSchedule):
+        if not isinstance(schedule, GridSchedule):
             raise InputError(f"The objective '{name}' needs a discrete schedule, such as 'linear'")
         if name == "variational":
             return variational(schedule, variance)
@@ -228,10 +233,10 @@ def objective(name: str, schedule: Schedule, variance: Variance = "small", sigma
     return karras(sigma_data) if name == "karras" else objectives[name]()
 
 
-def _chain(schedule: DiscreteSchedule) -> NoiseLevel:
+def _chain(schedule: GridSchedule) -> NoiseLevel:
     """Return all levels n = 0..T, shape (T + 1,)."""
     return schedule.level(torch.arange(schedule.steps + 1))
 
 
-def _index(schedule: DiscreteSchedule, level: NoiseLevel) -> Tensor:
+def _index(schedule: GridSchedule, level: NoiseLevel) -> Tensor:
     return (level.t * schedule.steps).round().long()

@@ -25,7 +25,7 @@ from torch import Tensor
 from unstir.diffusion.noise_level import NoiseLevel, broadcast
 from unstir.diffusion.posterior import posterior
 from unstir.diffusion.prediction import Prediction
-from unstir.diffusion.schedule import DiscreteSchedule, Schedule
+from unstir.diffusion.schedule import GridSchedule, Schedule
 from unstir.errors import InputError
 
 
@@ -103,7 +103,7 @@ class Mean(Parameterization):
     """
 
     def __init__(self, schedule: Schedule) -> None:
-        if not isinstance(schedule, DiscreteSchedule):
+        if not isinstance(schedule, GridSchedule):
             raise InputError("The parameterization 'mean' needs a discrete schedule, such as 'linear'")
         self.schedule = schedule
 

@@ -1,14 +1,17 @@
 r"""Schedules: maps from time ``t`` in [0, 1] to a noise level, and back from ``log_snr`` to ``t``.
 
-Discrete schedules are built from :math:`\beta_1 \dots \beta_T`, with
+Most discrete schedules are built from :math:`\beta_1 \dots \beta_T`, with
 :math:`\bar\alpha_n = \prod_{i \le n} (1 - \beta_i)`, ``alpha = sqrt(alpha_bar)``, ``sigma = sqrt(1 - alpha_bar)``.
 Index n = 0 is clean data and n = 1..T are the noised levels, the papers' t; ``t = n / T``. Between grid
 points alpha_bar is interpolated linearly, so a network trained on a grid can be asked for any time.
 
+``ladder`` is the geometric row of sigmas of the score networks, with ``alpha = 1``; their papers count it from the
+noisiest down (Song and Ermon 2019).
+
 ``LearnedSchedule`` learns its betas with the network (Sohl-Dickstein et al. 2015).
 
 Continuous schedules: ``vp`` and ``ve`` (Song et al. 2021, appendix C) and ``flow``, the straight line
-``x_t = (1 - t) x0 + t eps`` (Liu et al. 2022, Lipman et al. 2023).
+``x_t = (1 - t) x0 + t eps`` (Liu et al. 2022, Lipman et al. 2023); and ``single``, trained at one level alone.
 """
 
 from __future__ import annotations
@@ -47,14 +50,36 @@ def as_time(t: Tensor | float) -> Tensor:
     return torch.as_tensor(t, dtype=torch.float64, device="cpu")
 
 
-class DiscreteSchedule(Schedule):
+class GridSchedule(Schedule):
+    """A schedule with levels of its own, n = 1..steps, at the times ``n / steps``.
+
+    Attributes:
+        steps: How many levels there are, clean data left out.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.t_min = 1 / steps
+
+    def level(self, n: int | Tensor) -> NoiseLevel:
+        """Return the exact grid point ``n`` = 0..steps, an integer or an int64 tensor of shape () or (B,)."""
+        index = torch.as_tensor(n, dtype=torch.int64, device="cpu")
+        if bool(((index < 0) | (index > self.steps)).any()):
+            raise InputError(f"Level {n} is not on the schedule's grid, which runs from 0 to {self.steps}")
+        return self._point(index)
+
+    @abstractmethod
+    def _point(self, n: Tensor) -> NoiseLevel:
+        """Return the grid points ``n``, int64 and within 0..steps."""
+
+
+class DiscreteSchedule(GridSchedule):
     """A schedule given by its betas.
 
     Args:
         betas: ``beta_1 .. beta_T`` in (0, 1), float64, shape (T,). The last may be 1: it ends in pure noise.
 
     Attributes:
-        steps: T.
         betas: Shape (T,); ``betas[n - 1]`` is the papers' beta_n.
         alphas_cumprod: alpha_bar, shape (T,); ``alphas_cumprod[n - 1]`` is the papers' alpha_bar_n.
     """
@@ -67,18 +92,13 @@ class DiscreteSchedule(Schedule):
             or not bool(((betas > 0) & (betas <= 1)).all() & (betas[:-1] < 1).all())
         ):
             raise InputError("A schedule needs a row of betas, each above 0 and below 1; only the last may be 1")
+        super().__init__(len(betas))
         self.betas = betas
         self.alphas_cumprod = torch.cumprod(1 - betas, dim=0)
-        self.steps = len(betas)
-        self.t_min = 1 / self.steps
         self._alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), self.alphas_cumprod])
 
-    def level(self, n: int | Tensor) -> NoiseLevel:
-        """Return the exact grid point ``n`` = 0..steps, an integer or an int64 tensor of shape () or (B,)."""
-        index = torch.as_tensor(n, dtype=torch.int64, device="cpu")
-        if bool(((index < 0) | (index > self.steps)).any()):
-            raise InputError(f"Level {n} is not on the schedule's grid, which runs from 0 to {self.steps}")
-        return _variance_preserving(index.double() / self.steps, self._alpha_bar[index])
+    def _point(self, n: Tensor) -> NoiseLevel:
+        return _variance_preserving(n.double() / self.steps, self._alpha_bar[n])
 
     def __call__(self, t: Tensor | float) -> NoiseLevel:  # noqa: D102
         t = as_time(t)
@@ -93,6 +113,38 @@ class DiscreteSchedule(Schedule):
         below = self.steps - torch.searchsorted(rising, alpha_bar, right=False).clamp(1, self.steps)
         here, there = self._alpha_bar[below], self._alpha_bar[below + 1]
         return (below + (here - alpha_bar) / (here - there)).clamp(0, self.steps) / self.steps
+
+
+class LadderSchedule(GridSchedule):
+    r"""Sigmas in geometric progression, with ``alpha = 1`` (Song and Ermon 2019).
+
+    :math:`\sigma_n = \sigma_1 \gamma^{n-1}`, also between grid points; from n = 1 down to clean data sigma falls
+    linearly.
+
+    Args:
+        steps: How many levels there are.
+        sigma_min: sigma_1, the least.
+        ratio: gamma, above 1.
+    """
+
+    def __init__(self, steps: int, sigma_min: float, ratio: float) -> None:
+        super().__init__(steps)
+        self.sigma_min = sigma_min
+        self.ratio = ratio
+
+    def _point(self, n: Tensor) -> NoiseLevel:
+        return self(n.double() / self.steps)
+
+    def __call__(self, t: Tensor | float) -> NoiseLevel:  # noqa: D102
+        t = as_time(t)
+        n = t * self.steps
+        sigma = self.sigma_min * n.clamp(max=1) * self.ratio ** (n - 1).clamp(min=0)
+        return NoiseLevel(t, torch.ones_like(t), sigma)
+
+    def time(self, log_snr: Tensor) -> Tensor:  # noqa: D102
+        log_rise = -log_snr.double() / 2 - math.log(self.sigma_min)
+        n = torch.where(log_rise > 0, 1 + log_rise / math.log(self.ratio), log_rise.exp())
+        return (n / self.steps).clamp(0, 1)
 
 
 class LearnedSchedule(DiscreteSchedule, nn.Module):
@@ -189,6 +241,17 @@ def cosine(steps: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Disc
     return DiscreteSchedule((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta))
 
 
+def ladder(steps: int = 1000, sigma_min: float = 0.01, sigma_max: float = 50.0) -> LadderSchedule:
+    """Sigmas in geometric progression from ``sigma_min`` at n = 1 to ``sigma_max`` at n = steps, at least 2.
+
+    The defaults are those of Song et al. 2021 for CIFAR-10 with pixels in [0, 1]; pixels in [-1, 1] double the
+    sigmas. How to choose all three from the data: :mod:`unstir.diffusion.ladder`.
+    """
+    if steps < 2:
+        raise InputError(f"A ladder from one sigma to another has at least 2 steps, not {steps}")
+    return LadderSchedule(steps, sigma_min, (sigma_max / sigma_min) ** (1 / (steps - 1)))
+
+
 def vp(beta_min: float = 0.1, beta_max: float = 20.0) -> ContinuousSchedule:
     r"""The variance-preserving process (Song et al. 2021, equation 33), the limit of ``linear``.
 
@@ -233,12 +296,25 @@ def flow() -> ContinuousSchedule:
     return ContinuousSchedule(lambda t: (1 - t, t), lambda log_snr: torch.sigmoid(-log_snr / 2), t_min=1e-3)
 
 
+def single(amount: float = 0.5) -> ContinuousSchedule:
+    """One level to train at, t = 1 with ``alpha = 1`` and ``sigma = amount``: a denoising autoencoder's.
+
+    On the way there from clean data ``sigma = amount t``. Where the corruption is not Gaussian, ``amount`` is what
+    :mod:`unstir.diffusion.corruption` says.
+    """
+    return ContinuousSchedule(
+        lambda t: (torch.ones_like(t), amount * t), lambda log_snr: (-log_snr / 2).exp() / amount, t_min=1.0
+    )
+
+
 schedules: dict[str, Callable[..., Schedule]] = {
     "linear": linear,
     "quadratic": quadratic,
     "cosine": cosine,
     "sigmoid": sigmoid,
+    "ladder": ladder,
     "vp": vp,
     "ve": ve,
     "flow": flow,
+    "single": single,
 }

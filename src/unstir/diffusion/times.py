@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from unstir.diffusion.schedule import DiscreteSchedule, Schedule
+from unstir.diffusion.schedule import GridSchedule, Schedule
 
 TimeDistribution = Callable[[Schedule, Tensor], Tensor]
 """A map from independent uniform numbers in [0, 1), shape (B,), to times of the schedule, shape (B,)."""
@@ -24,7 +24,7 @@ TimeDistribution = Callable[[Schedule, Tensor], Tensor]
 
 def uniform(schedule: Schedule, u: Tensor) -> Tensor:
     """Times evenly over the schedule: each grid point n = 1..T, or [t_min, 1] where time is continuous."""
-    if isinstance(schedule, DiscreteSchedule):
+    if isinstance(schedule, GridSchedule):
         return (u.double() * schedule.steps).floor().add(1) / schedule.steps
     return schedule.t_min + u.double() * (1 - schedule.t_min)
 

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from unstir.data.order import order
 from unstir.errors import InputError
 from unstir.evaluation.progress import tracked
+from unstir.training.precision import autocast, resolve_precision
 
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData, Splits
@@ -88,6 +89,7 @@ def train_classifier(train: ImageData, held_out: ImageData, progress: bool = Tru
     if train.num_classes < 2:
         raise InputError(f"the classifier needs two classes or more; '{train.name}' has {train.num_classes}")
     device = _device()
+    precision = resolve_precision("auto", device)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         classifier = Classifier(train.shape, train.num_classes)
@@ -102,7 +104,7 @@ def train_classifier(train: ImageData, held_out: ImageData, progress: bool = Tru
     for step in tracked(range(steps), steps, "training the classifier", progress):
         x, labels = train.batch(order(len(train), seed, step * batch, batch))
         x = _shifted(x, shifts).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=_has_bfloat16(device)):
+        with autocast(precision, device):
             logits = classifier(x)
         loss = nn.functional.cross_entropy(logits.float(), labels.to(device))
         optimizer.zero_grad(set_to_none=True)
@@ -126,14 +128,6 @@ def _shifted(x: Tensor, random: np.random.Generator) -> Tensor:
     rows, columns = places
     image = torch.arange(len(x))[:, None, None]
     return x.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    """Say whether the device computes in bfloat16 natively; emulated it would be slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16"))
 
 
 @torch.inference_mode()

@@ -17,13 +17,12 @@ import torch
 from torch import Tensor
 
 from unstir.data.dataset import ImageData
-from unstir.diffusion import Condition, Denoise, Denoiser, DiscreteSchedule, NoiseLevel, Prediction
+from unstir.diffusion import Condition, Denoise, Denoiser, GridSchedule, NoiseLevel, Prediction
 from unstir.diffusion.likelihood import BoundTerms, Noise, flow_bits, variational_bound
 from unstir.evaluation.progress import counter
 from unstir.sampling import SeededNoise, grid
 from unstir.training.config import SamplingConfig
 from unstir.training.draw import make_denoise
-from unstir.training.precision import autocast, low_precision_copy, resolve_precision
 from unstir.training.run import Run
 
 CONTINUOUS_LEVELS = 1000
@@ -74,7 +73,7 @@ def measure_bits(
                 x0, labels = data.batch(chosen[start : start + batch])
                 told = run.config.classes and labels is not None
                 condition = Condition(vector=labels.to(device)) if told else None
-                plain = sampling.model_copy(update={"guidance": 0.0, "clip": clip})
+                plain = sampling.model_copy(update={"guidance": 0.0, "clip": clip, "schedule": None})
                 denoise = make_denoise(denoiser, condition, plain)
 
                 def counted(x: Tensor, level: NoiseLevel, denoise: Denoise = denoise) -> Prediction:
@@ -87,15 +86,12 @@ def measure_bits(
 
     report: dict[str, float | int | str] = {"bpd_images": len(chosen)}
     if "bpd" in metrics:
-        if isinstance(schedule, DiscreteSchedule):
+        if isinstance(schedule, GridSchedule):
             levels = grid(schedule, steps or schedule.steps, "trailing")
         else:
             levels = grid(schedule, steps or CONTINUOUS_LEVELS, "log_snr")
         taken = min(terms, len(levels) - 2)
-        precision = resolve_precision(run.config.training.precision, device)
-        in_bf16 = (device.type, precision) == ("cpu", "bf16")
-        denoiser = low_precision_copy(run.denoiser) if in_bf16 else run.denoiser
-        with torch.inference_mode(), autocast(precision, device):
+        with run.computing() as denoiser:
             bounds = over_images(
                 "bpd",
                 taken + 1,

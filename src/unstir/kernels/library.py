@@ -27,6 +27,7 @@ FLAGS = [
     "-nostartfiles",  # which would turn off denormal numbers for the whole program
 ]
 
+_KIND = (b"model name", b"flags", b"CPU part", b"Features")
 
 TYPES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
 """The kernels' types, and how the names of the functions end for each."""
@@ -40,7 +41,8 @@ def library() -> ctypes.CDLL | None:
         return None
     flags = FLAGS + (["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else [])
     try:
-        path = _folder() / f"{_key(compiler, flags)}.so"
+        path = machine_folder() / "kernels" / f"{_key(compiler, flags)}.so"
+        path.parent.mkdir(exist_ok=True)
         if not path.exists():
             _compile(compiler, flags, path)
         return ctypes.CDLL(str(path))
@@ -48,19 +50,25 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def _folder() -> Path:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "unstir" / "kernels"
+def machine_folder() -> Path:
+    """Return the folder for what is found out once for a machine; it is made if need be."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "unstir"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def processor() -> bytes:
+    """Return what Linux says of the processor's kind, or nothing elsewhere."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_bytes().split(b"\n\n")[0].splitlines() if info.exists() else []
+    return b"\0".join(sorted(line for line in lines if line.startswith(_KIND)))
 
 
 def _key(compiler: str, flags: list[str]) -> str:
     """Return a name for the sources, the compiler, its flags and the processor."""
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
-    lines = Path("/proc/cpuinfo").read_bytes().split(b"\n\n")[0].splitlines()
-    names = (b"model name", b"flags", b"CPU part", b"Features")
-    processor = sorted(line for line in lines if line.startswith(names))
-    parts = [*(source.read_bytes() for source in SOURCES + HEADERS), version, " ".join(flags).encode(), *processor]
+    sources = (source.read_bytes() for source in SOURCES + HEADERS)
+    parts = [*sources, version, " ".join(flags).encode(), processor()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
 
 

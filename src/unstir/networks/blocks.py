@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unstir.kernels.attention import attention
+from unstir.kernels.convolution import convolution
 from unstir.kernels.norm import norm
 
 NormKind = Literal["group", "layer"]
@@ -43,6 +44,22 @@ class Norm(nn.Module):
         return norm(x, gain, shift, self.groups, silu=silu, dropout=dropout)
 
 
+class Convolution(nn.Conv2d):
+    """A 3x3 convolution, padded by zeros to keep height and width.
+
+    Args:
+        channels_in: Channels of the input.
+        channels_out: Channels of the output.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, channels_out, H, W) for ``x`` (B, channels_in, H, W)."""
+        return convolution(x, self.weight, self.bias)
+
+
 class ResidualBlock(nn.Module):
     """Norm, SiLU, convolution, twice, with the embedding's scale and shift between (Dhariwal and Nichol 2021).
 
@@ -61,11 +78,11 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.first_norm = Norm(kind, channels_in)
-        self.first = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.first = Convolution(channels_in, channels_out)
         self.modulation = nn.Linear(embedding, 2 * channels_out)
         self.second_norm = Norm(kind, channels_out)
         self.dropout = dropout
-        self.second = zeroed(nn.Conv2d(channels_out, channels_out, 3, padding=1))
+        self.second = zeroed(Convolution(channels_out, channels_out))
         same = channels_in == channels_out
         self.shortcut = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1)
 

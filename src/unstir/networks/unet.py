@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unstir.diffusion import Condition
-from unstir.networks.blocks import Attention, LinearAttention, Norm, NormKind, ResidualBlock, zeroed
+from unstir.networks.blocks import Attention, Convolution, LinearAttention, Norm, NormKind, ResidualBlock, zeroed
 from unstir.networks.embedding import Embedding
 from unstir.networks.resize import pad_to
 
@@ -51,7 +51,7 @@ class UNet(nn.Module):
         self.stride = patch * 2 ** (len(channels) - 1)
         width = 4 * channels[0]
         self.embedding = Embedding(width, classes)
-        self.stem = nn.Conv2d(image_channels * patch**2, channels[0], 3, padding=1)
+        self.stem = Convolution(image_channels * patch**2, channels[0])
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
 
         def level_block(channels_in: int, channels_out: int, attends: str) -> _Stage:
@@ -84,7 +84,7 @@ class UNet(nn.Module):
             if index:
                 self.up.append(_Up(here))
         self.out_norm = Norm(kind, here)
-        self.out = zeroed(nn.Conv2d(here, outputs * image_channels * patch**2, 3, padding=1))
+        self.out = zeroed(Convolution(here, outputs * image_channels * patch**2))
 
     def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
         """Return (B, outputs * C, H, W) for images ``x`` (B, C, H, W)."""
@@ -131,7 +131,7 @@ class _Up(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
+        self.convolution = Convolution(channels, channels)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         return self.convolution(functional.interpolate(x, scale_factor=2, mode="nearest"))

@@ -8,7 +8,8 @@ from unstir.errors import InputError, nearest
 from unstir.recipes.cifar import cifar10
 from unstir.recipes.digits import digits
 from unstir.recipes.folder import images
-from unstir.recipes.mnist import fashion_mnist, mnist, mnist_fc, mnist_fc_notime, mnist_hybrid
+from unstir.recipes.mnist import fashion_mnist, mnist, mnist_dae, mnist_fc, mnist_fc_notime, mnist_hybrid
+from unstir.recipes.ncsn import cifar10_ncsn, mnist_ncsn
 from unstir.recipes.photos import cars64, church64, faces128, stl10_96
 from unstir.recipes.request import Request
 from unstir.training.config import Config
@@ -21,9 +22,12 @@ RECIPES: dict[str, Recipe] = {
     "mnist": mnist,
     "mnist-fc": mnist_fc,
     "mnist-fc-notime": mnist_fc_notime,
+    "mnist-dae": mnist_dae,
+    "mnist-ncsn": mnist_ncsn,
     "mnist-hybrid": mnist_hybrid,
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
+    "cifar10-ncsn": cifar10_ncsn,
     "church64": church64,
     "cars64": cars64,
     "stl10-96": stl10_96,

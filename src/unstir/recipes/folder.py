@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 from unstir.data.config import DataConfig
 from unstir.data.peek import peek
 from unstir.data.sources import find
 from unstir.errors import InputError
-from unstir.recipes.request import Request
+from unstir.recipes.request import Request, training_gflops
 from unstir.training.config import Config, DiffusionConfig, SamplingConfig, UNetConfig
 
 
@@ -47,9 +46,6 @@ _TRAINING = {"batch": 64, "optimizer": "muon", "learning_rate": 2e-3}
 ENOUGH_IMAGES = 200_000
 """A resolution is in reach if the budget lets training see so many images, repeats counted."""
 
-GFLOPS_A_CORE = 270.0
-"""What training reaches on a core with bfloat16 arithmetic, in GFLOP/s."""
-
 HOUR = 3600.0
 
 
@@ -82,16 +78,6 @@ def _resolution(side: int, seconds: float | None) -> int:
     in_images = [size for size in _CHOICES if size <= 1.25 * side] or [min(_CHOICES)]
     if seconds is None:
         return in_images[-1]
-    speed = _gflops()
+    speed = training_gflops()
     in_reach = [size for size in in_images if seconds * speed / _CHOICES[size].gflop >= ENOUGH_IMAGES]
     return (in_reach or in_images[:1])[-1]
-
-
-def _gflops() -> float:
-    """Return about what training reaches on this machine, in GFLOP/s."""
-    import torch
-
-    if torch.cuda.is_available():
-        return 20_000.0 * torch.cuda.device_count()
-    factor = 1.0 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else 0.2
-    return GFLOPS_A_CORE * (os.cpu_count() or 1) * factor

@@ -8,6 +8,9 @@ from typing import Any
 from unstir.errors import InputError
 from unstir.training.config import Config, FullyConnectedConfig, PlainUNetConfig, TrainingConfig
 
+SHARE = 0.55
+"""Of the speed of convolutions by themselves, what whole training steps reach."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -30,6 +33,17 @@ class Request:
         if self.images is not None or self.seconds is not None:
             own.update(images=self.images, seconds=self.seconds)
         return TrainingConfig(**own)
+
+
+def training_gflops() -> float:
+    """Return about what training reaches on this machine over whole steps, in GFLOP/s."""
+    import torch
+
+    if torch.cuda.is_available():
+        return 20_000.0 * torch.cuda.device_count()
+    from unstir.kernels.processor import speeds
+
+    return SHARE * max(speeds().values())
 
 
 def smoke(config: Config, own_data: bool) -> Config:

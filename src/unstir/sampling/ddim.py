@@ -21,7 +21,7 @@ from unstir.sampling.trajectory import Noise
 
 @dataclass(frozen=True)
 class DDIM:
-    """The DDIM sampler.
+    """DDIM (Song et al. 2021), from no fresh noise to all: first order, one evaluation a step.
 
     Attributes:
         eta: How much of the posterior's standard deviation is fresh noise, from 0 to 1.
@@ -40,11 +40,16 @@ class DDIM:
         self, denoise: Denoise, x: Tensor, here: NoiseLevel, there: NoiseLevel, state: None, noise: Noise
     ) -> tuple[Tensor, None]:
         """Move along the predicted noise, replacing a part of it by fresh noise."""
-        _, _, posterior_variance = posterior(here, there)
-        fresh = self.eta**2 * posterior_variance
+        kept, fresh = split_noise(here, there, self.eta)
         prediction = denoise(x, here)
-        kept = broadcast((there.sigma**2 - fresh).clamp(min=0).sqrt(), x)
-        x = broadcast(there.alpha, x) * prediction.x0 + kept * prediction.eps
+        x = broadcast(there.alpha, x) * prediction.x0 + broadcast(kept, x) * prediction.eps
         if self.eta > 0:
-            x = x + broadcast(fresh.sqrt(), x) * noise(x)
+            x = x + broadcast(fresh, x) * noise(x)
         return x, None
+
+
+def split_noise(here: NoiseLevel, there: NoiseLevel, eta: float) -> tuple[Tensor, Tensor]:
+    """Return the standard deviations of the kept and of the fresh noise at ``there``."""
+    _, _, posterior_variance = posterior(here, there)
+    fresh = eta**2 * posterior_variance
+    return (there.sigma**2 - fresh).clamp(min=0).sqrt(), fresh.sqrt()

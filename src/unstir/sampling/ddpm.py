@@ -23,7 +23,7 @@ from unstir.sampling.trajectory import Noise
 
 @dataclass(frozen=True)
 class DDPM:
-    """The ancestral sampler.
+    """The ancestral sampler (Ho et al. 2020), with fresh noise: first order, one evaluation a step.
 
     Attributes:
         variance: ``small``, the posterior's (beta tilde), right for data that is a single point;

@@ -31,12 +31,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from unstir.diffusion import DiscreteSchedule, NoiseLevel, Schedule
+from unstir.diffusion import GridSchedule, NoiseLevel, Schedule
 from unstir.errors import InputError, nearest
 
 
 def _trailing(schedule: Schedule, steps: int) -> Tensor:
-    if isinstance(schedule, DiscreteSchedule):
+    if isinstance(schedule, GridSchedule):
         i = torch.arange(steps, dtype=torch.float64)
         return (schedule.steps - i * schedule.steps / steps).round() / schedule.steps
     return _uniform(schedule, steps)
@@ -44,13 +44,13 @@ def _trailing(schedule: Schedule, steps: int) -> Tensor:
 
 def _leading(schedule: Schedule, steps: int) -> Tensor:
     falling = torch.arange(steps - 1, -1, -1, dtype=torch.float64)
-    if isinstance(schedule, DiscreteSchedule):
+    if isinstance(schedule, GridSchedule):
         return (falling * (schedule.steps // steps) + 1) / schedule.steps
     return schedule.t_min + falling / steps * (1 - schedule.t_min)
 
 
 def _linspace(schedule: Schedule, steps: int) -> Tensor:
-    if isinstance(schedule, DiscreteSchedule):
+    if isinstance(schedule, GridSchedule):
         last, i = schedule.steps - 1, torch.arange(steps, dtype=torch.float64)
         return (1 + (last - i * last / max(steps - 1, 1)).round()) / schedule.steps
     return torch.linspace(1, schedule.t_min, steps, dtype=torch.float64)
@@ -58,7 +58,7 @@ def _linspace(schedule: Schedule, steps: int) -> Tensor:
 
 def _quadratic(schedule: Schedule, steps: int) -> Tensor:
     curve = 0.8 * torch.linspace(1, 0, steps, dtype=torch.float64) ** 2
-    if isinstance(schedule, DiscreteSchedule):
+    if isinstance(schedule, GridSchedule):
         return _distinct(1 + (curve * schedule.steps).floor(), schedule.steps) / schedule.steps
     return schedule.t_min + curve * (1 - schedule.t_min)
 
@@ -115,7 +115,7 @@ def grid(schedule: Schedule, steps: int, spacing: str | Sequence[int] = "trailin
     """
     if steps < 1:
         raise InputError(f"Sampling needs at least 1 step, and {steps} were asked for")
-    if isinstance(schedule, DiscreteSchedule) and steps > schedule.steps:
+    if isinstance(schedule, GridSchedule) and steps > schedule.steps:
         raise InputError(f"{steps} steps were asked for, and the model's schedule has {schedule.steps}")
     if isinstance(spacing, str):
         if spacing not in spacings:
@@ -128,7 +128,7 @@ def grid(schedule: Schedule, steps: int, spacing: str | Sequence[int] = "trailin
 
 
 def _explicit(schedule: Schedule, steps: int, indices: Sequence[int]) -> Tensor:
-    if not isinstance(schedule, DiscreteSchedule):
+    if not isinstance(schedule, GridSchedule):
         raise InputError("Explicit indices need a discrete schedule, such as 'linear'")
     n = torch.tensor(list(indices), dtype=torch.float64)
     falling = bool((n[1:] < n[:-1]).all())

@@ -66,14 +66,23 @@ class Images:
             raise InputError(f"{path} could not be written: {error}") from None
         return path
 
-    def grid(self) -> Image.Image:
-        """Return one picture of all images: a column for each class if they were drawn in turn, else a square."""
+    def picture(self, i: int) -> Image.Image:
+        """Return image ``i`` as a picture, pixel for pixel."""
+        return _picture(self.bytes()[i])
+
+    def grid(self, columns: int | None = None) -> Image.Image:
+        """Return one picture of all images.
+
+        Args:
+            columns: How many; None is one for each class if they were drawn in turn, and else a square.
+        """
         from torchvision.utils import make_grid
 
         in_turn = self.labels is not None and torch.equal(
             self.labels, torch.arange(len(self)) % max(1, len(self.classes))
         )
-        columns = len(self.classes) if in_turn and 1 < len(self.classes) <= 20 else round(len(self) ** 0.5)
+        if columns is None:
+            columns = len(self.classes) if in_turn and 1 < len(self.classes) <= 20 else round(len(self) ** 0.5)
         images = self.bytes()
         # Small images are enlarged by a whole factor, so that a person can see them.
         factor = max(1, round(64 / max(images.shape[-2:])))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unstir.data.dataset import ImageData
 from unstir.data.order import order
-from unstir.diffusion import Condition, DiscreteSchedule, NoiseLevel, Schedule
+from unstir.diffusion import Condition, GridSchedule, NoiseLevel, Schedule
 from unstir.diffusion.times import TimeDistribution
 
 
@@ -54,7 +54,7 @@ def step_seed(seed: int, step: int) -> int:
 
 def levels_at(schedule: Schedule, t: Tensor) -> NoiseLevel:
     """Return the levels at times (B,); on a discrete schedule the exact grid points nearest to them."""
-    if isinstance(schedule, DiscreteSchedule):
+    if isinstance(schedule, GridSchedule):
         return schedule.level((t * schedule.steps).round().long())
     return schedule(t)
 

@@ -9,8 +9,9 @@ from unstir.diffusion.parameterization import parameterization
 from unstir.diffusion.schedule import LearnedSchedule, schedules
 from unstir.networks.fully_connected import FullyConnectedUNet
 from unstir.networks.plain_unet import PlainUNet
+from unstir.networks.refinenet import RefineNet
 from unstir.networks.unet import UNet
-from unstir.training.config import Config, FullyConnectedConfig, PlainUNetConfig
+from unstir.training.config import Config, FullyConnectedConfig, PlainUNetConfig, RefineNetConfig
 
 
 def build_denoiser(config: Config) -> Denoiser:
@@ -38,6 +39,9 @@ def build_network(config: Config) -> nn.Module:
         )
     if isinstance(network, PlainUNetConfig):
         return PlainUNet(config.images.shape[0], network.channels, classes, network.embedding, outputs)
+    if isinstance(network, RefineNetConfig):
+        shape = config.images.shape
+        return RefineNet(shape[0], network.channels, network.blocks, network.patch, classes, outputs)
     return UNet(
         config.images.shape[0],
         channels=network.channels,

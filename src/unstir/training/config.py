@@ -53,7 +53,18 @@ class FullyConnectedConfig(Part):
     norm: bool = True
 
 
-NetworkConfig = Annotated[UNetConfig | PlainUNetConfig | FullyConnectedConfig, Field(discriminator="kind")]
+class RefineNetConfig(Part):
+    """The score network, :class:`unstir.networks.refinenet.RefineNet`."""
+
+    kind: Literal["refinenet"]
+    channels: Widths = (128, 256, 256, 256)
+    blocks: Positive = 2
+    patch: Positive = 1
+
+
+NetworkConfig = Annotated[
+    UNetConfig | PlainUNetConfig | FullyConnectedConfig | RefineNetConfig, Field(discriminator="kind")
+]
 
 
 _BETAS = ("steps", "beta_start", "beta_end")
@@ -63,15 +74,17 @@ _SCHEDULE_OPTIONS: dict[str, tuple[str, ...]] = {
     "sigmoid": _BETAS,
     "cosine": ("steps", "s", "max_beta"),
     "vp": ("beta_min", "beta_max"),
+    "ladder": ("steps", "sigma_min", "sigma_max"),
     "ve": ("sigma_min", "sigma_max"),
     "flow": (),
+    "single": ("amount",),
 }
 
 
 class ScheduleConfig(Part):
     """A schedule of :mod:`unstir.diffusion.schedule` by name; None leaves a value at its default."""
 
-    name: Literal["linear", "quadratic", "cosine", "sigmoid", "vp", "ve", "flow"] = "cosine"
+    name: Literal["linear", "quadratic", "cosine", "sigmoid", "ladder", "vp", "ve", "flow", "single"] = "cosine"
     steps: Positive | None = None
     beta_start: Beta | None = None
     beta_end: Beta | None = None
@@ -81,6 +94,7 @@ class ScheduleConfig(Part):
     sigma_max: Annotated[float, Field(gt=0)] | None = None
     s: Annotated[float, Field(gt=0)] | None = None
     max_beta: Beta | None = None
+    amount: Annotated[float, Field(gt=0)] | None = None
     learned: bool = False
     """Whether the betas are learned with the network, by the bound; the schedule is where they start."""
 
@@ -92,7 +106,9 @@ class ScheduleConfig(Part):
             raise ValueError(f"{self.name} takes no {wrong[0]}, only {', '.join(takes) or 'its name'}")
         if (self.sigma_min or 0.01) >= (self.sigma_max or 50.0):
             raise ValueError("sigma_min must lie below sigma_max")
-        if self.learned and self.discrete_steps is None:
+        if self.name == "ladder" and self.steps == 1:
+            raise ValueError("ladder needs at least 2 steps")
+        if self.learned and (self.discrete_steps is None or self.name == "ladder"):
             raise ValueError(f"{self.name} has no betas that could be learned; linear and cosine have")
         return self
 
@@ -103,7 +119,7 @@ class ScheduleConfig(Part):
     @property
     def discrete_steps(self) -> int | None:
         """How many levels the schedule has, or None if its time is continuous."""
-        return None if self.name in ("vp", "ve", "flow") else self.steps or 1000
+        return None if self.name in ("vp", "ve", "flow", "single") else self.steps or 1000
 
 
 class DiffusionConfig(Part):
@@ -128,6 +144,26 @@ class DiffusionConfig(Part):
     """Whether the network tells the variance of the ancestral sampler's steps too."""
     times: Literal["uniform", "log_normal", "importance"] = "uniform"
     sigma_data: Annotated[float, Field(gt=0)] = 0.5
+    corruption: Literal["gaussian", "masking", "salt_and_pepper"] = "gaussian"
+    """How images are corrupted, by ``schedule.amount``, for a denoising autoencoder (the schedule ``single``)."""
+
+    @property
+    def one_level(self) -> bool:
+        """Whether this trains a denoising autoencoder, which cleans images and draws none."""
+        return self.schedule.name == "single"
+
+    @model_validator(mode="after")
+    def _corruption_fits(self) -> DiffusionConfig:
+        if self.corruption != "gaussian":
+            kind = (self.schedule.name, self.parameterization, self.objective)
+            if kind != ("single", "x0", "x0"):
+                raise ValueError(
+                    f"the corruption {self.corruption} needs the schedule single, and x0 as parameterization and "
+                    "objective, as in the recipe mnist-dae"
+                )
+            if (self.schedule.amount or 0.5) > 1:
+                raise ValueError(f"the schedule's amount is the share of pixels for {self.corruption}: at most 1")
+        return self
 
     @model_validator(mode="after")
     def _parts_fit(self) -> DiffusionConfig:
@@ -183,16 +219,64 @@ class TrainingConfig(Part):
     """Steps between two lines of the log."""
 
 
+_CHURN = ("churn", "churn_min", "churn_max", "churn_noise")
+SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
+    "ddpm": ("variance",),
+    "ddim": ("eta",),
+    "euler": _CHURN,
+    "heun": _CHURN,
+    "unipc": ("order",),
+    "langevin": ("epsilon", "updates"),
+    "pc": ("predictor", "snr", "updates"),
+}
+"""The sampling values that belong to some samplers only."""
+
+
 class SamplingConfig(Part):
     """How the run's pictures are drawn unless the user says otherwise."""
 
-    sampler: Literal["ddpm", "ddim"] = "ddim"
+    sampler: Literal[
+        "ddpm", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "dpm++sde", "unipc", "plms", "langevin", "pc"
+    ] = "ddim"
     steps: Positive = 50
     spacing: Literal["trailing", "leading", "linspace", "quadratic", "uniform", "log_snr", "karras"] = "trailing"
     eta: Fraction = 0.0
     variance: Literal["small", "large", "learned"] = "small"
+    order: Literal[2, 3] = 3
+    churn: Annotated[float, Field(ge=0)] = 0.0
+    """Karras's S_churn: how much fresh noise, in all steps together."""
+    churn_min: Annotated[float, Field(ge=0)] = 0.0
+    churn_max: Annotated[float, Field(ge=0)] | None = None
+    """The range of sigma / alpha in which there is churn."""
+    churn_noise: Annotated[float, Field(ge=0)] = 1.0
+    schedule: Literal["linear", "quadratic", "cosine", "sigmoid", "vp", "ve", "flow"] | None = None
+    """The schedule to sample on, with its default values; None is the trained one."""
+    epsilon: Annotated[float, Field(gt=0, lt=4)] | None = None
+    """langevin's step in units of the smallest variance; None: by the ratio of the levels."""
+    updates: Positive | None = None
+    """How many Langevin updates langevin and pc make on each level; None: 5 and 1."""
+    snr: Annotated[float, Field(gt=0)] = 0.16
+    """pc's drift over its noise."""
+    predictor: Literal["reverse", "ancestral"] = "reverse"
     guidance: Annotated[float, Field(ge=0)] = 0.0
     clip: Literal["static", "dynamic", "none"] = "static"
+
+    @model_validator(mode="after")
+    def _range_is_one(self) -> SamplingConfig:
+        if self.churn_max is not None and self.churn_min > self.churn_max:
+            raise ValueError(f"churn_min, {self.churn_min:g}, lies above churn_max, {self.churn_max:g}")
+        return self
+
+    @property
+    def evaluations(self) -> int:
+        """How often the network is asked for each image, with at least 2 steps."""
+        if self.sampler == "langevin":
+            return self.steps * (self.updates or 5) + 1
+        if self.sampler == "pc":
+            return (self.steps - 1) * (1 + (self.updates or 1)) + 1
+        if self.sampler == "heun":
+            return 2 * self.steps - 1
+        return self.steps
 
 
 class ImagesInfo(Part):

@@ -7,8 +7,9 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor
 
 from unstir.data.dataset import ImageData, Splits
-from unstir.diffusion import Denoiser, DiscreteSchedule, Schedule
-from unstir.diffusion.objective import Objective, objective
+from unstir.diffusion import Denoiser, GridSchedule, Schedule
+from unstir.diffusion.corruption import corruptions
+from unstir.diffusion.objective import Objective, SquaredError, objective
 from unstir.diffusion.times import Importance, TimeDistribution, time_distributions, uniform
 from unstir.errors import InputError
 from unstir.kernels.library import library
@@ -64,7 +65,7 @@ class Learner:
         self.objective = make_objective(config, self.model.schedule)
         self.times: TimeDistribution = time_distributions.get(config.diffusion.times, uniform)
         if config.diffusion.times == "importance":
-            assert isinstance(self.model.schedule, DiscreteSchedule)
+            assert isinstance(self.model.schedule, GridSchedule)
             self.times = Importance(self.model.schedule.steps)
 
     @property
@@ -135,5 +136,7 @@ class Learner:
 def make_objective(config: Config, schedule: Schedule) -> Objective:
     """Return the objective that ``config`` names; a fixed variance of its bound is the sampler's."""
     diffusion = config.diffusion
+    if diffusion.corruption != "gaussian":
+        return SquaredError("x0", corrupt=corruptions[diffusion.corruption])
     variance = "learned" if diffusion.variance == "learned" else config.sampling.variance
     return objective(diffusion.objective, schedule, variance, diffusion.sigma_data)

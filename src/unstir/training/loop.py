@@ -22,7 +22,7 @@ from unstir.training.config import Config
 from unstir.training.folder import RunFolder
 from unstir.training.learner import Learner
 from unstir.training.log import RunLog
-from unstir.training.preview import Pictures
+from unstir.training.preview import pictures
 from unstir.training.request import sampling_config
 from unstir.training.run import Run
 
@@ -72,7 +72,7 @@ class _Training:
         self.took = {"step": 0.0, "checkpoint": 0.0, "preview": 0.0, "validation": 0.0}
         self.steps: list[tuple[Tensor, Tensor]] = []
         self.at: dict[str, float] = {}
-        self.pictures = Pictures(config)
+        self.pictures = pictures(config, learner.splits.held_out)
         self.saved_at = time.monotonic()
         self.interrupted = self.complete = False
         self.resume()

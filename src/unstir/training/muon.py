@@ -6,7 +6,7 @@ r"""Muon (Jordan et al. 2024): gradient descent whose every step turns all direc
 
 for a kernel that is read as a matrix of r outputs by c inputs. The scale is that of Liu et al. 2025, under which a
 step is about as long as one of AdamW, so that both take one learning rate. Of the orthogonal factor no more is
-wanted than that its singular values lie near one, which five Newton-Schulz steps in bfloat16 bring about.
+wanted than that its singular values lie near one, which five Newton-Schulz steps in low precision bring about.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from unstir.training.precision import resolve_precision
 
 MOMENTUM = 0.95
 LEAST_CHANNELS = 16
@@ -45,9 +47,11 @@ def muon(
         momentum.lerp_(gradient.to(momentum.dtype), 1 - MOMENTUM)
         by_shape[gradient.shape].append(index)
     for (outputs, inputs, height, width), indices in by_shape.items():
+        exact = resolve_precision("auto", parameters[indices[0]].device) == "float32"
+        kind = torch.float32 if exact else torch.bfloat16
         directions = torch.stack(
             [
-                torch.lerp(gradients[i].bfloat16(), momenta[i].bfloat16(), MOMENTUM).permute(0, 2, 3, 1).flatten(1)
+                torch.lerp(gradients[i].to(kind), momenta[i].to(kind), MOMENTUM).permute(0, 2, 3, 1).flatten(1)
                 for i in indices
             ]
         )
@@ -90,15 +94,14 @@ class AdamWAndMuon(torch.optim.AdamW):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Return bfloat16 (n, r, c) with the singular vectors of ``matrices`` and singular values from 0.7 to 1.2.
+    """Return (n, r, c), of the type of ``matrices``, with their singular vectors and values of 0.7 to 1.2.
 
     Those that are tiny beside the matrix's norm come out smaller.
     """
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonal(matrices.mT).mT
     a, b, c = _COEFFICIENTS
-    x = matrices.bfloat16()
-    x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
+    x = matrices / (matrices.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
     for _ in range(5):
         square = torch.bmm(x, x.mT)
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)

@@ -1,4 +1,4 @@
-"""Which number format networks run in, by what the processor has."""
+"""Which number format networks run in, by what the processor is fastest at."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from unstir.kernels.processor import speeds
+
 Module = TypeVar("Module", bound=nn.Module)
 
 
 def resolve_precision(wanted: str, device: torch.device) -> str:
-    """Return ``bf16``, ``fp16`` or ``float32``: for ``auto``, bf16 where the device computes in it.
+    """Return ``bf16``, ``fp16`` or ``float32``: for ``auto``, the faster of bf16 and float32.
 
-    A CPU takes ``fp16``, which a model trained on a GPU may ask for, as ``auto``.
+    On a CPU that is measured: on some, bf16 is the slower one. A CPU takes ``fp16``, which a model trained on a
+    GPU may ask for, as ``auto``.
     """
     if wanted != "auto" and not (wanted == "fp16" and device.type == "cpu"):
         return wanted
     if device.type == "cpu":
-        has_bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    else:
-        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        speed = speeds()
+        return max(speed, key=lambda kind: speed[kind])
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16" if has_bf16 else "float32"
 
 

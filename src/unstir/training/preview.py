@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
+import torch
+
+from unstir.data.dataset import ImageData
+from unstir.diffusion.corruption import corruptions
+from unstir.sampling import SeededNoise
+from unstir.sampling.images import Images
 from unstir.training.config import Config
 from unstir.training.folder import whole_file
 from unstir.training.run import Run
@@ -16,8 +23,56 @@ SHARE, LAST_SHARE = 0.01, 0.06
 LEAST_STEPS = 5
 
 
-class Pictures:
-    """Draws a run's pictures, with as many steps as a budget in seconds bears.
+class Pictures(Protocol):
+    """What draws a run's pictures."""
+
+    def draw(self, run: Run, path: Path, last: bool = False) -> Path:
+        """Draw one picture, the ``last`` with more care, and return its path."""
+        ...
+
+    def last_seconds(self) -> float:
+        """Return about how long the last picture takes, or 0 where all take the same."""
+        ...
+
+
+def pictures(config: Config, held_out: ImageData) -> Pictures:
+    """Return what draws the pictures of a run: samples, or restored images for a denoising autoencoder."""
+    return Restorations(config, held_out) if config.diffusion.one_level else Samples(config)
+
+
+class Restorations:
+    """Three rows of held-out images: clean, corrupted, restored; always the same with the same noise.
+
+    Args:
+        config: The run's configuration.
+        held_out: Its held-out images.
+    """
+
+    def __init__(self, config: Config, held_out: ImageData) -> None:
+        self.columns = min(16 if held_out.shape[2] <= 32 else 8, len(held_out))
+        self.clean, _ = held_out.batch(np.arange(self.columns))
+        self.corrupt = corruptions[config.diffusion.corruption]
+
+    def draw(self, run: Run, path: Path, last: bool = False) -> Path:
+        """Draw the picture and return its path.
+
+        Raises:
+            InputError: If the disk is full.
+        """
+        noise = SeededNoise(range(self.columns))(self.clean)
+        corrupted = self.corrupt(self.clean, run.cleaning_level(None), noise)
+        rows = torch.cat([self.clean, corrupted, run.clean(corrupted).tensor])
+        with whole_file(path) as partial:
+            Images(rows).grid(self.columns).save(partial)
+        return path
+
+    def last_seconds(self) -> float:
+        """Return 0: the last picture is as quick as the others."""
+        return 0.0
+
+
+class Samples:
+    """Draws samples, asking the network as often as a budget in seconds bears.
 
     Args:
         config: The run's configuration.
@@ -39,15 +94,16 @@ class Pictures:
             began = time.monotonic()
             run.sample(size, **_few(1))
             self.step_seconds = time.monotonic() - began
-        steps = self.steps(last)
-        images = run.sample(size, **({} if steps == self.config.sampling.steps else _few(steps)))
+        own, bearable = self.config.sampling, self.evaluations(last)
+        few = {} if bearable == own.evaluations else _few(min(bearable, own.steps))
+        images = run.sample(size, **few)
         with whole_file(path) as partial:
             images.save(partial)
         return path
 
-    def steps(self, last: bool) -> int:
-        """Return how many steps a picture may take: the run's own, or fewer."""
-        seconds, own = self.config.training.seconds, self.config.sampling.steps
+    def evaluations(self, last: bool) -> int:
+        """Return how often a picture may ask the network: as often as the run's own sampling does, or less."""
+        seconds, own = self.config.training.seconds, self.config.sampling.evaluations
         if seconds is None or not self.step_seconds:
             return own
         share = LAST_SHARE if last else SHARE
@@ -55,7 +111,7 @@ class Pictures:
 
     def last_seconds(self) -> float:
         """Return about how long the last picture takes."""
-        return self.steps(last=True) * self.step_seconds
+        return self.evaluations(last=True) * self.step_seconds
 
 
 def picture_size(config: Config) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import ValidationError
 
 from unstir.errors import InputError, nearest
-from unstir.training.config import Config, SamplingConfig
+from unstir.training.config import SAMPLER_OPTIONS, Config, SamplingConfig, ScheduleConfig
 
 Labels = int | str | Sequence[int | str] | None
 """One label for all images or one for each, by name or by index; None takes the classes in turn."""
@@ -17,7 +17,7 @@ def sampling_config(config: Config, options: Mapping[str, object]) -> SamplingCo
     """Return the run's sampling values with ``options`` put in their place; those that are None are left out.
 
     Raises:
-        InputError: For an unknown option or a value out of range.
+        InputError: For an unknown option, one that the sampler does not take, or a value out of range.
     """
     asked = {key: value for key, value in options.items() if value is not None}
     known = list(SamplingConfig.model_fields)
@@ -29,15 +29,72 @@ def sampling_config(config: Config, options: Mapping[str, object]) -> SamplingCo
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"][0].lower() + first["msg"][1:]
+        if not first["loc"]:
+            raise InputError(f"Sampling cannot be so: {message.removeprefix('value error, ')}") from None
         raise InputError(f"The {first['loc'][0]} of sampling cannot be {first['input']!r}: {message}") from None
-    limit = config.diffusion.schedule.discrete_steps
+    for key in asked:
+        owners = [sampler for sampler, options in SAMPLER_OPTIONS.items() if key in options]
+        if owners and result.sampler not in owners:
+            raise InputError(
+                f"The {key} of sampling belongs to the sampler {' or '.join(owners)}, and this run would be "
+                f"sampled by {result.sampler}: ask for {owners[0]} too"
+            )
+    schedule = ScheduleConfig(name=result.schedule) if result.schedule else config.diffusion.schedule
+    limit = schedule.discrete_steps
     if limit is not None and result.steps > limit:
-        raise InputError(f"{result.steps} steps were asked for, and the model's schedule has {limit}")
+        owner = f"{result.schedule} schedule" if result.schedule else "model's schedule"
+        raise InputError(f"{result.steps} steps were asked for, and the {owner} has {limit}")
     if result.variance == "learned" and config.diffusion.variance == "fixed":
         raise InputError("The variance 'learned' needs a model trained with diffusion.variance=learned")
     if asked.get("guidance") and not config.classes:
         raise InputError("Guidance needs a model that was trained with labels, and this one was not")
     return result
+
+
+def check_draws(config: Config) -> None:
+    """Check that a model can draw.
+
+    Raises:
+        InputError: If it is a denoising autoencoder.
+    """
+    if config.diffusion.one_level:
+        raise InputError(
+            "This model is a denoising autoencoder, trained at one level of noise: it cleans images and draws "
+            "none; use unstir edit clean RUN IMAGE"
+        )
+
+
+def check_sigma(config: Config, sigma: float | None) -> None:
+    """Check that a model is told how noisy its images are, or as a denoising autoencoder is not.
+
+    Raises:
+        InputError: If not.
+    """
+    diffusion = config.diffusion
+    if diffusion.one_level and sigma is not None:
+        raise InputError(
+            f"This model is a denoising autoencoder and knows one corruption alone ({diffusion.corruption}): "
+            "leave sigma out"
+        )
+    if not diffusion.one_level and (sigma is None or not sigma > 0):
+        raise InputError("This model knows many levels of noise: say how noisy the image is, such as --sigma 25")
+
+
+def check_takes(config: Config, shape: tuple[int, int, int]) -> None:
+    """Check that a model can take images of ``shape`` (C, H, W), its own or, where it is convolutional, any size.
+
+    Raises:
+        InputError: If it cannot.
+    """
+    assert config.images is not None
+    channels, height, width = config.images.shape
+    if shape[0] != channels:
+        raise InputError(f"The model's images have {channels} channels, and this one has {shape[0]}")
+    if config.network.kind == "fully_connected" and shape[1:] != (height, width):
+        raise InputError(
+            f"The image is {shape[2]} pixels wide and {shape[1]} high, and this fully connected network takes "
+            f"{width} by {height} alone"
+        )
 
 
 def label_indices(classes: Sequence[str], label: Labels, n: int) -> list[int] | None:

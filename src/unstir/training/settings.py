@@ -38,7 +38,7 @@ def checked(values: dict[str, Any]) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        kinds = ("unet", "plain", "fully_connected")
+        kinds = ("unet", "plain", "fully_connected", "refinenet")
         key = ".".join(str(part) for part in first["loc"] if part not in kinds)
         message = first["msg"][0].lower() + first["msg"][1:]
         if isinstance(first["input"], dict):

@@ -1,0 +1,91 @@
+"""The learned reverse process: from noise to images, and what the network believes of them on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from unstir.diffusion import NoiseLevel
+from unstir.evaluation.figures.strip import draw_strip
+from unstir.evaluation.progress import tracked
+from unstir.sampling.images import Images
+from unstir.training.draw import walk
+from unstir.training.request import Labels, label_indices, sampling_config
+from unstir.training.run import Run
+
+STAGES, FRAMES = 10, 60
+"""How many stages a strip has, and how many frames a film has at most."""
+
+
+class Stage(NamedTuple):
+    """Where the walk stands: the level, the images x there, and the clean ones believed in, each (N, C, H, W)."""
+
+    level: NoiseLevel
+    x: Tensor
+    x0: Tensor
+
+
+def reverse_stages(
+    run: Run, n: int, count: int, label: Labels = None, seed: int = 0, progress: bool = False
+) -> list[Stage]:
+    """Return up to ``count`` stages of drawing ``n`` images as the run does, evenly over its steps.
+
+    The first stage is pure noise, the last the finished images, which are those of ``run.sample``.
+
+    Raises:
+        InputError: For a label that the model does not know.
+    """
+    assert run.config.images is not None
+    config = sampling_config(run.config, {})
+    labels = label_indices(run.config.classes, label, n)
+    kept = set(np.linspace(0, config.steps, min(count, config.steps + 1)).round().astype(int).tolist())
+    stages = []
+    with run.computing() as denoiser:
+        asked = None if labels is None else torch.tensor(labels)
+        steps = walk(denoiser, run.config.images.shape, range(seed, seed + n), asked, config)
+        for step in tracked(steps, config.steps, "sampling", progress):
+            # A prediction describes the very x it was made from: it and its level are a stage.
+            if step.index - 1 in kept:
+                at = step.prediction
+                stages.append(Stage(at.level, at.level.noise(at.x0, at.eps).cpu(), at.x0.cpu()))
+        stages.append(Stage(step.level, step.x.cpu(), step.x.cpu()))
+    return stages
+
+
+def draw_reverse(stages: list[Stage]) -> Figure:
+    """Return the stages as a strip: for each image a row of x_t, and under it a row of the predicted x0."""
+    both = [stage.x for stage in stages], [stage.x0 for stage in stages]
+    n = len(stages[0].x)
+    rows = [torch.stack([images[i] for images in along]) for i in range(n) for along in both]
+    titles = [f"t = {float(stage.level.t):.2f}" for stage in stages]
+    return draw_strip(rows, ["$x_t$", r"$\hat x_0$"] * n, titles)
+
+
+def save_film(stages: list[Stage], path: Path, seconds: float = 4.0) -> None:
+    """Save the stages as an animation: x_t above, the predicted x0 below; it rests at the end.
+
+    Args:
+        stages: At least two.
+        path: A ``.gif``.
+        seconds: How long the way from noise to images takes.
+    """
+    frames = [_frame(stage) for stage in stages]
+    durations = [max(20, round(1000 * seconds / len(frames)))] * (len(frames) - 1) + [2000]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def _frame(stage: Stage) -> Image.Image:
+    """Return a picture of a stage, with its time written over it."""
+    grid = Images(torch.cat([stage.x, stage.x0])).grid(columns=len(stage.x)).convert("RGB")
+    size = 16
+    frame = Image.new("RGB", (grid.width, grid.height + size + 6), "white")
+    frame.paste(grid, (0, size + 6))
+    text = f"t = {float(stage.level.t):.2f}"
+    ImageDraw.Draw(frame).text((4, 2), text, fill="black", font=ImageFont.load_default(size))
+    return frame

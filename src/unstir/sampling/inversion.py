@@ -1,0 +1,35 @@
+r"""DDIM inversion: from an image back to the noise that it would be drawn from.
+
+DDIM with eta 0, run over the grid from its clean end (Song, Meng and Ermon 2021, section 4.3). The network cannot
+be asked about a clean image, so the first step, to the cleanest level with noise (n = 1 on a full grid), takes the
+prediction at that level:
+
+.. math:: x_1 = \alpha_1 x_0 + \sigma_1 \hat\epsilon(x_0, 1)
+
+Sampling with DDIM over the same grid brings the image back, with an error that falls as 1 / steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from unstir.diffusion import Denoise, NoiseLevel
+from unstir.sampling.euler import Euler
+from unstir.sampling.trajectory import sample
+
+
+@torch.inference_mode()
+def invert(denoise: Denoise, x0: Tensor, levels: Sequence[NoiseLevel]) -> Tensor:
+    """Return the noised images at ``levels[0]`` from which DDIM draws about ``x0``.
+
+    Args:
+        denoise: Any callable ``(x, level) -> Prediction``; asked once for each step.
+        x0: Clean images, shape (B, ...).
+        levels: From noise to data, as :func:`unstir.sampling.grid` gives them, the last one clean.
+    """
+    rising = levels[-2::-1]
+    x = rising[0].noise(x0, denoise(x0, rising[0]).eps)
+    return sample(denoise, x, rising, Euler(), torch.zeros_like) if len(rising) > 1 else x

@@ -1,0 +1,57 @@
+"""Tiles cover an image, overlap as asked, and blend without a seam."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unstir.sampling.tiles import tiles, window
+
+
+def blended(x: Tensor, side: int, overlap: int, shift: bool = False) -> Tensor:
+    """Take an image apart and together again; with ``shift`` each tile is made brighter than the last."""
+    total, weights = torch.zeros_like(x), torch.zeros_like(x)
+    for i, (rows, columns) in enumerate(tiles(*x.shape[-2:], side, overlap)):
+        weight = window((rows, columns), overlap)
+        total[..., rows, columns] += weight * (x[..., rows, columns] + i * shift)
+        weights[..., rows, columns] += weight
+    assert (weights > 0).all()
+    return total / weights
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "side", "overlap"), [(5, 7, 16, 4), (16, 17, 16, 4), (40, 29, 16, 4), (100, 16, 16, 15)]
+)
+def test_an_image_taken_apart_is_itself_together_again(height: int, width: int, side: int, overlap: int) -> None:
+    x = torch.randn(2, 3, height, width, dtype=torch.float64)
+    torch.testing.assert_close(blended(x, side, overlap), x)
+    for rows, columns in tiles(height, width, side, overlap):
+        assert rows.stop - rows.start == min(side, height) and columns.stop - columns.start == min(side, width)
+    columns = sorted({columns.start for _, columns in tiles(height, width, side, overlap)})
+    assert columns[0] == 0 and columns[-1] + min(side, width) == width
+    assert all(b - a <= side - overlap for a, b in pairwise(columns))
+
+
+def test_neighbours_that_differ_meet_gradually() -> None:
+    x = torch.zeros(1, 1, 8, 60, dtype=torch.float64)
+    line = blended(x, 24, 12, shift=True)[0, 0, 0]
+    assert line[0] == 0 and line[-1] == len(tiles(8, 60, 24, 12)) - 1
+    steps = line[1:] - line[:-1]
+    assert steps.min() >= 0 and steps.max() <= 2 / 12  # a seam would be a step of 1
+
+
+def test_what_a_small_filter_sees_is_what_it_would_see_of_the_whole() -> None:
+    # Away from an edge by more than the filter's reach, tiles give what the whole would; edges weigh the least.
+    x, kernel = torch.randn(1, 1, 50, 50, dtype=torch.float64), torch.ones(1, 1, 3, 3, dtype=torch.float64) / 9
+    whole, total, weights = functional.conv2d(x, kernel, padding=1), torch.zeros_like(x), torch.zeros_like(x)
+    for tile in tiles(50, 50, 20, 10):
+        weight = window(tile, 10)
+        total[..., tile[0], tile[1]] += weight * functional.conv2d(x[..., tile[0], tile[1]], kernel, padding=1)
+        weights[..., tile[0], tile[1]] += weight
+    inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))
+    error, edges = (total / weights - whole)[inner].abs(), (whole - x)[inner].abs()
+    assert error.mean() < 0.05 * edges.mean()
