@@ -137,7 +137,7 @@ def test_evaluate_bits_needs_no_labels(
     assert run([*line, "--metrics", "bpd,bpd_ode"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["bpd"] > 0 and math.isfinite(figures["bpd_ode"])
-    assert (figures["bpd_levels"], figures["bpd_ode_levels"], figures["bpd_terms"]) == (5, 5, 3)
+    assert (figures["bpd_levels"], figures["bpd_ode_levels"], figures["bpd_terms"]) == (5, 5, 4)
     assert run([*line, "--metrics", "bpd,fcd"]) == 2
 
 

@@ -53,6 +53,8 @@ CASES = {
     "train digits --set network.kind=transformer": "network",
     "train digits --set network.channels=[]]": "network.channels",
     "train digits --set sampling.eta=2": "sampling.eta",
+    "train digits --set diffusion.objective=hybrid": "variance=learned",
+    "train digits --set sampling.variance=learned": "diffusion.variance=learned",
     "train digits --set diffusion.schedule.name=ladder --set diffusion.schedule.steps=1": "at least 2 steps",
     "train digits --set diffusion.objective=hybrid": "variance=learned",
     "train digits --set sampling.variance=learned": "diffusion.variance=learned",

@@ -26,6 +26,7 @@ SHAPES = {
     "mnist-dae": (1, 28, 28),
     "fashion-mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
+    "mnist-hybrid": (1, 28, 28),
     "cifar10-ncsn": (3, 32, 32),
     "mnist-hybrid": (1, 28, 28),
     "church64": (3, 64, 64),

@@ -20,6 +20,17 @@ NETWORKS = {
     "unet": (),
     "plain": ("network.kind=plain", "network.channels=[8, 16]", "network.embedding=8"),
     "fully_connected": ("network.kind=fully_connected", "network.widths=[32, 16]"),
+    "bound": (
+        "network.kind=fully_connected",
+        "network.widths=[32, 16]",
+        "diffusion.objective=bound",
+        "diffusion.variance=learned",
+        "diffusion.schedule.learned=true",
+        "diffusion.schedule.steps=12",
+        "diffusion.times=importance",
+        "sampling.sampler=ddpm",
+        "sampling.variance=learned",
+    ),
     "masking": (
         "network.channels=[8, 8]",
         "diffusion.schedule.name=single",
@@ -63,9 +74,8 @@ def test_what_is_learned_beside_the_network_is_in_the_checkpoint(uninterrupted: 
     for key in ("model.schedule.logits", "average.schedule.logits", "times.losses", "times.counts"):
         assert not torch.equal(before[key], after[key]), key
     assert after["times.counts"].sum() == 24 * 16
-    assert (
-        after["times.counts"].min() >= 10 and after["times.counts"].max() > 50
-    )  # importance ruled the last steps
+    counts = after["times.counts"]
+    assert counts.min() >= 10 and counts.max() > 50  # importance ruled the last steps
     model = tensors(uninterrupted["bound"] / "model.safetensors")
     assert torch.equal(model["schedule.logits"], after["average.schedule.logits"])
     assert "times.losses" not in model
