@@ -56,8 +56,6 @@ CASES = {
     "train digits --set diffusion.objective=hybrid": "variance=learned",
     "train digits --set sampling.variance=learned": "diffusion.variance=learned",
     "train digits --set diffusion.schedule.name=ladder --set diffusion.schedule.steps=1": "at least 2 steps",
-    "train digits --set diffusion.objective=hybrid": "variance=learned",
-    "train digits --set sampling.variance=learned": "diffusion.variance=learned",
     # where to
     "train digits --smoke --out file": "is a file",
     "train digits --smoke --out file/run": "is a file",

@@ -28,7 +28,6 @@ SHAPES = {
     "cifar10": (3, 32, 32),
     "mnist-hybrid": (1, 28, 28),
     "cifar10-ncsn": (3, 32, 32),
-    "mnist-hybrid": (1, 28, 28),
     "church64": (3, 64, 64),
     "cars64": (3, 64, 64),
     "stl10-96": (3, 96, 96),

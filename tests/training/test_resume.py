@@ -38,17 +38,6 @@ NETWORKS = {
         "diffusion.parameterization=x0",
         "diffusion.objective=x0",
     ),
-    "bound": (
-        "network.kind=fully_connected",
-        "network.widths=[32, 16]",
-        "diffusion.objective=bound",
-        "diffusion.variance=learned",
-        "diffusion.schedule.learned=true",
-        "diffusion.schedule.steps=12",
-        "diffusion.times=importance",
-        "sampling.sampler=ddpm",
-        "sampling.variance=learned",
-    ),
 }
 KILLED = -signal.SIGKILL
 
