@@ -44,9 +44,9 @@ def mnist_hybrid(request: Request) -> Config:
         recipe="mnist-hybrid",
         data=DataConfig(source=request.data or "mnist"),
         conditional=False,
-        network=UNetConfig(channels=(128, 192), blocks=1, attention=("none", "none"), patch=2, norm="layer"),
+        network=UNetConfig(channels=(64, 128), blocks=1, attention=("none", "none"), patch=2, norm="layer"),
         diffusion=DiffusionConfig(objective="hybrid", variance="learned"),
-        training=request.training(seconds=15 * 60, batch=128, optimizer="muon", learning_rate=2e-3),
+        training=request.training(seconds=15 * 60, batch=64, optimizer="muon", learning_rate=2e-3),
         sampling=SamplingConfig(sampler="ddpm", steps=50, variance="learned"),
     )
 
