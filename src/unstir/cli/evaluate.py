@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -81,31 +81,14 @@ def evaluate(
 
     The ruler of drawn images is a classifier trained once on the same data; results compare models of one set.
     """
+    asked = options.sampling_values(locals())
+
     from unstir.training.folder import model_file
     from unstir.training.request import check_draws, sampling_config
 
     _, config = model_file(run)
     wanted = [metric.strip() for metric in metrics.split(",")]
     check(wanted)
-    asked: dict[str, Any] = {
-        "sampler": sampler,
-        "steps": steps,
-        "spacing": spacing,
-        "eta": eta,
-        "variance": variance,
-        "order": order,
-        "churn": churn,
-        "churn_min": churn_min,
-        "churn_max": churn_max,
-        "churn_noise": churn_noise,
-        "schedule": schedule,
-        "epsilon": epsilon,
-        "updates": updates,
-        "snr": snr,
-        "predictor": predictor,
-        "guidance": guidance,
-        "clip": clip,
-    }
     check_draws(config)
     sampling = sampling_config(config, asked)
     draws = any(metric in METRICS for metric in wanted)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -84,3 +85,10 @@ Duration = Annotated[
     str | None,
     typer.Option("--for", help="The budget in time, such as 90s, 30m or 1h30m.", show_default="the recipe's"),
 ]
+
+
+def sampling_values(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of a command's arguments that say how to sample: it must have an option for each such value."""
+    from unstir.training.config import SamplingConfig
+
+    return {name: arguments[name] for name in SamplingConfig.model_fields}

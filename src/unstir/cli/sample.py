@@ -47,29 +47,12 @@ def sample(
     as_json: options.Json = False,
 ) -> None:
     """Draw images from a run and save them."""
+    asked = options.sampling_values(locals())
+
     from unstir.training.folder import model_file
     from unstir.training.request import check_draws, label_indices, sampling_config
 
     _, config = model_file(run)
-    asked = {
-        "sampler": sampler,
-        "steps": steps,
-        "spacing": spacing,
-        "eta": eta,
-        "variance": variance,
-        "order": order,
-        "churn": churn,
-        "churn_min": churn_min,
-        "churn_max": churn_max,
-        "churn_noise": churn_noise,
-        "schedule": schedule,
-        "epsilon": epsilon,
-        "updates": updates,
-        "snr": snr,
-        "predictor": predictor,
-        "guidance": guidance,
-        "clip": clip,
-    }
     check_draws(config)
     sampling = sampling_config(config, asked)
     labels = split_labels(label, config.classes, n)
