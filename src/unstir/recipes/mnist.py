@@ -25,7 +25,7 @@ Three minutes on two cores with bfloat16 matrix units, five on two without.
 
 
 def mnist(request: Request) -> Config:
-    """MNIST by label: a U-Net on 2x2 patches, chosen by the budget; legible in 30 seconds on two cores."""
+    """MNIST by label: a U-Net on 2x2 patches, chosen by the budget; legible in a minute on two cores."""
     short = request.seconds is not None and request.seconds * training_gflops() < SHORT
     channels, batch = ((64, 128), 64) if short else ((128, 192), 128)
     return Config(
