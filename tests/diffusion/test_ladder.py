@@ -66,6 +66,11 @@ def test_a_fitted_ladder_spans_the_data() -> None:
     assert schedule.ratio == level_ratio(784)
 
 
+def test_images_that_are_all_the_same_have_no_ladder() -> None:
+    with pytest.raises(InputError, match="farther apart than sigma_min, 0.02"):
+        fitted_ladder(torch.full((3, 1, 28, 28), 0.5))
+
+
 def test_few_dimensions_have_no_ratio() -> None:
     with pytest.raises(InputError, match="In 2 dimensions"):
         level_ratio(2)

@@ -14,6 +14,7 @@ from unstir.diffusion.exact import GaussianMixtureDenoiser
 from unstir.diffusion.likelihood import flow_bits, flow_log_density, variational_bound
 from unstir.diffusion.posterior import Variance
 from unstir.diffusion.schedule import cosine, flow, linear, ve, vp
+from unstir.errors import InputError
 
 MEANS = torch.tensor([[-0.6, -0.2], [0.5, 0.1], [0.1, 0.7]], dtype=torch.float64)
 STDS = torch.tensor([0.2, 0.3, 0.1], dtype=torch.float64)
@@ -54,6 +55,11 @@ def test_the_flows_density_of_a_mixture_is_exact(schedule: Schedule) -> None:
     found = flow_log_density(MIXTURE, x, levels)
     torch.testing.assert_close(found, log_density(x, least**2), rtol=0, atol=1e-3)
     assert (found - log_density(x, 4 * least**2 + 0.01)).abs().max() > 0.05
+
+
+def test_one_level_is_no_flow() -> None:
+    with pytest.raises(InputError, match="at least 2 levels"):
+        flow_log_density(MIXTURE, torch.zeros(1, 2, dtype=torch.float64), even(flow(), 1))
 
 
 def test_the_flow_is_solved_to_second_order() -> None:

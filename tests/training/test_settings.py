@@ -20,7 +20,7 @@ OTHER: dict[str, Any] = {
     "diffusion.schedule.name": "quadratic",
     "diffusion.schedule.steps": 1001,
     "diffusion.parameterization": "karras",
-    "diffusion.objective": "karras",
+    "diffusion.objective": "p2",
     "diffusion.times": "importance",
     "diffusion.corruption": "masking",
     "training.precision": "bf16",
@@ -239,6 +239,8 @@ def test_a_configuration_survives_its_file() -> None:
         ("objective=bound times=log_normal", "needs the times uniform or importance"),
         ("schedule.learned=true", "schedule.learned needs the objective bound"),
         ("schedule.learned=true schedule.name=ve", "ve has no betas that could be learned"),
+        ("objective=v", "the objective v does not train a network that predicts eps"),
+        ("parameterization=score objective=x0", "the objective x0 does not train a network that predicts score"),
         ("objective=dual", "the objective dual needs the parameterization dual"),
     ],
 )

@@ -5,8 +5,8 @@ Song and Ermon 2020, for data of D dimensions (an image's C H W), with sigmas in
 1. The largest sigma is about the largest distance between two data points: then the noise alone can carry a
    sample from any one to any other.
 2. Neighbouring levels overlap. Points noised by sigma lie at a radius of about :math:`\sqrt{D} \sigma`, with
-   deviation :math:`\sigma / \sqrt2`. The ratio :math:`\gamma` of two sigmas is where half of the larger one's
-   points lie within three deviations of the smaller one's radius:
+   deviation :math:`\sigma / \sqrt2`. The ratio :math:`\gamma` of two sigmas is where half of the smaller one's
+   points lie within three deviations of the larger one's radius:
 
    .. math:: \Phi(\sqrt{2D} (\gamma - 1) + 3 \gamma) - \Phi(\sqrt{2D} (\gamma - 1) - 3 \gamma) = \tfrac12
 3. The score of all levels is one network's output over sigma: the parameterization ``eps``, but for the sign.
@@ -62,9 +62,14 @@ def fitted_ladder(data: Tensor, sigma_min: float = 0.02) -> LadderSchedule:
     Args:
         data: The images or a good part of them, shape (N, ...), at least two.
         sigma_min: The least sigma: noise that is not seen. The paper's 0.01, on pixels in [-1, 1].
+
+    Raises:
+        InputError: If all images are the same, or as good as that.
     """
-    ratio = level_ratio(data[0].numel())
-    steps = 1 + math.ceil(math.log(largest_distance(data) / sigma_min) / math.log(ratio))
+    ratio, farthest = level_ratio(data[0].numel()), largest_distance(data)
+    if farthest <= sigma_min:
+        raise InputError(f"No two of the images are farther apart than sigma_min, {sigma_min:g}: too little to learn")
+    steps = 1 + math.ceil(math.log(farthest / sigma_min) / math.log(ratio))
     return LadderSchedule(steps, sigma_min, ratio)
 
 

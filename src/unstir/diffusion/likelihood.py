@@ -27,6 +27,7 @@ from unstir.diffusion.bound import bound_term, prior_term, smallest_variance
 from unstir.diffusion.denoiser import Denoise
 from unstir.diffusion.noise_level import NoiseLevel
 from unstir.diffusion.posterior import Variance
+from unstir.errors import InputError
 
 Noise = Callable[[Tensor], Tensor]
 """A source of standard normal noise of the shape, type and device of what it is given, shape (B, ...)."""
@@ -71,9 +72,7 @@ def variational_bound(
         terms: How many of the transitions to take for each image, spread evenly at random, each in the place of
             its neighbours: an unbiased estimate at that many evaluations. None takes all.
     """
-    chain = NoiseLevel(
-        *(torch.stack([getattr(level, name) for level in reversed(levels)]) for name in ("t", "alpha", "sigma"))
-    )
+    chain = NoiseLevel.stack(levels[::-1])
     smallest = smallest_variance(chain)
 
     def term(n: Tensor) -> Tensor:
@@ -123,6 +122,9 @@ def flow_log_density(
         levels: From noise to the least of it, at best even in log-SNR; clean data at the end is left out.
         probes: Random signs of the shape of ``x0``: the divergence is then estimated as the mean of
             ``e J e`` over them (Hutchinson 1990). None computes it, by one gradient for each dimension.
+
+    Raises:
+        InputError: For fewer than 2 levels with noise.
     """
 
     def slope(z: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
@@ -134,6 +136,8 @@ def flow_log_density(
             return v.detach(), _divergence(v, z, probes)
 
     rising = [level for level in reversed(levels) if float(level.sigma) > 0]
+    if len(rising) < 2:
+        raise InputError("The likelihood of the flow needs at least 2 levels of noise")
     angles = [math.atan2(float(level.sigma), float(level.alpha)) for level in rising]
     z, log_volume = math.cos(angles[0]) * x0, x0.new_zeros(len(x0))
     for (here, there), (angle, next_angle) in zip(pairwise(rising), pairwise(angles), strict=True):

@@ -8,6 +8,7 @@ In the DDPM paper's symbols :math:`\alpha_t` here is :math:`\sqrt{\bar\alpha_t}`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,11 @@ class NoiseLevel:
         """Return the level of clean data: ``t = 0``, ``alpha = 1``, ``sigma = 0``."""
         zero = torch.zeros((), dtype=torch.float64)
         return NoiseLevel(zero, zero + 1, zero)
+
+    @staticmethod
+    def stack(levels: Sequence[NoiseLevel]) -> NoiseLevel:
+        """Return levels of shape () as one of shape (L,)."""
+        return NoiseLevel(*(torch.stack([getattr(level, part) for level in levels]) for part in ("t", "alpha", "sigma")))
 
     def __getitem__(self, index: Tensor | slice | int) -> NoiseLevel:
         """Return some of the levels along the first axis."""

@@ -145,7 +145,7 @@ def variational(schedule: GridSchedule, variance: Variance) -> SquaredError:
     """
 
     def weight(level: NoiseLevel) -> Tensor:
-        chain, n = _chain(schedule), _index(schedule, level)
+        chain, n = _chain(schedule), schedule.index(level.t)
         there = chain[n - 1]
         beta, small = step_variance(level, there), posterior(level, there)[2]
         spread = torch.where(small > 0, small, smallest_variance(chain)) if variance == "small" else beta
@@ -170,7 +170,7 @@ class Bound(Objective):
 
     def of(self, prediction: Prediction, x0: Tensor, eps: Tensor) -> Tensor:  # noqa: D102
         chain = _chain(self.schedule)
-        there = chain[_index(self.schedule, prediction.level) - 1]
+        there = chain[self.schedule.index(prediction.level.t) - 1]
         term = bound_term(prediction, x0, there, self.variance, smallest_variance(chain))
         return prior_term(x0, chain[-1]) + self.schedule.steps * term
 
@@ -236,7 +236,3 @@ def objective(name: str, schedule: Schedule, variance: Variance = "small", sigma
 def _chain(schedule: GridSchedule) -> NoiseLevel:
     """Return all levels n = 0..T, shape (T + 1,)."""
     return schedule.level(torch.arange(schedule.steps + 1))
-
-
-def _index(schedule: GridSchedule, level: NoiseLevel) -> Tensor:
-    return (level.t * schedule.steps).round().long()

@@ -68,6 +68,10 @@ class GridSchedule(Schedule):
             raise InputError(f"Level {n} is not on the schedule's grid, which runs from 0 to {self.steps}")
         return self._point(index)
 
+    def index(self, t: Tensor) -> Tensor:
+        """Return n of the grid points nearest to the times ``t``, int64 of the same shape."""
+        return (t * self.steps).round().long()
+
     @abstractmethod
     def _point(self, n: Tensor) -> NoiseLevel:
         """Return the grid points ``n``, int64 and within 0..steps."""

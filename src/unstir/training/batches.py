@@ -55,7 +55,7 @@ def step_seed(seed: int, step: int) -> int:
 def levels_at(schedule: Schedule, t: Tensor) -> NoiseLevel:
     """Return the levels at times (B,); on a discrete schedule the exact grid points nearest to them."""
     if isinstance(schedule, GridSchedule):
-        return schedule.level((t * schedule.steps).round().long())
+        return schedule.level(schedule.index(t))
     return schedule(t)
 
 

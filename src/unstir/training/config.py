@@ -122,6 +122,10 @@ class ScheduleConfig(Part):
         return None if self.name in ("vp", "ve", "flow", "single") else self.steps or 1000
 
 
+_VARIANCE_EXPLODES = ("ve", "ladder", "single")
+"""The schedules whose alpha is 1 everywhere."""
+
+
 class DiffusionConfig(Part):
     """What is predicted, at which levels, and how its error is weighted."""
 
@@ -180,6 +184,12 @@ class DiffusionConfig(Part):
             raise ValueError("variance=learned needs the objective hybrid or bound, which teach it")
         if self.schedule.learned and self.objective != "bound":
             raise ValueError("schedule.learned needs the objective bound, which teaches the betas")
+        tells_noise = self.parameterization in ("eps", "score", "mean", "dual")
+        if tells_noise and self.objective in ("x0", "v", "karras") and self.schedule.name not in _VARIANCE_EXPLODES:
+            raise ValueError(
+                f"the objective {self.objective} does not train a network that predicts {self.parameterization}: its "
+                "error would be divided by alpha², next to nothing where the noise is large; take simple, min_snr or p2"
+            )
         if self.objective == "dual" and self.parameterization != "dual":
             raise ValueError("the objective dual needs the parameterization dual")
         return self
@@ -276,6 +286,8 @@ class SamplingConfig(Part):
             return (self.steps - 1) * (1 + (self.updates or 1)) + 1
         if self.sampler == "heun":
             return 2 * self.steps - 1
+        if self.sampler == "plms":
+            return self.steps + 1
         return self.steps
 
 

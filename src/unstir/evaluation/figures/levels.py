@@ -95,8 +95,7 @@ def level_losses(run: Run, splits: Splits, n: int = 256, seed: int = 0, progress
                 errors.setdefault(name + where, []).append(_error(denoise, x0, x, level))
     found = {name: torch.stack(values) for name, values in errors.items()}
     found["mean"] = ((looked_at[""] - known.mean(0)) ** 2).double().mean().expand(LEVELS)
-    parts = [torch.stack([getattr(level, part) for level in levels]) for part in ("t", "alpha", "sigma")]
-    return LevelLosses(NoiseLevel(*parts), found, len(looked_at[""]), len(known), len(splits.train))
+    return LevelLosses(NoiseLevel.stack(levels), found, len(looked_at[""]), len(known), len(splits.train))
 
 
 def shown_levels(schedule: Schedule) -> list[NoiseLevel]:
