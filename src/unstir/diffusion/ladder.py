@@ -68,7 +68,7 @@ def fitted_ladder(data: Tensor, sigma_min: float = 0.02) -> LadderSchedule:
     """
     ratio, farthest = level_ratio(data[0].numel()), largest_distance(data)
     if farthest <= sigma_min:
-        raise InputError(f"No two of the images are farther apart than sigma_min, {sigma_min:g}: too little to learn")
+        raise InputError(f"No two images are farther apart than sigma_min, {sigma_min:g}")
     steps = 1 + math.ceil(math.log(farthest / sigma_min) / math.log(ratio))
     return LadderSchedule(steps, sigma_min, ratio)
 

@@ -38,7 +38,8 @@ class NoiseLevel:
     @staticmethod
     def stack(levels: Sequence[NoiseLevel]) -> NoiseLevel:
         """Return levels of shape () as one of shape (L,)."""
-        return NoiseLevel(*(torch.stack([getattr(level, part) for level in levels]) for part in ("t", "alpha", "sigma")))
+        parts = ([getattr(level, part) for level in levels] for part in ("t", "alpha", "sigma"))
+        return NoiseLevel(*map(torch.stack, parts))
 
     def __getitem__(self, index: Tensor | slice | int) -> NoiseLevel:
         """Return some of the levels along the first axis."""

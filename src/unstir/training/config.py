@@ -122,8 +122,7 @@ class ScheduleConfig(Part):
         return None if self.name in ("vp", "ve", "flow", "single") else self.steps or 1000
 
 
-_VARIANCE_EXPLODES = ("ve", "ladder", "single")
-"""The schedules whose alpha is 1 everywhere."""
+_ALPHA_IS_1 = ("ve", "ladder", "single")
 
 
 class DiffusionConfig(Part):
@@ -184,11 +183,13 @@ class DiffusionConfig(Part):
             raise ValueError("variance=learned needs the objective hybrid or bound, which teach it")
         if self.schedule.learned and self.objective != "bound":
             raise ValueError("schedule.learned needs the objective bound, which teaches the betas")
-        tells_noise = self.parameterization in ("eps", "score", "mean", "dual")
-        if tells_noise and self.objective in ("x0", "v", "karras") and self.schedule.name not in _VARIANCE_EXPLODES:
+        divided = (
+            self.parameterization in ("eps", "score", "mean", "dual") and self.schedule.name not in _ALPHA_IS_1
+        )
+        if divided and self.objective in ("x0", "v", "karras"):
             raise ValueError(
                 f"the objective {self.objective} does not train a network that predicts {self.parameterization}: its "
-                "error would be divided by alpha², next to nothing where the noise is large; take simple, min_snr or p2"
+                "error is divided by alpha², next to nothing where the noise is large; take simple, min_snr or p2"
             )
         if self.objective == "dual" and self.parameterization != "dual":
             raise ValueError("the objective dual needs the parameterization dual")
