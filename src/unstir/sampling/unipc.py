@@ -5,9 +5,9 @@ of :mod:`unstir.sampling.dpm`. Its corrector takes the same step again with one 
 prediction at the predicted image. That prediction is not asked for again once the image is corrected, so the
 network is asked once a step.
 
-The corrector makes the first step one of second order, which enters once: the whole is of third order. With p = 3 it
-comes near to fourth where the first step's error is small beside the others', as it is from much noise. From exactly
-no signal (alpha = 0) the order is lowered as in DPM-Solver++.
+The corrector makes the first step one of second order, which enters once: the whole is of third order. With p = 3
+it comes near to fourth where the first step's error is small beside the others', as it is from much noise. From
+exactly no signal (alpha = 0) the order is lowered as in DPM-Solver++.
 """
 
 from __future__ import annotations
