@@ -189,7 +189,7 @@ class DiffusionConfig(Part):
         if divided and self.objective in ("x0", "v", "karras"):
             raise ValueError(
                 f"the objective {self.objective} does not train a network that predicts {self.parameterization}: "
-                "its error is divided by alpha², next to nothing where the noise is large; take simple, min_snr or p2"
+                "its error is divided by alpha², next to nothing in much noise; take simple, min_snr or p2"
             )
         if self.objective == "dual" and self.parameterization != "dual":
             raise ValueError("the objective dual needs the parameterization dual")
