@@ -19,7 +19,7 @@ from torch import Tensor
 from unstir.data.dataset import ImageData
 from unstir.diffusion import Condition, Denoise, Denoiser, GridSchedule, NoiseLevel, Prediction
 from unstir.diffusion.likelihood import BoundTerms, Noise, flow_bits, variational_bound
-from unstir.evaluation.progress import counter
+from unstir.progress import counter
 from unstir.sampling import SeededNoise, grid
 from unstir.training.config import SamplingConfig
 from unstir.training.draw import make_denoise

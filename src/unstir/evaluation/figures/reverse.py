@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unstir.diffusion import NoiseLevel
 from unstir.evaluation.figures.strip import draw_strip
-from unstir.evaluation.progress import tracked
+from unstir.progress import tracked
 from unstir.sampling.images import Images
 from unstir.training.draw import walk
 from unstir.training.request import Labels, label_indices, sampling_config
