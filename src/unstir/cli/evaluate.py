@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unstir.cli import options
-from unstir.cli.places import check_writable, results_folder, unused
+from unstir.cli.places import default_place, unused
 from unstir.cli.report import Report
 from unstir.errors import InputError
 from unstir.evaluation.metrics import LIKELIHOODS, METRICS, check
+from unstir.files import whole_file
 
 if TYPE_CHECKING:
     from unstir.data.config import DataConfig
@@ -95,8 +95,7 @@ def evaluate(
     source = config.data if data is None else config.data.model_copy(update={"source": data})
     _check_source(source, draws)
     what = f"{sampling.sampler}-{sampling.steps}" if draws else wanted[0]
-    place = unused(results_folder(run) / "evaluations" / f"{what}-n{n}-seed{seed}.json")
-    check_writable(place)
+    place = default_place(run, f"evaluations/{what}-n{n}-seed{seed}.json")
     report = Report(as_json)
 
     from unstir.data.load import load as load_images
@@ -106,13 +105,12 @@ def evaluate(
 
     from unstir.evaluation.evaluate import measure
     from unstir.evaluation.likelihood import measure_bits
-    from unstir.training.folder import whole_file
     from unstir.training.run import load
 
     model, measured = load(run), {}
     if draws:
         report.say(f"Measuring {n:,} images of {run}, drawn by {sampling.sampler} in {sampling.steps} steps")
-        images = model.sample(n, seed=seed, batch=batch, progress=sys.stderr.isatty(), **asked)
+        images = model.sample(n, seed=seed, batch=batch, progress=True, **asked)
         measured |= measure(images.tensor, images.labels, splits, wanted)
     if any(metric in LIKELIHOODS for metric in wanted):
         count = min(n, len(splits.held_out))
@@ -121,6 +119,7 @@ def evaluate(
         measured |= measure_bits(
             model, splits.held_out, wanted, chain, n=n, steps=steps, terms=terms, seed=seed, batch=batch
         )
+    place = unused(place)
     values = {
         "run": str(run),
         **measured,
