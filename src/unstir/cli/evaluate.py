@@ -54,7 +54,13 @@ def evaluate(
     ] = 50,
     seed: options.Seed = 0,
     sampler: options.Sampler = None,
-    steps: options.Steps = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="How many steps to draw in; for bpd and bpd_ode, how many levels.",
+            show_default="the run's; bpd: all, or 1,000 of a continuous schedule; bpd_ode: 100",
+        ),
+    ] = None,
     spacing: options.Spacing = None,
     eta: options.Eta = None,
     variance: options.Variance = None,
@@ -90,8 +96,10 @@ def evaluate(
     wanted = [metric.strip() for metric in metrics.split(",")]
     check(wanted)
     check_draws(config)
-    sampling = sampling_config(config, asked)
     draws = any(metric in METRICS for metric in wanted)
+    if not draws:  # the bound is the ancestral sampler's, whatever the run draws by
+        asked["sampler"] = asked["sampler"] or "ddpm"
+    sampling = sampling_config(config, asked)
     source = config.data if data is None else config.data.model_copy(update={"source": data})
     _check_source(source, draws)
     what = f"{sampling.sampler}-{sampling.steps}" if draws else wanted[0]
@@ -115,10 +123,8 @@ def evaluate(
     if any(metric in LIKELIHOODS for metric in wanted):
         count = min(n, len(splits.held_out))
         report.say(f"Measuring the bits that {run} needs for {count:,} held-out images of {source.source}")
-        chain = sampling if variance else sampling.model_copy(update={"variance": _chain_variance(config)})
-        measured |= measure_bits(
-            model, splits.held_out, wanted, chain, n=n, steps=steps, terms=terms, seed=seed, batch=batch
-        )
+        chain = {"variance": variance, "clip": sampling.clip, "steps": steps, "terms": terms}
+        measured |= measure_bits(model, splits.held_out, wanted, n=n, seed=seed, batch=batch, **chain)
     place = unused(place)
     values = {
         "run": str(run),
@@ -132,14 +138,6 @@ def evaluate(
         partial.write_text(json.dumps(values, indent=2) + "\n")
     report.table((name, _figure(value), _MEANINGS.get(name, "")) for name, value in measured.items())
     report.end(f"The figures are in {place}", values)
-
-
-def _chain_variance(config: Config) -> str:
-    """Return the variance of the chain that bpd measures unless the user names one."""
-    if config.diffusion.variance == "learned":
-        return "learned"
-    # On levels that lie densely the small one, at the last step the next's, is far below what remains unknown.
-    return "large" if config.diffusion.schedule.discrete_steps is None else config.sampling.variance
 
 
 def _check_source(source: DataConfig, labels: bool) -> None:
