@@ -123,9 +123,45 @@ def test_evaluate_bits(
     # The same images and noise, whatever the batch; another variance of the same chain, another bound.
     assert run([*line, "--batch", "7", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["bpd"] == pytest.approx(figures["bpd"], rel=1e-3)
-    assert run([*line, "--sampler", "ddpm", "--variance", "large", "--json"]) == 0
+    assert run([*line, "--variance", "large", "--json"]) == 0  # though the run draws by ddim
     large = json.loads(capsys.readouterr().out)
     assert large["bpd_variance"] == "large" and large["bpd"] != pytest.approx(figures["bpd"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("sample runs/digits --steps 2 -n 4", "samples/sample-seed0.png"),
+        ("sample runs/digits --steps 2 -n 4 --out x.npz", "../../x.npz"),
+        ("sample runs/digits --steps 2 -n 4 --out x/", "../../x/1-1.png"),
+        ("edit clean runs/digits photos/0.png --sigma 25", "edits/0-cleaned.png"),
+        ("evaluate runs/digits --steps 2 -n 4", "evaluations/ddim-2-n4-seed0.json"),
+        ("show reverse runs/digits -n 1", "figures/reverse.png"),
+        ("show reverse runs/digits -n 1 --out x.gif", "../../x.gif"),
+        ("show levels runs/digits -n 4", "figures/levels.png"),
+    ],
+)
+def test_what_another_command_has_written_meanwhile_stays(
+    line: str,
+    place: str,
+    workplace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from unstir.training import run as model
+
+    monkeypatch.chdir(workplace)
+    other, load = workplace / "runs/digits" / place, model.load
+
+    def load_slowly(path: Path) -> model.Run:
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.write_text("another's")
+        return load(path)
+
+    monkeypatch.setattr(model, "load", load_slowly)
+    assert run(line.split()) == 0
+    assert other.read_text() == "another's"
+    assert Path(capsys.readouterr().out.split(" in ")[-1].strip()).exists()
 
 
 def test_evaluate_bits_needs_no_labels(

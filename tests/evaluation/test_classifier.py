@@ -148,8 +148,8 @@ def test_damaged_cache_file_is_replaced(small, trainings, tmp_path, monkeypatch)
 
 def test_failed_write_leaves_nothing(small, trainings, tmp_path, monkeypatch):
     monkeypatch.setenv("UNSTIR_CACHE", str(tmp_path))
-    monkeypatch.setattr(module.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(InputError, match="disk full"):
         classifier_for(small, progress=False)
     assert os.listdir(tmp_path / "classifiers") == []
 

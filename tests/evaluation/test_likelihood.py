@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from unstir.data.dataset import ImageData
-from unstir.diffusion import Condition, Denoiser
+from unstir.diffusion import Condition, Denoiser, Schedule
 from unstir.diffusion.parameterization import parameterization
 from unstir.diffusion.schedule import flow, linear
 from unstir.evaluation.likelihood import measure_bits
-from unstir.training.config import Config, ImagesInfo, SamplingConfig
+from unstir.training.config import Config, ImagesInfo
 from unstir.training.run import Run
 
 MEAN, DEVIATION = -0.1, 0.25
 TRUE_BITS = math.log2(127.5) + 0.5 * math.log2(2 * math.pi * math.e * DEVIATION**2)
-LARGE = SamplingConfig(sampler="ddpm", variance="large", clip="none")
+LARGE = {"variance": "large", "clip": "none", "progress": False}
 CLASSES = ("a", "b", "c")
 
 
@@ -54,7 +54,7 @@ def gaussian_run(schedule, conditional: bool = False) -> tuple[Run, Gaussian]:
 
 def test_the_right_model_needs_the_entropy(noise: ImageData) -> None:
     run, network = gaussian_run(linear(300, 3e-4, 0.06))
-    found = measure_bits(run, noise, ["bpd", "bpd_ode"], LARGE, n=100, terms=300, progress=False)
+    found = measure_bits(run, noise, ["bpd", "bpd_ode"], n=100, terms=300, **LARGE)
     assert found["bpd_ode"] == pytest.approx(TRUE_BITS, abs=3 * found["bpd_ode_standard_error"] + 0.01)
     assert found["bpd"] == pytest.approx(TRUE_BITS + 0.04, abs=3 * found["bpd_standard_error"] + 0.04)
     assert found["bpd_standard_error"] < 0.03
@@ -64,7 +64,7 @@ def test_the_right_model_needs_the_entropy(noise: ImageData) -> None:
 
 def test_the_standard_error_shrinks_with_more_images(noise: ImageData) -> None:
     run, _ = gaussian_run(linear(50, 1e-3, 0.3))
-    few, many = (measure_bits(run, noise, ["bpd"], LARGE, n=n, progress=False) for n in (25, 9999))
+    few, many = (measure_bits(run, noise, ["bpd"], n=n, **LARGE) for n in (25, 9999))
     assert few["bpd_standard_error"] / many["bpd_standard_error"] == pytest.approx(4, rel=0.4)
     assert many["bpd_images"] == 400
 
@@ -72,7 +72,7 @@ def test_the_standard_error_shrinks_with_more_images(noise: ImageData) -> None:
 def test_an_images_bits_do_not_depend_on_the_batch(noise: ImageData) -> None:
     run, _ = gaussian_run(linear(50, 1e-3, 0.3))
     whole, parts = (
-        measure_bits(run, noise, ["bpd", "bpd_ode"], LARGE, n=20, steps=9, terms=4, batch=batch, progress=False)
+        measure_bits(run, noise, ["bpd", "bpd_ode"], n=20, steps=9, terms=4, batch=batch, **LARGE)
         for batch in (20, 7)
     )
     assert whole.keys() == parts.keys()
@@ -82,13 +82,27 @@ def test_an_images_bits_do_not_depend_on_the_batch(noise: ImageData) -> None:
 
 def test_continuous_time_is_cut_even_in_log_snr(noise: ImageData) -> None:
     run, _ = gaussian_run(flow())
-    found = measure_bits(run, noise, ["bpd"], LARGE, n=10, steps=40, terms=100, progress=False)
+    found = measure_bits(run, noise, ["bpd"], n=10, steps=40, terms=100, **LARGE)
     assert (found["bpd_levels"], found["bpd_terms"]) == (40, 39)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "asked", "variance"),
+    [(linear(20, 1e-2, 0.5), None, "small"), (flow(), None, "large"), (flow(), "small", "small")],
+)
+def test_the_variance_goes_by_the_schedule_unless_it_is_asked_for(
+    schedule: Schedule, asked: str | None, variance: str, noise: ImageData
+) -> None:
+    run, _ = gaussian_run(schedule)
+    free, told = (
+        measure_bits(run, noise, ["bpd"], n=5, steps=9, variance=v, progress=False) for v in (asked, variance)
+    )
+    assert free == told and free["bpd_variance"] == variance
 
 
 def test_a_model_with_labels_is_told_the_images_own(noise: ImageData) -> None:
     run, network = gaussian_run(linear(10, 1e-2, 0.5), conditional=True)
-    measure_bits(run, noise, ["bpd"], LARGE, n=400, batch=250, terms=1, progress=False)
+    measure_bits(run, noise, ["bpd"], n=400, batch=250, terms=1, **LARGE)
     told = torch.cat([network.told[0], network.told[2]])  # of each batch, the first of its two terms
     assert torch.equal(told, torch.from_numpy(noise.labels))
 
@@ -97,9 +111,7 @@ def test_clipping_belongs_to_the_model_of_the_bound(noise: ImageData) -> None:
     schedule = linear(50, 1e-3, 0.3)
     run, _ = gaussian_run(schedule)
     run.denoiser.network.register_forward_hook(lambda network, args, output: output - 1.0)  # far too bright
-    static = LARGE.model_copy(update={"clip": "static"})
     clipped, plain = (
-        measure_bits(run, noise, ["bpd"], config, n=20, terms=50, progress=False)["bpd"]
-        for config in (static, LARGE)
+        measure_bits(run, noise, ["bpd"], n=20, **{**LARGE, "clip": clip})["bpd"] for clip in ("static", "none")
     )
     assert clipped < 0.8 * plain

@@ -14,33 +14,8 @@ from torch import nn
 from unstir.errors import InputError
 from unstir.training.checkpoint import Position, newest_checkpoint, restore, save_checkpoint
 from unstir.training.config import Config
-from unstir.training.folder import RunFolder, model_file, read_metadata, whole_file
+from unstir.training.folder import RunFolder, model_file, read_metadata
 from unstir.training.start import check_images, check_out, first_difference
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "sub" / "x.txt"
-    with whole_file(path) as partial:
-        partial.write_text("old")
-        assert not path.exists()
-    with pytest.raises(KeyError), whole_file(path) as partial:
-        partial.write_text("new, but")
-        raise KeyError
-    with pytest.raises(InputError, match=r"x\.txt could not be written"), whole_file(path) as partial:
-        partial.write_text("new, but")
-        raise OSError(28, "No space left on device")
-    assert path.read_text() == "old"
-    assert list(path.parent.iterdir()) == [path]
-    with whole_file(path) as partial:
-        partial.write_text("new")
-    assert path.read_text() == "new"
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="could not be written"), whole_file(tmp_path / "file" / "x") as partial:
-        partial.write_text("")
 
 
 def test_left_over_files_go_and_others_stay(tmp_path: Path) -> None:

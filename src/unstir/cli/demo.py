@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,7 +43,7 @@ def demo(
     from unstir.data.load import load as load_images
     from unstir.training.run import load
 
-    images = load(out).sample(DRAWN, batch=DRAWN, progress=sys.stderr.isatty())
+    images = load(out).sample(DRAWN, batch=DRAWN, progress=True)
     picture = images.save(out / "demo.png")
     splits = load_images(config.data)
     read, real = read_rightly(images, splits.train, splits.held_out)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unstir.cli import options
-from unstir.cli.places import picture_place
+from unstir.cli.places import picture_place, unused
 from unstir.cli.report import Report
 from unstir.data.folder import IMAGE_SUFFIXES
 from unstir.errors import InputError
+from unstir.files import whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,11 +57,11 @@ def clean(
 
     import torch
 
-    from unstir.training.folder import whole_file
     from unstir.training.run import load
 
     x = torch.tensor(pixels)[None] / 127.5 - 1
-    cleaned = load(run).clean(x, scaled, progress=sys.stderr.isatty())
+    cleaned = load(run).clean(x, scaled, progress=True)
+    place = unused(place)
     with whole_file(place) as partial:
         cleaned.picture(0).save(partial)
     values = {"run": str(run), "image": str(image), "out": str(place), "shape": list(pixels.shape), "sigma": sigma}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unstir.cli import options
-from unstir.cli.places import check_writable, results_folder, unused
+from unstir.cli.places import default_place, unused
 from unstir.cli.report import Report
 from unstir.errors import InputError
 from unstir.evaluation.metrics import LIKELIHOODS, METRICS, check
+from unstir.files import whole_file
 
 if TYPE_CHECKING:
     from unstir.data.config import DataConfig
@@ -54,7 +54,13 @@ def evaluate(
     ] = 50,
     seed: options.Seed = 0,
     sampler: options.Sampler = None,
-    steps: options.Steps = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="How many steps to draw in; for bpd and bpd_ode, how many levels.",
+            show_default="the run's; bpd: all, or 1,000 of a continuous schedule; bpd_ode: 100",
+        ),
+    ] = None,
     spacing: options.Spacing = None,
     eta: options.Eta = None,
     variance: options.Variance = None,
@@ -90,13 +96,14 @@ def evaluate(
     wanted = [metric.strip() for metric in metrics.split(",")]
     check(wanted)
     check_draws(config)
-    sampling = sampling_config(config, asked)
     draws = any(metric in METRICS for metric in wanted)
+    if not draws:  # the bound is the ancestral sampler's, whatever the run draws by
+        asked["sampler"] = asked["sampler"] or "ddpm"
+    sampling = sampling_config(config, asked)
     source = config.data if data is None else config.data.model_copy(update={"source": data})
     _check_source(source, draws)
     what = f"{sampling.sampler}-{sampling.steps}" if draws else wanted[0]
-    place = unused(results_folder(run) / "evaluations" / f"{what}-n{n}-seed{seed}.json")
-    check_writable(place)
+    place = default_place(run, f"evaluations/{what}-n{n}-seed{seed}.json")
     report = Report(as_json)
 
     from unstir.data.load import load as load_images
@@ -106,21 +113,19 @@ def evaluate(
 
     from unstir.evaluation.evaluate import measure
     from unstir.evaluation.likelihood import measure_bits
-    from unstir.training.folder import whole_file
     from unstir.training.run import load
 
     model, measured = load(run), {}
     if draws:
         report.say(f"Measuring {n:,} images of {run}, drawn by {sampling.sampler} in {sampling.steps} steps")
-        images = model.sample(n, seed=seed, batch=batch, progress=sys.stderr.isatty(), **asked)
+        images = model.sample(n, seed=seed, batch=batch, progress=True, **asked)
         measured |= measure(images.tensor, images.labels, splits, wanted)
     if any(metric in LIKELIHOODS for metric in wanted):
         count = min(n, len(splits.held_out))
         report.say(f"Measuring the bits that {run} needs for {count:,} held-out images of {source.source}")
-        chain = sampling if variance else sampling.model_copy(update={"variance": _chain_variance(config)})
-        measured |= measure_bits(
-            model, splits.held_out, wanted, chain, n=n, steps=steps, terms=terms, seed=seed, batch=batch
-        )
+        chain = {"variance": variance, "clip": sampling.clip, "steps": steps, "terms": terms}
+        measured |= measure_bits(model, splits.held_out, wanted, n=n, seed=seed, batch=batch, **chain)
+    place = unused(place)
     values = {
         "run": str(run),
         **measured,
@@ -133,14 +138,6 @@ def evaluate(
         partial.write_text(json.dumps(values, indent=2) + "\n")
     report.table((name, _figure(value), _MEANINGS.get(name, "")) for name, value in measured.items())
     report.end(f"The figures are in {place}", values)
-
-
-def _chain_variance(config: Config) -> str:
-    """Return the variance of the chain that bpd measures unless the user names one."""
-    if config.diffusion.variance == "learned":
-        return "learned"
-    # On levels that lie densely the small one, at the last step the next's, is far below what remains unknown.
-    return "large" if config.diffusion.schedule.discrete_steps is None else config.sampling.variance
 
 
 def _check_source(source: DataConfig, labels: bool) -> None:

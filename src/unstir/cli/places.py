@@ -23,15 +23,28 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path} cannot be written: no permission to write in {there}; name another place")
 
 
-def results_folder(run: Path) -> Path:
-    """Return where a model's results go unless the user says otherwise: its run folder, or here."""
-    return run if run.is_dir() else Path()
+def default_place(run: Path, name: str) -> Path:
+    """Return where a model's result goes unless the user says otherwise: in its run folder, or here.
+
+    Args:
+        run: The model.
+        name: The place in a run folder, such as ``figures/levels.png``; it may be taken, see :func:`unused`.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
+    place = run / name if run.is_dir() else Path(Path(name).name)
+    check_writable(unused(place))
+    return place
 
 
 def unused(path: Path) -> Path:
-    """Return ``path``, or if it is there the first of ``name-2``, ``name-3``, ... that is not."""
+    """Return ``path``, or if something is there the first of ``name-2``, ``name-3``, ... that is free.
+
+    An empty folder is free. Asked just before writing: another command may have taken a name since this one began.
+    """
     number, free = 1, path
-    while free.exists():
+    while free.is_file() or (free.is_dir() and any(free.iterdir())):
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
@@ -42,23 +55,21 @@ def picture_place(out: Path | None, run: Path, default: str, endings: Sequence[s
 
     Args:
         out: The file that the user names, which must not be there, or None.
-        run: The model: in its run folder, or here, goes what has no place named.
-        default: Where in the run folder, such as ``figures/levels.png``; made unused.
+        run: The model.
+        default: As for :func:`default_place`, if the user names none.
         endings: Those that ``out`` may have, in lower case.
 
     Raises:
         InputError: If something is there already, the ending is another, or it cannot be written.
     """
     if out is None:
-        place = unused(run / default if run.is_dir() else Path(Path(default).name))
-    elif out.exists():
+        return default_place(run, default)
+    if out.exists():
         raise InputError(f"--out {out} is there already; name another file, or remove it first")
-    elif out.suffix.lower() not in endings:
+    if out.suffix.lower() not in endings:
         raise InputError(f"--out {out} must end in {', '.join(endings[:-1])} or {endings[-1]}")
-    else:
-        place = out
-    check_writable(place)
-    return place
+    check_writable(out)
+    return out
 
 
 def check_pictures(out: str, channels: int) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from unstir.cli import options
-from unstir.cli.places import check_pictures, check_writable, results_folder, unused
+from unstir.cli.places import check_pictures, default_place, unused
 from unstir.cli.report import Report
 from unstir.errors import InputError
 
@@ -58,30 +57,25 @@ def sample(
     labels = split_labels(label, config.classes, n)
     label_indices(config.classes, labels, n)
     assert config.images is not None
-    place = _place(run, out, seed, config.images.shape[0])
+    if out is None:
+        out = str(default_place(run, f"samples/sample-seed{seed}.png"))
+    else:
+        out = check_pictures(out, config.images.shape[0])
 
     from unstir.training.run import load
 
-    images = load(run).sample(n, label=labels, seed=seed, batch=batch, progress=sys.stderr.isatty(), **asked)
-    images.save(place)
+    images = load(run).sample(n, label=labels, seed=seed, batch=batch, progress=True, **asked)
+    out = f"{unused(Path(out))}{'/' if out.endswith('/') else ''}"
+    images.save(out)
     values = {
         "run": str(run),
-        "out": place,
+        "out": out,
         "n": n,
         "seed": seed,
         "labels": None if images.labels is None else images.labels.tolist(),
         "sampling": sampling.model_dump(mode="json"),
     }
-    Report(as_json).end(f"{n} image{' is' if n == 1 else 's are'} in {place}", values)
-
-
-def _place(run: Path, out: str | None, seed: int, channels: int) -> str:
-    if out is not None:
-        return check_pictures(out, channels)
-    folder = run / "samples" if run.is_dir() else results_folder(run)
-    place = unused(folder / f"sample-seed{seed}.png")
-    check_writable(place)
-    return str(place)
+    Report(as_json).end(f"{n} image{' is' if n == 1 else 's are'} in {out}", values)
 
 
 def split_labels(text: str | None, classes: tuple[str, ...], n: int) -> list[str] | None:

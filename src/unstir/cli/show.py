@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unstir.cli import options
-from unstir.cli.places import picture_place
+from unstir.cli.places import picture_place, unused
 from unstir.cli.report import Report
 from unstir.errors import InputError
+from unstir.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,7 @@ def schedules(
 
     from unstir.evaluation.figures.schedules import draw_schedules
 
-    _save(draw_schedules(), place)
+    place = _save(draw_schedules(), place)
     Report(as_json).end(f"The schedules are in {place}", {"out": str(place)})
 
 
@@ -63,7 +63,7 @@ def forward(
 
     from unstir.evaluation.figures.forward import draw_forward
 
-    _save(draw_forward(image, seed), place)
+    place = _save(draw_forward(image, seed), place)
     values = {"source": source, "seed": seed, "out": str(place)}
     Report(as_json).end(f"The forward process is in {place}", values)
 
@@ -89,16 +89,16 @@ def reverse(
     place = picture_place(out, run, "figures/reverse.png", (*PICTURES, ".gif"))
 
     from unstir.evaluation.figures.reverse import FRAMES, STAGES, draw_reverse, reverse_stages, save_film
-    from unstir.training.folder import whole_file
     from unstir.training.run import load
 
     film = place.suffix.lower() == ".gif"
-    stages = reverse_stages(load(run), n, FRAMES if film else STAGES, labels, seed, sys.stderr.isatty())
+    stages = reverse_stages(load(run), n, FRAMES if film else STAGES, labels, seed, progress=True)
     if film:
+        place = unused(place)
         with whole_file(place) as partial:
             save_film(stages, partial)
     else:
-        _save(draw_reverse(stages), place)
+        place = _save(draw_reverse(stages), place)
     values = {"run": str(run), "n": n, "seed": seed, "stages": len(stages), "out": str(place)}
     Report(as_json).end(f"The reverse process is in {place}", values)
 
@@ -130,8 +130,8 @@ def levels(
     from unstir.evaluation.figures.levels import draw_levels, level_losses
     from unstir.training.run import load
 
-    losses = level_losses(load(run), splits, n, seed, sys.stderr.isatty())
-    _save(draw_levels(losses), place)
+    losses = level_losses(load(run), splits, n, seed, progress=True)
+    place = _save(draw_levels(losses), place)
     values = {
         "run": str(run),
         "images": losses.images,
@@ -144,11 +144,12 @@ def levels(
     report.end(f"The loss over levels is in {place}", values)
 
 
-def _save(figure: Figure, place: Path) -> None:
-    from unstir.training.folder import whole_file
-
+def _save(figure: Figure, place: Path) -> Path:
+    """Save a figure, over no file that has come to ``place`` since, and return where."""
+    place = unused(place)
     with whole_file(place) as partial:
         figure.savefig(partial, facecolor="white")
+    return place
 
 
 def _is_run(source: str) -> bool:

@@ -14,20 +14,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unstir.data.order import order
 from unstir.errors import InputError
-from unstir.evaluation.progress import tracked
+from unstir.files import whole_file
+from unstir.progress import tracked
 from unstir.training.precision import autocast, resolve_precision
 
 if TYPE_CHECKING:
@@ -177,22 +176,15 @@ def classifier_for(splits: Splits, progress: bool = True) -> Classifier:
 
 
 def _save(classifier: Classifier, path: Path) -> None:
-    """Write the classifier to ``path`` in one move, so that no other process reads half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the classifier to ``path``."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.state_dict().items()}
     facts = {
         "shape": json.dumps(classifier.shape),
         "num_classes": json.dumps(classifier.num_classes),
         "accuracy": json.dumps(classifier.accuracy),
     }
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(save(weights, metadata=facts))
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with whole_file(path) as partial:
+        save_file(weights, partial, facts)
 
 
 def _load(path: Path) -> Classifier | None:

@@ -9,18 +9,19 @@ exact but for the solver and the dequantization, and dear, since it needs gradie
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unstir.data.dataset import ImageData
-from unstir.diffusion import Condition, Denoise, Denoiser, GridSchedule, NoiseLevel, Prediction
-from unstir.diffusion.likelihood import BoundTerms, Noise, flow_bits, variational_bound
-from unstir.evaluation.progress import counter
+from unstir.diffusion import Condition, Denoise, GridSchedule, NoiseLevel, Prediction
+from unstir.diffusion.likelihood import BoundTerms, flow_bits, variational_bound
+from unstir.progress import counter
 from unstir.sampling import SeededNoise, grid
+from unstir.sampling.guidance import conditioned
 from unstir.training.config import SamplingConfig
 from unstir.training.draw import make_denoise
 from unstir.training.run import Run
@@ -28,22 +29,23 @@ from unstir.training.run import Run
 CONTINUOUS_LEVELS = 1000
 ODE_LEVELS = 100
 
-Result = TypeVar("Result")
+Figures = dict[str, float | int | str]
 
 
 def measure_bits(
     run: Run,
     data: ImageData,
     metrics: Sequence[str],
-    sampling: SamplingConfig,
     *,
     n: int,
+    variance: str | None = None,
+    clip: str = "static",
     steps: int | None = None,
     terms: int = 50,
     seed: int = 0,
     batch: int = 250,
     progress: bool = True,
-) -> dict[str, float | int | str]:
+) -> Figures:
     """Return the bits for each dimension of ``n`` images, or of all if there are fewer.
 
     A model that was trained with labels is told those of the images: it is measured on p(x | label).
@@ -52,71 +54,87 @@ def measure_bits(
         run: The model.
         data: The images, of which the same are taken for the same ``n``.
         metrics: ``bpd``, ``bpd_ode`` or both; others are passed over.
-        sampling: Its variance and clipping make the model of ``bpd``.
         n: How many images.
+        variance: Of the steps of ``bpd``'s chain; None is the learned one where there is one, else on a discrete
+            schedule the run's, on a continuous one the large.
+        clip: How the model of ``bpd`` keeps predicted images in range.
         steps: Cut the schedule into so many levels, for ``bpd`` on a discrete one trailing, else even in log-SNR.
         terms: At how many of the levels each image is measured for ``bpd``, beside the last.
         seed: Image i has the noise of seed + i alone.
         batch: How many are measured together.
         progress: Whether to show a progress bar, if standard error is a terminal.
     """
-    chosen = np.sort(np.random.default_rng(0).permutation(len(data))[:n])
-    device = next(run.denoiser.parameters()).device
-    schedule = run.denoiser.schedule
-
-    def over_images(
-        name: str, calls: int, denoiser: Denoiser, clip: str, measure: Callable[[Denoise, Tensor, Noise], Result]
-    ) -> list[Result]:
-        results = []
-        with counter(calls * -(-len(chosen) // batch), f"measuring {name}", progress) as advance:
-            for start in range(0, len(chosen), batch):
-                x0, labels = data.batch(chosen[start : start + batch])
-                told = run.config.classes and labels is not None
-                condition = Condition(vector=labels.to(device)) if told else None
-                plain = sampling.model_copy(update={"guidance": 0.0, "clip": clip, "schedule": None})
-                denoise = make_denoise(denoiser, condition, plain)
-
-                def counted(x: Tensor, level: NoiseLevel, denoise: Denoise = denoise) -> Prediction:
-                    advance()
-                    return denoise(x, level)
-
-                noise = SeededNoise(range(seed + start, seed + start + len(x0)))
-                results.append(measure(counted, x0.to(device), noise))
-        return results
-
-    report: dict[str, float | int | str] = {"bpd_images": len(chosen)}
+    images = _HeldOut(run, data, np.sort(np.random.default_rng(0).permutation(len(data))[:n]), seed, batch)
+    report: Figures = {"bpd_images": len(images.chosen)}
     if "bpd" in metrics:
-        if isinstance(schedule, GridSchedule):
-            levels = grid(schedule, steps or schedule.steps, "trailing")
-        else:
-            levels = grid(schedule, steps or CONTINUOUS_LEVELS, "log_snr")
-        taken = min(terms, len(levels) - 2)
-        with run.computing() as denoiser:
-            bounds = over_images(
-                "bpd",
-                taken + 1,
-                denoiser,
-                sampling.clip,
-                lambda denoise, x0, noise: variational_bound(denoise, x0, levels, sampling.variance, noise, taken),
-            )
-        bound = BoundTerms(*(torch.cat([getattr(b, part) for b in bounds]) for part in _PARTS))
-        report |= _summary("bpd", bound.total)
-        report |= {f"bpd_{part}": float(getattr(bound, part).mean()) for part in _PARTS}
-        report |= {"bpd_levels": len(levels) - 1, "bpd_terms": taken, "bpd_variance": sampling.variance}
+        report |= _bound(images, steps, variance, clip, terms, progress)
     if "bpd_ode" in metrics:
-        levels = grid(schedule, steps or ODE_LEVELS, "log_snr")
-        bits = over_images(
-            "bpd_ode",
-            2 * (len(levels) - 2),
-            run.denoiser,
-            "none",
-            lambda denoise, x0, noise: flow_bits(denoise, x0, levels, noise),
-        )
-        report |= {**_summary("bpd_ode", torch.cat(bits)), "bpd_ode_levels": len(levels) - 1}
+        report |= _flow(images, steps, progress)
     return report
 
 
-_PARTS = ("prior", "transitions", "decoder")
+@dataclass(frozen=True)
+class _HeldOut:
+    """The images to measure, in batches, each with its condition and its noise."""
+
+    run: Run
+    data: ImageData
+    chosen: np.ndarray
+    seed: int
+    batch: int
+
+    def __len__(self) -> int:
+        return -(-len(self.chosen) // self.batch)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Condition | None, SeededNoise]]:
+        device = next(self.run.denoiser.parameters()).device
+        for start in range(0, len(self.chosen), self.batch):
+            x0, labels = self.data.batch(self.chosen[start : start + self.batch])
+            told = self.run.config.classes and labels is not None
+            condition = Condition(vector=labels.to(device)) if told else None
+            yield x0.to(device), condition, SeededNoise(range(self.seed + start, self.seed + start + len(x0)))
+
+
+def _bound(
+    images: _HeldOut, steps: int | None, variance: str | None, clip: str, terms: int, progress: bool
+) -> Figures:
+    schedule, config = images.run.denoiser.schedule, images.run.config
+    if isinstance(schedule, GridSchedule):
+        levels = grid(schedule, steps or schedule.steps, "trailing")
+        usual = "learned" if config.diffusion.variance == "learned" else config.sampling.variance
+    else:
+        # On levels that lie densely the small one, at the last step the next's, is far below what remains unknown.
+        levels, usual = grid(schedule, steps or CONTINUOUS_LEVELS, "log_snr"), "large"
+    variance, taken, bounds = variance or usual, min(terms, len(levels) - 2), []
+    counted = counter((taken + 1) * len(images), "measuring bpd", progress)
+    with images.run.computing() as denoiser, counted as advance:
+        for x0, condition, noise in images:
+            denoise = _counted(make_denoise(denoiser, condition, SamplingConfig(clip=clip)), advance)
+            bounds.append(variational_bound(denoise, x0, levels, variance, noise, taken))
+    parts = ("prior", "transitions", "decoder")
+    bound = BoundTerms(*(torch.cat([getattr(b, part) for b in bounds]) for part in parts))
+    means = {f"bpd_{part}": float(getattr(bound, part).mean()) for part in parts}
+    chain = {"bpd_levels": len(levels) - 1, "bpd_terms": taken, "bpd_variance": variance}
+    return {**_summary("bpd", bound.total), **means, **chain}
+
+
+def _flow(images: _HeldOut, steps: int | None, progress: bool) -> Figures:
+    levels, bits = grid(images.run.denoiser.schedule, steps or ODE_LEVELS, "log_snr"), []
+    with counter(2 * (len(levels) - 2) * len(images), "measuring bpd_ode", progress) as advance:
+        for x0, condition, noise in images:
+            denoise = _counted(conditioned(images.run.denoiser, condition), advance)
+            bits.append(flow_bits(denoise, x0, levels, noise))
+    return {**_summary("bpd_ode", torch.cat(bits)), "bpd_ode_levels": len(levels) - 1}
+
+
+def _counted(denoise: Denoise, advance: Callable[[], None]) -> Denoise:
+    """Return ``denoise``, which moves the progress bar on each time that it is asked."""
+
+    def counted(x: Tensor, level: NoiseLevel) -> Prediction:
+        advance()
+        return denoise(x, level)
+
+    return counted
 
 
 def _summary(name: str, bits: Tensor) -> dict[str, float]:

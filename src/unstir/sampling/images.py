@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from unstir.errors import InputError
+from unstir.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -37,33 +38,32 @@ class Images:
         return ((self.tensor + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
     def save(self, path: str | Path) -> Path:
-        """Save the images and return the path.
+        """Save the images and return the path; each file is written whole or not at all.
 
         Args:
             path: ``x.png`` (or another picture format) for a grid, ``x.npz`` for uint8 NHWC as ``arr_0`` with
                 the labels as ``arr_1``, or a folder for one PNG each.
 
         Raises:
-            InputError: If the ending is unknown, the images have no picture form, or the path cannot be written.
+            InputError: If the ending is unknown, takes no such images, or the path cannot be written.
         """
         folder = str(path).endswith("/") or not Path(path).suffix
         path = Path(path)
-        try:
-            if path.suffix == ".npz" and not folder:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                labels = [] if self.labels is None else [self.labels.numpy()]
-                np.savez(path, self.bytes().permute(0, 2, 3, 1).numpy(), *labels)
-            elif folder:
-                path.mkdir(parents=True, exist_ok=True)
-                width = len(str(len(self) - 1))
-                for i, image in enumerate(self.bytes()):
-                    label = "" if self.labels is None else f"-{self._name(i)}"
-                    _picture(image).save(path / f"{i:0{width}d}{label}.png")
-            else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self.grid().save(path)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} could not be written: {error}") from None
+        if folder:
+            width = len(str(len(self) - 1))
+            for i, image in enumerate(self.bytes()):
+                label = "" if self.labels is None else f"-{self._name(i)}"
+                with whole_file(path / f"{i:0{width}d}{label}.png") as partial:
+                    _picture(image).save(partial)
+        elif path.suffix == ".npz":
+            labels = [] if self.labels is None else [self.labels.numpy()]
+            with whole_file(path) as partial:
+                np.savez(partial, self.bytes().permute(0, 2, 3, 1).numpy(), *labels)
+        elif Image.registered_extensions().get(path.suffix.lower()) in Image.SAVE:
+            with whole_file(path) as partial:
+                self.grid().save(partial)
+        else:
+            raise InputError(f"{path} could not be written: no picture ends in {path.suffix}")
         return path
 
     def picture(self, i: int) -> Image.Image:

@@ -16,8 +16,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from unstir.errors import InputError
+from unstir.files import whole_file
 from unstir.training.config import Config
-from unstir.training.folder import RunFolder, read_metadata, whole_file
+from unstir.training.folder import RunFolder, read_metadata
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -1,18 +1,16 @@
-"""A run folder: where its files are, reading its configuration, writing files whole or not at all. No torch."""
+"""A run folder: where its files are, and reading its configuration. No torch."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from unstir.errors import InputError
+from unstir.files import whole_file
 from unstir.training.config import Config
 from unstir.training.settings import checked
 
@@ -121,36 +119,3 @@ def read_metadata(path: Path) -> dict[str, str]:
             return file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged or no safetensors file: {error}") from None
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it becomes ``path`` at once, on failure it goes.
-
-    The temporary path is in a folder of its own, since what writes it may do so by temporary files too.
-
-    Raises:
-        InputError: If the disk is full or the folder cannot be written.
-    """
-    from safetensors import SafetensorError
-
-    scratch = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        partial = scratch / path.name
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner may read
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _umask() -> int:
-    """Return the process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

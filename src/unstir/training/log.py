@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from unstir.errors import InputError
-from unstir.training.folder import RunFolder, whole_file
+from unstir.files import whole_file
+from unstir.training.folder import RunFolder
 
 
 class RunLog:

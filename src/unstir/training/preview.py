@@ -11,10 +11,10 @@ import torch
 
 from unstir.data.dataset import ImageData
 from unstir.diffusion.corruption import corruptions
+from unstir.files import whole_file
 from unstir.sampling import SeededNoise
 from unstir.sampling.images import Images
 from unstir.training.config import Config
-from unstir.training.folder import whole_file
 from unstir.training.run import Run
 
 SHARE, LAST_SHARE = 0.01, 0.06
@@ -96,10 +96,7 @@ class Samples:
             self.step_seconds = time.monotonic() - began
         own, bearable = self.config.sampling, self.evaluations(last)
         few = {} if bearable == own.evaluations else _few(min(bearable, own.steps))
-        images = run.sample(size, **few)
-        with whole_file(path) as partial:
-            images.save(partial)
-        return path
+        return run.sample(size, **few).save(path)
 
     def evaluations(self, last: bool) -> int:
         """Return how often a picture may ask the network: as often as the run's own sampling does, or less."""

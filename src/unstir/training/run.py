@@ -9,13 +9,12 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from unstir.diffusion import Denoiser, NoiseLevel
 from unstir.errors import InputError
 from unstir.kernels.memory import keep_freed_memory
+from unstir.progress import tracked
 from unstir.sampling import Step
 from unstir.sampling.images import Images
 from unstir.sampling.tiles import tiles, window
@@ -75,7 +74,7 @@ class Run:
             label: One label for all or a list of n, as names or indices; None draws the classes in turn.
             seed: Image i is drawn from seed + i alone, whatever ``n`` and ``batch`` are.
             batch: How many are drawn together.
-            progress: Whether to show a progress bar on standard error.
+            progress: Whether to show a progress bar, if standard error is a terminal.
             **options: ``sampler``, ``steps``, ``guidance`` and the other values of
                 :class:`unstir.training.config.SamplingConfig`; the run's own are used for those left out.
 
@@ -103,9 +102,8 @@ class Run:
                 yield from walk(denoiser, shape, seeds, own, config, begin)
 
         total = -(-n // batch) * config.steps
-        console = Console(stderr=True)
         with self.computing() as denoiser:
-            walked = track(steps(denoiser), "sampling", total, console=console, disable=not progress)
+            walked = tracked(steps(denoiser), total, "sampling", progress)
             finished = [step.x.cpu() for step in walked if step.index == config.steps]
         return Images(torch.cat(finished).clamp(-1, 1), labels, self.config.classes)
 
@@ -173,7 +171,7 @@ class Run:
                 network. Large ones are cleaned in overlapping tiles.
             sigma: The standard deviation of their Gaussian noise, on the same scale; None for a denoising
                 autoencoder, which knows one corruption alone.
-            progress: Whether to show a progress bar on standard error.
+            progress: Whether to show a progress bar, if standard error is a terminal.
 
         Raises:
             InputError: If the model was not trained at such a level, or takes no such images.
@@ -185,8 +183,7 @@ class Run:
         pieces = tiles(*images.shape[-2:], TILE, OVERLAP)
         total, weights = torch.zeros_like(images), torch.zeros_like(images)
         with self.computing() as denoiser:
-            shown = track(pieces, "cleaning", console=Console(stderr=True), disable=not progress)
-            for rows, columns in shown:
+            for rows, columns in tracked(pieces, len(pieces), "cleaning", progress):
                 x0 = denoiser((alpha * images[..., rows, columns]).to(device), level).x0.cpu()
                 weight = window((rows, columns), OVERLAP)
                 total[..., rows, columns] += weight * x0

@@ -23,7 +23,7 @@ from torch import Tensor
 from unstir.data.dataset import ImageData, Splits
 from unstir.diffusion import Denoise, NoiseLevel, Prediction, Schedule
 from unstir.diffusion.exact import IdealDenoiser
-from unstir.evaluation.progress import tracked
+from unstir.progress import tracked
 from unstir.sampling import SeededNoise
 from unstir.training.run import Run
 

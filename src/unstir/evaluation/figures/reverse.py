@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unstir.diffusion import NoiseLevel
 from unstir.evaluation.figures.strip import draw_strip
-from unstir.evaluation.progress import tracked
+from unstir.progress import tracked
 from unstir.sampling.images import Images
 from unstir.training.draw import walk
 from unstir.training.request import Labels, label_indices, sampling_config
@@ -67,16 +67,15 @@ def draw_reverse(stages: list[Stage]) -> Figure:
     return draw_strip(rows, ["$x_t$", r"$\hat x_0$"] * n, titles)
 
 
-def save_film(stages: list[Stage], path: Path, seconds: float = 4.0) -> None:
-    """Save the stages as an animation: x_t above, the predicted x0 below; it rests at the end.
+def save_film(stages: list[Stage], path: Path) -> None:
+    """Save the stages as an animation of four seconds: x_t above, the predicted x0 below; it rests at the end.
 
     Args:
         stages: At least two.
         path: A ``.gif``.
-        seconds: How long the way from noise to images takes.
     """
     frames = [_frame(stage) for stage in stages]
-    durations = [max(20, round(1000 * seconds / len(frames)))] * (len(frames) - 1) + [2000]
+    durations = [max(20, round(4000 / len(frames)))] * (len(frames) - 1) + [2000]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
 
 

@@ -1,4 +1,4 @@
-"""One progress bar on standard error, silent where standard error is no terminal."""
+"""One progress bar on standard error, shown where a person sees it: in a terminal or a notebook."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ def tracked(items: Iterable[Item], total: int, text: str, shown: bool = True) ->
 @contextmanager
 def counter(total: int, text: str, shown: bool = True) -> Iterator[Callable[[], None]]:
     """Show a bar of ``total`` steps that says ``text`` and the time left; give what moves it a step on."""
-    if not (shown and sys.stderr.isatty()):
-        yield lambda: None
-        return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    if not (shown and (sys.stderr.isatty() or console.is_jupyter)):
+        yield lambda: None
+        return
+    with Progress(console=console, transient=True) as bar:
         task = bar.add_task(text, total=total)
         yield lambda: bar.advance(task)
