@@ -126,6 +126,8 @@ def test_evaluate_bits(
     assert run([*line, "--variance", "large", "--json"]) == 0  # though the run draws by ddim
     large = json.loads(capsys.readouterr().out)
     assert large["bpd_variance"] == "large" and large["bpd"] != pytest.approx(figures["bpd"], rel=1e-3)
+    assert run([*line, "--churn-max", "2"]) == 2
+    assert "--churn-max is for drawing images, and bpd draws none" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

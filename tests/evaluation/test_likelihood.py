@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unstir.data.dataset import ImageData
 from unstir.diffusion import Condition, Denoiser, Schedule
 from unstir.diffusion.parameterization import parameterization
-from unstir.diffusion.schedule import flow, linear
+from unstir.diffusion.schedule import flow, ladder, linear
 from unstir.evaluation.likelihood import measure_bits
 from unstir.training.config import Config, ImagesInfo
 from unstir.training.run import Run
@@ -88,7 +88,12 @@ def test_continuous_time_is_cut_even_in_log_snr(noise: ImageData) -> None:
 
 @pytest.mark.parametrize(
     ("schedule", "asked", "variance"),
-    [(linear(20, 1e-2, 0.5), None, "small"), (flow(), None, "large"), (flow(), "small", "small")],
+    [
+        (linear(20, 1e-2, 0.5), None, "small"),
+        (ladder(20), None, "large"),
+        (flow(), None, "large"),
+        (flow(), "small", "small"),
+    ],
 )
 def test_the_variance_goes_by_the_schedule_unless_it_is_asked_for(
     schedule: Schedule, asked: str | None, variance: str, noise: ImageData

@@ -39,6 +39,9 @@ _MEANINGS = {
     "fcd_floor": "fcd of as many real training images: as low as one may hope",
 }
 
+_OF_BITS = ("variance", "clip", "steps")
+"""The sampling values that the chain of bpd heeds."""
+
 
 def evaluate(
     run: options.RunPath,
@@ -97,8 +100,11 @@ def evaluate(
     check(wanted)
     check_draws(config)
     draws = any(metric in METRICS for metric in wanted)
-    if not draws:  # the bound is the ancestral sampler's, whatever the run draws by
-        asked["sampler"] = asked["sampler"] or "ddpm"
+    if not draws:
+        vain = [name for name, value in asked.items() if value is not None and name not in _OF_BITS]
+        if vain:
+            raise InputError(f"--{vain[0].replace('_', '-')} is for drawing images, and {metrics} draws none")
+        asked["sampler"] = "ddpm"  # the bound is the ancestral sampler's, whatever the run draws by
     sampling = sampling_config(config, asked)
     source = config.data if data is None else config.data.model_copy(update={"source": data})
     _check_source(source, draws)
@@ -131,7 +137,7 @@ def evaluate(
         **measured,
         "data": source.source,
         "seed": seed,
-        "sampling": sampling.model_dump(mode="json"),
+        **({"sampling": sampling.model_dump(mode="json")} if draws else {}),
         "saved": str(place),
     }
     with whole_file(place) as partial:

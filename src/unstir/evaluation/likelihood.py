@@ -19,6 +19,7 @@ from torch import Tensor
 from unstir.data.dataset import ImageData
 from unstir.diffusion import Condition, Denoise, GridSchedule, NoiseLevel, Prediction
 from unstir.diffusion.likelihood import BoundTerms, flow_bits, variational_bound
+from unstir.diffusion.schedule import LadderSchedule
 from unstir.progress import counter
 from unstir.sampling import SeededNoise, grid
 from unstir.sampling.guidance import conditioned
@@ -55,8 +56,8 @@ def measure_bits(
         data: The images, of which the same are taken for the same ``n``.
         metrics: ``bpd``, ``bpd_ode`` or both; others are passed over.
         n: How many images.
-        variance: Of the steps of ``bpd``'s chain; None is the learned one where there is one, else on a discrete
-            schedule the run's, on a continuous one the large.
+        variance: Of the steps of ``bpd``'s chain; None is the learned one where there is one, else the large on a
+            ladder or a continuous schedule, and the run's on any other.
         clip: How the model of ``bpd`` keeps predicted images in range.
         steps: Cut the schedule into so many levels, for ``bpd`` on a discrete one trailing, else even in log-SNR.
         terms: At how many of the levels each image is measured for ``bpd``, beside the last.
@@ -101,10 +102,12 @@ def _bound(
     schedule, config = images.run.denoiser.schedule, images.run.config
     if isinstance(schedule, GridSchedule):
         levels = grid(schedule, steps or schedule.steps, "trailing")
-        usual = "learned" if config.diffusion.variance == "learned" else config.sampling.variance
     else:
-        # On levels that lie densely the small one, at the last step the next's, is far below what remains unknown.
-        levels, usual = grid(schedule, steps or CONTINUOUS_LEVELS, "log_snr"), "large"
+        levels = grid(schedule, steps or CONTINUOUS_LEVELS, "log_snr")
+    usual = "learned" if config.diffusion.variance == "learned" else config.sampling.variance
+    if isinstance(schedule, LadderSchedule) or not isinstance(schedule, GridSchedule):
+        # On levels even in log-SNR the small one, at the last step the next's, is far below what remains unknown.
+        usual = "large"
     variance, taken, bounds = variance or usual, min(terms, len(levels) - 2), []
     counted = counter((taken + 1) * len(images), "measuring bpd", progress)
     with images.run.computing() as denoiser, counted as advance:
