@@ -219,6 +219,12 @@ def test_one_budget_replaces_the_other() -> None:
     assert (training.images, training.seconds) == (None, 60)
     training = apply_settings(checked(driver.BASE), ["training.seconds=60", "training.images=10"]).training
     assert (training.images, training.seconds) == (10, None)
+    training = apply_settings(checked(driver.BASE), ["training.seconds=60", "training.images=null"]).training
+    assert (training.images, training.seconds) == (None, 60)
+    with pytest.raises(InputError, match="a run has a budget in images or in seconds, one of the two"):
+        apply_settings(checked(driver.BASE), ["training.images=null"])
+    with pytest.raises(InputError, match="one of the two"):
+        checked({**driver.BASE, "training": {"images": 10, "seconds": 60}})
 
 
 def test_a_configuration_survives_its_file() -> None:

@@ -218,6 +218,12 @@ class TrainingConfig(Part):
     log_every: Positive = 20
     """Steps between two lines of the log."""
 
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> TrainingConfig:
+        if (self.images is None) == (self.seconds is None):
+            raise ValueError("a run has a budget in images or in seconds, one of the two")
+        return self
+
 
 _CHURN = ("churn", "churn_min", "churn_max", "churn_noise")
 SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
@@ -299,7 +305,7 @@ class Config(Part):
     """Whether the network is told the labels, where the data has them."""
     network: NetworkConfig = UNetConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
-    training: TrainingConfig = TrainingConfig()
+    training: TrainingConfig
     sampling: SamplingConfig = SamplingConfig()
     images: ImagesInfo | None = None
 

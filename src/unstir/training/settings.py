@@ -83,7 +83,7 @@ def _assign(config: Config, values: dict[str, Any], key: str, value: Any) -> Non
     if isinstance(holder[parts[-1]], dict):
         inner = ", ".join(f"{key}.{name}" for name in holder[parts[-1]])
         raise InputError(f"'{key}' is a group of settings: {inner}")
-    if key in ("training.images", "training.seconds"):  # one budget replaces the other
+    if key in ("training.images", "training.seconds") and value is not None:  # one budget replaces the other
         holder["images"] = holder["seconds"] = None
     holder[parts[-1]] = value
 
