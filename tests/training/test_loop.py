@@ -27,7 +27,7 @@ MakeConfig = Callable[..., Config]
 
 
 def _train(config: Config, out: Path, splits: Splits) -> Path:
-    return loop.train(config, out, splits, time.monotonic(), progress=False)
+    return loop.train(config, out, splits, time.monotonic())
 
 
 def _poison(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
@@ -148,7 +148,7 @@ def test_slow_sampling_does_not_break_a_budget_in_seconds(
 ) -> None:
     began = time.monotonic()
     config = make_config("training.seconds=12", "sampling.sampler=ddpm", "sampling.steps=1000")
-    loop.train(config, tmp_path / "run", digits, began, progress=False)
+    loop.train(config, tmp_path / "run", digits, began)
     assert time.monotonic() - began < 12
 
 

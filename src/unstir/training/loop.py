@@ -40,7 +40,7 @@ class Interrupted(Exception):
     """The user asked training to stop. Its state is saved: the same command goes on."""
 
 
-def train(config: Config, out: Path, splits: Splits, began: float, progress: bool = True) -> Path:
+def train(config: Config, out: Path, splits: Splits, began: float) -> Path:
     """Train until the budget is spent, going on from the newest checkpoint in ``out`` if there is one.
 
     Args:
@@ -48,7 +48,6 @@ def train(config: Config, out: Path, splits: Splits, began: float, progress: boo
         out: The run folder.
         splits: The images that the configuration names.
         began: ``time.monotonic()`` when the command started: a budget in seconds counts from there.
-        progress: Whether to show a progress bar.
 
     Returns:
         The last picture drawn.
@@ -59,7 +58,7 @@ def train(config: Config, out: Path, splits: Splits, began: float, progress: boo
         Interrupted: If the user stops it.
     """
     sampling_config(config, {})  # before any training, not when the first picture is drawn
-    return _Training(config, RunFolder(out), Learner(config, splits), Budget(config.training, began)).run(progress)
+    return _Training(config, RunFolder(out), Learner(config, splits), Budget(config.training, began)).run()
 
 
 class _Training:
@@ -97,10 +96,10 @@ class _Training:
             if not found:
                 self.folder.write_config(self.config)
 
-    def run(self, progress: bool) -> Path:
+    def run(self) -> Path:
         """Take steps until the budget is spent; return the last picture."""
         every, batch = self.config.training.log_every, self.config.training.batch
-        with RunLog(self.folder, self.position.step, progress, self.main) as log, self.catching_interrupts():
+        with RunLog(self.folder, self.position.step, self.main) as log, self.catching_interrupts():
             done, stop = self.status()
             reported = self.budget.progress(self.position.images - len(self.steps) * batch)
             mark, fresh = time.monotonic(), 0
