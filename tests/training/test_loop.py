@@ -50,7 +50,7 @@ def test_a_loss_that_is_no_number_stops_at_its_step(
     config, out = make_config("training.log_every=4"), tmp_path / "run"
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     _poison(monkeypatch, at)
-    with pytest.raises(InputError, match=rf"at step {at};.*learning rate below 0\.0002"):
+    with pytest.raises(InputError, match=rf"at step {at}; the last checkpoint in .*learning rate below 0\.0002"):
         _train(config, out, digits)
     newest = sorted((out / "checkpoints").glob("step-*"))[-1]
     assert int(newest.stem.removeprefix("step-")) <= 8
@@ -66,7 +66,7 @@ def test_a_wild_learning_rate_stops_and_spoils_no_model(
     make_config: MakeConfig, digits: Splits, tmp_path: Path
 ) -> None:
     config, out = make_config("training.learning_rate=1e30", "training.warmup=0"), tmp_path / "run"
-    with pytest.raises(InputError, match=r"stopped being a number at step [23];"):
+    with pytest.raises(InputError, match=r"stopped being a number at step [23]; no checkpoint had been saved: try"):
         _train(config, out, digits)
     assert not (out / "model.safetensors").exists()
 
@@ -141,6 +141,17 @@ def test_a_budget_in_seconds_is_kept(tmp_path: Path) -> None:
     run = load(out)
     assert run.config.training.seconds == seconds
     assert run.sample(4).tensor.isfinite().all()
+
+
+def test_a_budget_spent_before_the_first_step_makes_no_model(
+    make_config: MakeConfig, digits: Splits, tmp_path: Path
+) -> None:
+    config, out = make_config("training.seconds=5"), tmp_path / "run"
+    with pytest.raises(InputError, match="budget was spent before the first step; give more with --for"):
+        loop.train(config, out, digits, time.monotonic() - 5)
+    assert not (out / "model.safetensors").exists()
+    _train(make_config("training.images=64"), out, digits)  # the folder takes the same run under a larger one
+    assert metrics(out)[-1]["step"] == 4
 
 
 def test_slow_sampling_does_not_break_a_budget_in_seconds(

@@ -53,8 +53,8 @@ def train(config: Config, out: Path, splits: Splits, began: float) -> Path:
         The last picture drawn.
 
     Raises:
-        InputError: If the run's way of sampling does not fit its schedule, the loss stops being a number, the disk
-            is full, or a checkpoint is damaged.
+        InputError: If the run's way of sampling does not fit its schedule, the budget is spent before the first
+            step, the loss stops being a number, the disk is full, or a checkpoint is damaged.
         Interrupted: If the user stops it.
     """
     sampling_config(config, {})  # before any training, not when the first picture is drawn
@@ -122,6 +122,8 @@ class _Training:
                 if self.position.step == 0:  # stopped before the first step
                     self.save()
                 raise Interrupted
+            if self.position.step == 0:
+                raise InputError("The budget was spent before the first step; give more with --for")
             if not self.complete:
                 self.save(finished=True)
             return self.preview(last=True)
@@ -148,9 +150,11 @@ class _Training:
         good = losses.isfinite() if self.accelerator.scaler else losses.isfinite() & norms.isfinite()
         if not good.all():
             step = self.position.step - len(self.steps) + int((~good).nonzero()[0]) + 1
+            saved = f"the last checkpoint in {self.folder.path} is intact"
             raise InputError(
-                f"The loss stopped being a number at step {step}; the last checkpoint in {self.folder.path} is "
-                f"intact: try a learning rate below {self.config.training.learning_rate:g}, or "
+                f"The loss stopped being a number at step {step}; "
+                f"{saved if self.folder.checkpoints() else 'no checkpoint had been saved'}: "
+                f"try a learning rate below {self.config.training.learning_rate:g}, or "
                 "--set training.precision=float32, in another --out"
             )
 
