@@ -242,6 +242,8 @@ def test_a_denoising_autoencoder_cleans_its_own_noise() -> None:
         run.clean(y, 0.1)
     with pytest.raises(InputError, match=r"draws none; use unstir edit clean RUN IMAGE"):
         run.sample(1)
+    with pytest.raises(InputError, match=r"draws none; use unstir edit clean RUN IMAGE"):
+        run.invert(torch.zeros(1, 1, 12, 12))
 
 
 def test_what_cannot_be_cleaned_is_refused() -> None:

@@ -140,8 +140,10 @@ class Run:
             The images at the noisiest level, float32 (n, C, H, W).
 
         Raises:
-            InputError: For images of another shape, a value out of range or a label the model does not know.
+            InputError: For images of another shape, a value out of range, a label the model does not know, or a
+                denoising autoencoder.
         """
+        check_draws(self.config)
         options = {"steps": steps, "spacing": spacing, "guidance": guidance, "clip": clip, "schedule": schedule}
         config = sampling_config(self.config, options)
         self._check_shape(images)
