@@ -66,7 +66,9 @@ def test_a_wild_learning_rate_stops_and_spoils_no_model(
     make_config: MakeConfig, digits: Splits, tmp_path: Path
 ) -> None:
     config, out = make_config("training.learning_rate=1e30", "training.warmup=0"), tmp_path / "run"
-    with pytest.raises(InputError, match=r"stopped being a number at step [23]; no checkpoint had been saved: try"):
+    with pytest.raises(
+        InputError, match=r"stopped being a number at step [23]; no checkpoint had been saved: try"
+    ):
         _train(config, out, digits)
     assert not (out / "model.safetensors").exists()
 
@@ -89,6 +91,16 @@ def test_a_conditional_recipe_with_guidance_trains_without_labels(
 ) -> None:
     config = make_config("training.images=64", "sampling.guidance=0.5", "conditional=false")
     assert _train(config, tmp_path / "run", digits).exists()
+
+
+def test_guidance_without_hidden_labels_is_refused_before_training(
+    make_config: MakeConfig, digits: Splits, tmp_path: Path
+) -> None:
+    settings = ["training.images=64", "training.label_dropout=0"]
+    with pytest.raises(InputError, match=r"Guidance above 0 needs training\.label_dropout"):
+        _train(make_config(*settings, "sampling.guidance=0.5"), tmp_path / "run", digits)
+    assert not (tmp_path / "run").exists()
+    assert _train(make_config(*settings), tmp_path / "run", digits).exists()
 
 
 def test_more_sampling_steps_than_levels_are_refused_before_training(

@@ -214,7 +214,7 @@ class TrainingConfig(Part):
     """The decay of the weights' average; earlier in training it spans the last tenth of the steps so far."""
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     label_dropout: Fraction = 0.1
-    """How often an image's label is hidden, for classifier-free guidance."""
+    """How often an image's label is hidden, by which the network learns to do without it; guidance needs that."""
     log_every: Positive = 20
     """Steps between two lines of the log."""
 

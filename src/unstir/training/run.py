@@ -24,7 +24,15 @@ from unstir.training.config import Config
 from unstir.training.draw import walk, walk_back
 from unstir.training.folder import model_file
 from unstir.training.precision import autocast, low_precision_copy, resolve_precision
-from unstir.training.request import Labels, check_draws, check_sigma, check_takes, label_indices, sampling_config
+from unstir.training.request import (
+    Labels,
+    check_draws,
+    check_sigma,
+    check_takes,
+    check_unlabelled,
+    label_indices,
+    sampling_config,
+)
 
 TILE, OVERLAP = 256, 32
 """Pixels a side of what is cleaned at once, and by how many its pieces overlap."""
@@ -178,8 +186,9 @@ class Run:
             progress: Whether to show a progress bar on standard error.
 
         Raises:
-            InputError: If the model was not trained at such a level, or takes no such images.
+            InputError: If the model was not trained at such a level or without labels, or takes no such images.
         """
+        check_unlabelled(self.config, "Cleaning")
         check_takes(self.config, (images.shape[1], images.shape[2], images.shape[3]))
         level = self.cleaning_level(sigma)
         device = next(self.denoiser.parameters()).device
