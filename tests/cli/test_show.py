@@ -81,6 +81,16 @@ def test_the_levels_as_numbers(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert said["x0"]["ideal, training"][-1] == pytest.approx(0, abs=1e-9)
 
 
+def test_a_model_that_needs_its_labels_is_not_measured_without(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--set", "training.label_dropout=0", "--set", "sampling.guidance=0"]
+    assert run(["train", "digits", "--smoke", *settings, "--out", "runs/told"]) == 0
+    for line in ("show levels runs/told", "edit clean runs/told photos/1.png --sigma 25"):
+        assert run(line.split()) == 2
+        assert "needs training.label_dropout above 0" in capsys.readouterr().err
+
+
 def test_images_that_have_changed_are_noticed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "images", "--data", "photos", "--smoke", "--out", "runs/photos"]) == 0
     Path("photos/3.png").unlink()

@@ -55,6 +55,8 @@ CASES = {
     "train digits --set sampling.eta=2": "sampling.eta",
     "train digits --set diffusion.objective=hybrid": "variance=learned",
     "train digits --set sampling.variance=learned": "diffusion.variance=learned",
+    "train digits --set training.seconds=null": "in images or in seconds",
+    "train digits --set training.label_dropout=0": "training.label_dropout above 0",
     "train digits --set diffusion.schedule.name=ladder --set diffusion.schedule.steps=1": "at least 2 steps",
     # where to
     "train digits --smoke --out file": "is a file",

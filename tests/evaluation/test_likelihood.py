@@ -47,7 +47,7 @@ class Gaussian(nn.Module):
 def gaussian_run(schedule, conditional: bool = False) -> tuple[Run, Gaussian]:
     values = {"recipe": "x", "data": {"source": "digits"}, "conditional": conditional}
     info = ImagesInfo(shape=(1, 6, 6), classes=CLASSES, fingerprint="x")
-    config = Config.model_validate({**values, "training": {"precision": "float32"}, "images": info})
+    config = Config.model_validate({**values, "training": {"images": 1, "precision": "float32"}, "images": info})
     network = Gaussian(schedule)
     return Run(config, Denoiser(network, parameterization("eps", schedule), schedule)), network
 

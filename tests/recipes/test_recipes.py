@@ -14,8 +14,11 @@ from unstir.errors import InputError
 from unstir.recipes import RECIPES, recipe
 from unstir.recipes import folder as images_recipe
 from unstir.recipes.request import Request, smoke
+from unstir.sampling import AnnealedLangevin, PredictorCorrector
 from unstir.training.build import build_denoiser
 from unstir.training.config import Config, ImagesInfo
+from unstir.training.draw import make_sampler
+from unstir.training.request import sampling_config
 
 SHAPES = {
     "digits": (1, 8, 8),
@@ -75,6 +78,9 @@ def test_score_networks_have_the_ladders_that_their_data_ask_for() -> None:
         overlap = level_ratio(math.prod(SHAPES[name]))
         assert 1 + 0.9 * (overlap - 1) < schedule.ratio < overlap
         assert config.sampling.steps == config.diffusion.schedule.discrete_steps
+        langevin, pc = (sampling_config(config, {"sampler": sampler}) for sampler in ("langevin", "pc"))
+        assert make_sampler(langevin, schedule) == AnnealedLangevin(updates=5)
+        assert make_sampler(pc, schedule) == PredictorCorrector(updates=1)
 
 
 def test_the_plain_unet_is_as_large_as_the_tutorials() -> None:

@@ -27,7 +27,7 @@ MakeConfig = Callable[..., Config]
 
 
 def _train(config: Config, out: Path, splits: Splits) -> Path:
-    return loop.train(config, out, splits, time.monotonic(), progress=False)
+    return loop.train(config, out, splits, time.monotonic())
 
 
 def _poison(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
@@ -50,7 +50,7 @@ def test_a_loss_that_is_no_number_stops_at_its_step(
     config, out = make_config("training.log_every=4"), tmp_path / "run"
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     _poison(monkeypatch, at)
-    with pytest.raises(InputError, match=rf"at step {at};.*learning rate below 0\.0002"):
+    with pytest.raises(InputError, match=rf"at step {at}; the last checkpoint in .*learning rate below 0\.0002"):
         _train(config, out, digits)
     newest = sorted((out / "checkpoints").glob("step-*"))[-1]
     assert int(newest.stem.removeprefix("step-")) <= 8
@@ -66,7 +66,9 @@ def test_a_wild_learning_rate_stops_and_spoils_no_model(
     make_config: MakeConfig, digits: Splits, tmp_path: Path
 ) -> None:
     config, out = make_config("training.learning_rate=1e30", "training.warmup=0"), tmp_path / "run"
-    with pytest.raises(InputError, match=r"stopped being a number at step [23];"):
+    with pytest.raises(
+        InputError, match=r"stopped being a number at step [23]; no checkpoint had been saved: try"
+    ):
         _train(config, out, digits)
     assert not (out / "model.safetensors").exists()
 
@@ -89,6 +91,16 @@ def test_a_conditional_recipe_with_guidance_trains_without_labels(
 ) -> None:
     config = make_config("training.images=64", "sampling.guidance=0.5", "conditional=false")
     assert _train(config, tmp_path / "run", digits).exists()
+
+
+def test_guidance_without_hidden_labels_is_refused_before_training(
+    make_config: MakeConfig, digits: Splits, tmp_path: Path
+) -> None:
+    settings = ["training.images=64", "training.label_dropout=0"]
+    with pytest.raises(InputError, match=r"Guidance above 0 needs training\.label_dropout"):
+        _train(make_config(*settings, "sampling.guidance=0.5"), tmp_path / "run", digits)
+    assert not (tmp_path / "run").exists()
+    assert _train(make_config(*settings), tmp_path / "run", digits).exists()
 
 
 def test_more_sampling_steps_than_levels_are_refused_before_training(
@@ -143,12 +155,23 @@ def test_a_budget_in_seconds_is_kept(tmp_path: Path) -> None:
     assert run.sample(4).tensor.isfinite().all()
 
 
+def test_a_budget_spent_before_the_first_step_makes_no_model(
+    make_config: MakeConfig, digits: Splits, tmp_path: Path
+) -> None:
+    config, out = make_config("training.seconds=5"), tmp_path / "run"
+    with pytest.raises(InputError, match="budget was spent before the first step; give more with --for"):
+        loop.train(config, out, digits, time.monotonic() - 5)
+    assert not (out / "model.safetensors").exists()
+    _train(make_config("training.images=64"), out, digits)  # the folder takes the same run under a larger one
+    assert metrics(out)[-1]["step"] == 4
+
+
 def test_slow_sampling_does_not_break_a_budget_in_seconds(
     make_config: MakeConfig, digits: Splits, tmp_path: Path
 ) -> None:
     began = time.monotonic()
     config = make_config("training.seconds=12", "sampling.sampler=ddpm", "sampling.steps=1000")
-    loop.train(config, tmp_path / "run", digits, began, progress=False)
+    loop.train(config, tmp_path / "run", digits, began)
     assert time.monotonic() - began < 12
 
 

@@ -343,13 +343,13 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         pytest.skip("the kernels need Linux and a C++ compiler")
     assert isinstance(Learner(config, digits).update, update)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    loop.train(config, whole, digits, time.monotonic(), progress=False)
+    loop.train(config, whole, digits, time.monotonic())
     with monkeypatch.context() as patch:
         _interrupt(patch, at=7)
         with pytest.raises(loop.Interrupted):
-            loop.train(config, parts, digits, time.monotonic(), progress=False)
+            loop.train(config, parts, digits, time.monotonic())
     (newest,) = (parts / "checkpoints").glob("step-000000007.safetensors")
     keys = {key.split(".")[1] for key in tensors(newest) if key.startswith("optimizer.")}
     assert keys == {"momentum", "step", "exp_avg", "exp_avg_sq"}
-    loop.train(config, parts, digits, time.monotonic(), progress=False)
+    loop.train(config, parts, digits, time.monotonic())
     same_run(whole, parts, pictures=False)

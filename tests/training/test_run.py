@@ -136,6 +136,17 @@ def test_guidance_asked_of_an_unconditional_model_is_refused() -> None:
         run.sample(1, label=0)
 
 
+def test_a_model_whose_labels_were_never_hidden_is_asked_with_them_alone() -> None:
+    run = _run("fully_connected", "auto")
+    training = run.config.training.model_copy(update={"label_dropout": 0.0})
+    run.config = run.config.model_copy(update={"training": training})
+    with pytest.raises(InputError, match=r"Guidance above 0 needs training\.label_dropout above 0"):
+        run.sample(1)
+    with pytest.raises(InputError, match=r"Cleaning needs training\.label_dropout above 0"):
+        run.clean(torch.zeros(1, 1, 9, 12), 0.5)
+    assert run.sample(1, steps=2, guidance=0.0).tensor.isfinite().all()
+
+
 def test_without_a_label_the_classes_come_in_turn() -> None:
     images = _run("fully_connected", "auto").sample(7, steps=2)
     assert images.labels is not None
@@ -242,6 +253,8 @@ def test_a_denoising_autoencoder_cleans_its_own_noise() -> None:
         run.clean(y, 0.1)
     with pytest.raises(InputError, match=r"draws none; use unstir edit clean RUN IMAGE"):
         run.sample(1)
+    with pytest.raises(InputError, match=r"draws none; use unstir edit clean RUN IMAGE"):
+        run.invert(torch.zeros(1, 1, 12, 12))
 
 
 def test_what_cannot_be_cleaned_is_refused() -> None:

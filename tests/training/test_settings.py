@@ -11,7 +11,7 @@ import yaml
 from unstir.errors import InputError
 from unstir.recipes import RECIPES
 from unstir.recipes.request import Request
-from unstir.training.config import Config
+from unstir.training.config import Config, ScheduleConfig
 from unstir.training.settings import apply_settings, checked
 
 OTHER: dict[str, Any] = {
@@ -86,18 +86,16 @@ def _config(name: str) -> Config:
 @pytest.mark.parametrize("name", [name for name in RECIPES if name != "images"])
 def test_every_setting_of_every_recipe_can_be_set(name: str) -> None:
     config = _config(name)
-    for key, value in _leaves(config.model_dump(mode="json")):
+    leaves = dict(_leaves(config.model_dump(mode="json")))
+    schedule = {key for key in leaves if key.startswith("diffusion.schedule.")}
+    for key, value in leaves.items():
         last = key.rpartition(".")[2]
-        if key.startswith("diffusion.schedule.") and (last in OF_A_SCHEDULE or name == "mnist-dae"):
-            continue
-        if key == "diffusion.times" and name == "mnist-dae":
+        if key in schedule and (last in OF_A_SCHEDULE or (name, last) == ("mnist-dae", "steps")):
             continue
         if key == "diffusion.times" and name == "mnist-dae":  # which has no grid
             continue
         if key == "diffusion.corruption" and name != "mnist-dae":
             continue
-        if key == "diffusion.schedule.name" and config.diffusion.schedule.name == "ladder":
-            continue  # whose sigmas no other takes along with its steps
         if key in ("diffusion.variance", "diffusion.schedule.learned"):  # which need certain objectives
             continue
         if key == "diffusion.objective" and name == "mnist-hybrid":
@@ -106,8 +104,9 @@ def test_every_setting_of_every_recipe_can_be_set(name: str) -> None:
         changed = apply_settings(config, [f"{key}={json.dumps(wanted)}"])  # JSON is YAML
         after = dict(_leaves(changed.model_dump(mode="json")))
         assert after[key] == wanted, key
-        others = {k for k, v in _leaves(config.model_dump(mode="json")) if k != key and after[k] != v}
-        assert others <= ({"training.images"} if key == "training.seconds" else set()), key
+        others = {k for k, v in leaves.items() if k != key and after[k] != v}
+        also = {"training.seconds": {"training.images"}, "diffusion.schedule.name": schedule}
+        assert others <= also.get(key, set()), key
 
 
 @pytest.mark.parametrize("key", OF_A_SCHEDULE)
@@ -214,11 +213,24 @@ def test_another_kind_of_network_starts_at_its_defaults_whatever_the_order() -> 
         apply_settings(checked(driver.BASE), ["network.kind=nosuch"])
 
 
+def test_another_schedule_starts_at_its_defaults_whatever_the_order() -> None:
+    settings = ["diffusion.schedule.beta_end=0.03", "diffusion.schedule.name=linear"]
+    for order in (settings, settings[::-1]):
+        schedule = apply_settings(_config("mnist-ncsn"), order).diffusion.schedule
+        assert schedule == ScheduleConfig(name="linear", beta_end=0.03)
+
+
 def test_one_budget_replaces_the_other() -> None:
     training = apply_settings(checked(driver.BASE), ["training.seconds=60"]).training
     assert (training.images, training.seconds) == (None, 60)
     training = apply_settings(checked(driver.BASE), ["training.seconds=60", "training.images=10"]).training
     assert (training.images, training.seconds) == (10, None)
+    training = apply_settings(checked(driver.BASE), ["training.seconds=60", "training.images=null"]).training
+    assert (training.images, training.seconds) == (None, 60)
+    with pytest.raises(InputError, match="a run has a budget in images or in seconds, one of the two"):
+        apply_settings(checked(driver.BASE), ["training.images=null"])
+    with pytest.raises(InputError, match="one of the two"):
+        checked({**driver.BASE, "training": {"images": 10, "seconds": 60}})
 
 
 def test_a_configuration_survives_its_file() -> None:

@@ -46,9 +46,10 @@ def clean(
     A denoising autoencoder removes the corruption it was trained on, a diffusion model Gaussian noise of --sigma.
     """
     from unstir.training.folder import model_file
-    from unstir.training.request import check_sigma
+    from unstir.training.request import check_sigma, check_unlabelled
 
     _, config = model_file(run)
+    check_unlabelled(config, "Cleaning")
     scaled = None if sigma is None else sigma / 127.5
     check_sigma(config, scaled)
     pixels = read_image(image, config)

@@ -114,8 +114,10 @@ def levels(
     """Draw the loss over noise levels, beside that of the ideal denoiser and that of the mean image."""
     from unstir.data.sources import find
     from unstir.training.folder import model_file
+    from unstir.training.request import check_unlabelled
 
     _, config = model_file(run)
+    check_unlabelled(config, "The figure of levels")
     if config.diffusion.one_level:
         raise InputError(
             f"{run} is a denoising autoencoder and has one level of noise; its loss is the validation_loss in "

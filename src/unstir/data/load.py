@@ -22,14 +22,13 @@ _NAMED = 10  # unreadable images that the warning names
 _log = logging.getLogger(__name__)
 
 
-def load(config: DataConfig, progress: bool = True) -> Splits:
+def load(config: DataConfig) -> Splits:
     """Load the images of a source, decoding them if the cache does not hold them yet.
 
-    Images that cannot be read are skipped, and named in one warning.
+    Images that cannot be read are skipped, and named in one warning. On a terminal a progress bar is shown.
 
     Args:
         config: what to load, and its shape.
-        progress: whether to show a progress bar; one is shown only where standard error is a terminal.
 
     Raises:
         InputError: for a source that is not there, cannot be fetched, or holds fewer than two images; for more
@@ -42,7 +41,7 @@ def load(config: DataConfig, progress: bool = True) -> Splits:
     folder = cache.cache_folder() / "images" / f"{source.name}-{key}"
     entry = cache.read(folder)
     if entry is None:
-        show = progress and sys.stderr.isatty()
+        show = sys.stderr.isatty()
         # The scratch folder is for what reading tables leaves behind; it goes before the entry is published.
         with cache.new_entry(folder) as temporary, cache.scratch(temporary) as scratch:
             build(_contents(source, scratch, show), config, temporary, show)

@@ -23,7 +23,7 @@ def mnist_ncsn(request: Request) -> Config:
         # The largest distance between two digits is 32, and 784 pixels ask for a ratio of 1.08.
         diffusion=DiffusionConfig(schedule=ScheduleConfig(name="ladder", steps=95, sigma_min=0.02, sigma_max=32)),
         training=request.training(seconds=20 * 60, batch=64, optimizer="muon", learning_rate=3e-3),
-        sampling=SamplingConfig(sampler="langevin", steps=95, updates=5),
+        sampling=SamplingConfig(sampler="langevin", steps=95),
     )
 
 
@@ -38,5 +38,5 @@ def cifar10_ncsn(request: Request) -> Config:
             schedule=ScheduleConfig(name="ladder", steps=232, sigma_min=0.02, sigma_max=100)
         ),
         training=request.training(images=300_000 * 128, batch=128, learning_rate=1e-4, decay=0.0, ema=0.999),
-        sampling=SamplingConfig(sampler="langevin", steps=232, updates=5, clip="none"),
+        sampling=SamplingConfig(sampler="langevin", steps=232, clip="none"),
     )

@@ -22,7 +22,7 @@ class Budget:
     config: TrainingConfig
     began: float
     carried: float = 0.0
-    reserve: float = field(default=0.0)
+    reserve: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.reserve = 0.03 * (self.config.seconds or 0.0)

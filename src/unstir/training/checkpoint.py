@@ -89,7 +89,7 @@ def save_checkpoint(
     target = folder.checkpoint(position.step)
     with whole_file(target) as partial:
         save_file({key: value.contiguous() for key, value in tensors.items()}, partial, metadata)
-    milestone = folder.checkpoint(position.step).with_name(f"quarter-{position.quarter}.safetensors")
+    milestone = target.with_name(f"quarter-{position.quarter}.safetensors")
     if position.quarter and not milestone.exists():
         _link(milestone, target)
     for old in folder.checkpoints()[:-KEPT]:

@@ -225,9 +225,15 @@ class TrainingConfig(Part):
     """The decay of the weights' average; earlier in training it spans the last tenth of the steps so far."""
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     label_dropout: Fraction = 0.1
-    """How often an image's label is hidden, for classifier-free guidance."""
+    """How often an image's label is hidden, by which the network learns to do without it; guidance needs that."""
     log_every: Positive = 20
     """Steps between two lines of the log."""
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> TrainingConfig:
+        if (self.images is None) == (self.seconds is None):
+            raise ValueError("a run has a budget in images or in seconds, one of the two")
+        return self
 
 
 _CHURN = ("churn", "churn_min", "churn_max", "churn_noise")
@@ -312,7 +318,7 @@ class Config(Part):
     """Whether the network is told the labels, where the data has them."""
     network: NetworkConfig = UNetConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
-    training: TrainingConfig = TrainingConfig()
+    training: TrainingConfig
     sampling: SamplingConfig = SamplingConfig()
     images: ImagesInfo | None = None
 

@@ -19,16 +19,15 @@ from unstir.training.folder import RunFolder
 
 
 class RunLog:
-    """Writes what a run measures. A context manager: the progress bar is shown inside it.
+    """Writes what a run measures. A context manager: inside it a terminal shows the progress bar.
 
     Args:
         folder: The run folder.
         step: The step the run goes on from; lines of later steps, left by a killed process, are dropped.
-        progress: Whether to show a progress bar; only where standard error is a terminal.
         main: Whether this is the main process; the others write nothing.
     """
 
-    def __init__(self, folder: RunFolder, step: int, progress: bool, main: bool = True) -> None:
+    def __init__(self, folder: RunFolder, step: int, main: bool = True) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._main = main
@@ -47,7 +46,7 @@ class RunLog:
             TimeRemainingColumn(),
             TextColumn("{task.fields[loss]}"),
             console=Console(stderr=True),
-            disable=not (main and progress and sys.stderr.isatty()),
+            disable=not (main and sys.stderr.isatty()),
         )
         self._task = self._bar.add_task("training", total=1.0, rate="", loss="")
 

@@ -40,7 +40,7 @@ class Interrupted(Exception):
     """The user asked training to stop. Its state is saved: the same command goes on."""
 
 
-def train(config: Config, out: Path, splits: Splits, began: float, progress: bool = True) -> Path:
+def train(config: Config, out: Path, splits: Splits, began: float) -> Path:
     """Train until the budget is spent, going on from the newest checkpoint in ``out`` if there is one.
 
     Args:
@@ -48,18 +48,17 @@ def train(config: Config, out: Path, splits: Splits, began: float, progress: boo
         out: The run folder.
         splits: The images that the configuration names.
         began: ``time.monotonic()`` when the command started: a budget in seconds counts from there.
-        progress: Whether to show a progress bar.
 
     Returns:
         The last picture drawn.
 
     Raises:
-        InputError: If the run's way of sampling does not fit its schedule, the loss stops being a number, the disk
-            is full, or a checkpoint is damaged.
+        InputError: If the run's way of sampling does not fit its schedule, the budget is spent before the first
+            step, the loss stops being a number, the disk is full, or a checkpoint is damaged.
         Interrupted: If the user stops it.
     """
     sampling_config(config, {})  # before any training, not when the first picture is drawn
-    return _Training(config, RunFolder(out), Learner(config, splits), Budget(config.training, began)).run(progress)
+    return _Training(config, RunFolder(out), Learner(config, splits), Budget(config.training, began)).run()
 
 
 class _Training:
@@ -97,10 +96,10 @@ class _Training:
             if not found:
                 self.folder.write_config(self.config)
 
-    def run(self, progress: bool) -> Path:
+    def run(self) -> Path:
         """Take steps until the budget is spent; return the last picture."""
         every, batch = self.config.training.log_every, self.config.training.batch
-        with RunLog(self.folder, self.position.step, progress, self.main) as log, self.catching_interrupts():
+        with RunLog(self.folder, self.position.step, self.main) as log, self.catching_interrupts():
             done, stop = self.status()
             reported = self.budget.progress(self.position.images - len(self.steps) * batch)
             mark, fresh = time.monotonic(), 0
@@ -123,6 +122,8 @@ class _Training:
                 if self.position.step == 0:  # stopped before the first step
                     self.save()
                 raise Interrupted
+            if self.position.step == 0:
+                raise InputError("The budget was spent before the first step; give more with --for")
             if not self.complete:
                 self.save(finished=True)
             return self.preview(last=True)
@@ -149,9 +150,11 @@ class _Training:
         good = losses.isfinite() if self.accelerator.scaler else losses.isfinite() & norms.isfinite()
         if not good.all():
             step = self.position.step - len(self.steps) + int((~good).nonzero()[0]) + 1
+            saved = f"the last checkpoint in {self.folder.path} is intact"
             raise InputError(
-                f"The loss stopped being a number at step {step}; the last checkpoint in {self.folder.path} is "
-                f"intact: try a learning rate below {self.config.training.learning_rate:g}, or "
+                f"The loss stopped being a number at step {step}; "
+                f"{saved if self.folder.checkpoints() else 'no checkpoint had been saved'}: "
+                f"try a learning rate below {self.config.training.learning_rate:g}, or "
                 "--set training.precision=float32, in another --out"
             )
 

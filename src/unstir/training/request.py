@@ -17,7 +17,8 @@ def sampling_config(config: Config, options: Mapping[str, object]) -> SamplingCo
     """Return the run's sampling values with ``options`` put in their place; those that are None are left out.
 
     Raises:
-        InputError: For an unknown option, one that the sampler does not take, or a value out of range.
+        InputError: For an unknown option, one that the sampler does not take, or a value out of range; for
+            guidance of a model that was not trained for it.
     """
     asked = {key: value for key, value in options.items() if value is not None}
     known = list(SamplingConfig.model_fields)
@@ -48,7 +49,22 @@ def sampling_config(config: Config, options: Mapping[str, object]) -> SamplingCo
         raise InputError("The variance 'learned' needs a model trained with diffusion.variance=learned")
     if asked.get("guidance") and not config.classes:
         raise InputError("Guidance needs a model that was trained with labels, and this one was not")
+    if result.guidance:
+        check_unlabelled(config, "Guidance above 0")
     return result
+
+
+def check_unlabelled(config: Config, what: str) -> None:
+    """Check that a model has learned to do without a label, which ``what`` hides from it.
+
+    Raises:
+        InputError: If its labels were never hidden.
+    """
+    labelled = config.classes if config.images else config.conditional
+    if labelled and config.training.label_dropout == 0:
+        raise InputError(
+            f"{what} needs training.label_dropout above 0, by which a model learns to do without the label"
+        )
 
 
 def check_draws(config: Config) -> None:

@@ -23,7 +23,15 @@ from unstir.training.config import Config
 from unstir.training.draw import walk, walk_back
 from unstir.training.folder import model_file
 from unstir.training.precision import autocast, low_precision_copy, resolve_precision
-from unstir.training.request import Labels, check_draws, check_sigma, check_takes, label_indices, sampling_config
+from unstir.training.request import (
+    Labels,
+    check_draws,
+    check_sigma,
+    check_takes,
+    check_unlabelled,
+    label_indices,
+    sampling_config,
+)
 
 TILE, OVERLAP = 256, 32
 """Pixels a side of what is cleaned at once, and by how many its pieces overlap."""
@@ -138,8 +146,10 @@ class Run:
             The images at the noisiest level, float32 (n, C, H, W).
 
         Raises:
-            InputError: For images of another shape, a value out of range or a label the model does not know.
+            InputError: For images of another shape, a value out of range, a label the model does not know, or a
+                denoising autoencoder.
         """
+        check_draws(self.config)
         options = {"steps": steps, "spacing": spacing, "guidance": guidance, "clip": clip, "schedule": schedule}
         config = sampling_config(self.config, options)
         self._check_shape(images)
@@ -174,8 +184,9 @@ class Run:
             progress: Whether to show a progress bar, if standard error is a terminal.
 
         Raises:
-            InputError: If the model was not trained at such a level, or takes no such images.
+            InputError: If the model was not trained at such a level or without labels, or takes no such images.
         """
+        check_unlabelled(self.config, "Cleaning")
         check_takes(self.config, (images.shape[1], images.shape[2], images.shape[3]))
         level = self.cleaning_level(sigma)
         device = next(self.denoiser.parameters()).device

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from unstir.errors import InputError, nearest
-from unstir.training.config import Config
+from unstir.training.config import Config, ScheduleConfig
 
 
 def apply_settings(config: Config, settings: Sequence[str]) -> Config:
@@ -23,6 +23,8 @@ def apply_settings(config: Config, settings: Sequence[str]) -> Config:
     if kinds:  # another kind of network has other settings: they start at its defaults
         config = checked({**config.model_dump(), "network": {"kind": kinds[-1]}})
     values = config.model_dump()
+    if any(key == "diffusion.schedule.name" for key, _ in pairs):  # so do those of another schedule
+        values["diffusion"]["schedule"] = ScheduleConfig().model_dump()
     for key, value in pairs:
         _assign(config, values, key, value)
     return checked(values)
@@ -83,7 +85,7 @@ def _assign(config: Config, values: dict[str, Any], key: str, value: Any) -> Non
     if isinstance(holder[parts[-1]], dict):
         inner = ", ".join(f"{key}.{name}" for name in holder[parts[-1]])
         raise InputError(f"'{key}' is a group of settings: {inner}")
-    if key in ("training.images", "training.seconds"):  # one budget replaces the other
+    if key in ("training.images", "training.seconds") and value is not None:  # one budget replaces the other
         holder["images"] = holder["seconds"] = None
     holder[parts[-1]] = value
 
