@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from unstir.cache import cache_folder
 from unstir.data.order import order
 from unstir.errors import InputError
 from unstir.evaluation.progress import tracked
@@ -166,8 +167,6 @@ def classifier_for(splits: Splits, progress: bool = True) -> Classifier:
     Raises:
         InputError: the set has no labels, or only one class.
     """
-    from unstir.data.cache import cache_folder
-
     path = cache_folder() / "classifiers" / f"{splits.train.fingerprint}-v1.safetensors"
     classifier = _load(path)
     if classifier is None or classifier.num_classes != splits.train.num_classes:
