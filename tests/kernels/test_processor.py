@@ -58,3 +58,9 @@ def test_the_measure_counts_forward_and_backward(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(clock)))
     arithmetic = 3 * 2 * 8 * 16 * 16 * 192 * 192 * 9
     assert module._measure(torch.float32) == pytest.approx(arithmetic / 1e9)
+
+
+@pytest.mark.parametrize("without_gradients", [torch.no_grad, torch.inference_mode])
+def test_who_wants_no_gradients_measures_the_same(without_gradients: type[torch.no_grad]) -> None:
+    with without_gradients():
+        assert module._measure(torch.float32) > 0

@@ -40,6 +40,7 @@ def speeds() -> dict[str, float]:
     return found
 
 
+@torch.inference_mode(False)  # gradients count, also for callers that want none
 def _measure(kind: torch.dtype) -> float:
     """Return the GFLOP/s of the fastest of five convolutions."""
     shape, kernel = (BATCH, CHANNELS, SIDE, SIDE), (CHANNELS, CHANNELS, 3, 3)
