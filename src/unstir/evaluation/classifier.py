@@ -7,7 +7,8 @@ that it was asked for; its penultimate features are where the Fréchet distance 
 
 The body halves the image until its shorter side is at most 8 pixels, with two 3x3 convolutions at each size,
 and averages over the positions that are left, so images of any size and any number of channels are read.
-Training runs in bfloat16 where the processor has it; images are read in float32 everywhere.
+Training runs in the format that the machine is fastest in, so two machines' classifiers differ a little; images
+are read in float32 everywhere.
 """
 
 from __future__ import annotations
