@@ -28,7 +28,7 @@ def main() -> None:
     console = Console(stderr=True)
     known = QUICK if args.quick else WORKLOADS
     workloads = [known[name] for name in args.networks or known]
-    names = [name for name in args.contenders if not _left_out(name, console)]
+    names = [name for name in CONTENDERS if name in args.contenders and not _left_out(name, console)]
     report: dict[str, Any] = {"machine": describe(), "rounds": args.rounds, "quick": args.quick, "workloads": []}
     elsewhere = Elsewhere()
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())

@@ -164,8 +164,8 @@ def _reduced(size: Shape, args: Any) -> list[int]:
     return [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in parts]
 
 
-def fastest(call: Callable[[], object], on_gpu: bool, groups: int = 4, least: float = 0.01) -> float:
-    """Return the seconds of one call: the best of ``groups`` groups, each of ``least`` seconds or one call."""
+def fastest(call: Callable[[], object], on_gpu: bool) -> float:
+    """Return the seconds of one call: the best of four groups, each of a hundredth of a second or one call."""
 
     def group(count: int) -> float:
         if on_gpu:
@@ -178,8 +178,8 @@ def fastest(call: Callable[[], object], on_gpu: bool, groups: int = 4, least: fl
         return (time.perf_counter() - began) / count
 
     group(1)
-    count = max(1, math.ceil(least / max(group(1), 1e-9)))
-    return min(group(count) for _ in range(groups))
+    count = max(1, math.ceil(0.01 / max(group(1), 1e-9)))
+    return min(group(count) for _ in range(4))
 
 
 class _Recorder(TorchDispatchMode):

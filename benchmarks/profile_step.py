@@ -16,7 +16,7 @@ from benchmarks.workloads import QUICK, WORKLOADS
 
 def main() -> None:
     """Profile a few steps and print each operator's own share."""
-    known = {**WORKLOADS, **QUICK, **{"mnist": WORKLOADS["mnist"]}}
+    known = {**QUICK, **WORKLOADS}
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile_step", description=__doc__)
     parser.add_argument("network", nargs="?", default="10M", choices=known)
     parser.add_argument("--steps", type=int, default=3, help="how many steps are profiled (3)")
@@ -33,9 +33,9 @@ def main() -> None:
     Console().print(table)
 
 
-def operators(contender: Unstir, steps: int, warmup: int = 2) -> list[tuple[str, float, float]]:
+def operators(contender: Unstir, steps: int) -> list[tuple[str, float, float]]:
     """Return each operator's name, own milliseconds and calls, a step; the costliest first."""
-    for _ in range(warmup):
+    for _ in range(2):  # the first steps are slower
         contender.step()
     on_gpu = torch.cuda.is_available()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import slug
+from unstir.cli.places import unused
 
 BUSY = 0.1
 """Cores used by others, on average, above which the figures are not to be trusted."""
@@ -23,9 +24,9 @@ def summary(seconds: list[float]) -> dict[str, Any]:
 
 
 def save(report: dict[str, Any], folder: Path) -> Path:
-    """Write the report under the machine's name and day, and return the file."""
+    """Write the report under the machine's name and day, numbered if there is one, and return the file."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{slug(report['machine'])}.json"
+    path = unused(folder / f"{slug(report['machine'])}.json")
     path.write_text(json.dumps(report, indent=1) + "\n")
     return path
 
@@ -73,7 +74,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 def _cells(workload: dict[str, Any], row: dict[str, Any]) -> list[str]:
     step, sample = row["step"], row["sample"]
-    first = workload["contenders"][0]["step"]["median"]
+    unstir = _unstirs_step(workload)
     sampling = f"{workload['sample_batch'] / sample['median']:.2f}" if sample else ""
     return [
         workload["name"],
@@ -83,7 +84,7 @@ def _cells(workload: dict[str, Any], row: dict[str, Any]) -> list[str]:
         f"{step['median']:.3f} ({step['min']:.3f} to {step['max']:.3f})",
         f"{workload['batch'] / step['median']:.1f}",
         f"{row['flops'] / step['median'] / 1e9:,.0f}",
-        f"{step['median'] / first:.2f}",
+        f"{step['median'] / unstir['median']:.2f}" if unstir else "",
         sampling,
         f"{row['peak_bytes'] / 1e9:.2f}",
     ]
@@ -98,9 +99,9 @@ def _notes(workload: dict[str, Any]) -> list[str]:
         for row in workload["contenders"]
         if row["mode"]["tuned"]
     ]
-    if not floor:
+    step = _unstirs_step(workload)
+    if not step:
         return notes
-    step = workload["contenders"][0]["step"]
     made, used = pipeline["images"] / pipeline["seconds"], workload["batch"] / step["median"]
     return [
         *notes,
@@ -108,6 +109,11 @@ def _notes(workload: dict[str, Any]) -> list[str]:
         f"step's {floor['products']} convolutions and matrix products alone); the input pipeline makes "
         f"{made:,.0f} images/s, and the network takes {used:,.1f}.",
     ]
+
+
+def _unstirs_step(workload: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the seconds of unstir's steps, which the others are measured against."""
+    return next((row["step"] for row in workload["contenders"] if row["contender"] == "unstir"), None)
 
 
 def _layout(mode: dict[str, Any]) -> str:

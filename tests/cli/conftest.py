@@ -17,13 +17,12 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def cache(own_cache: Path) -> Iterator[Path]:
     """A cache of the tests' own."""
-    folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNSTIR_CACHE", str(folder))
+        patch.setenv("UNSTIR_CACHE", str(own_cache))
         patch.setenv("COLUMNS", "200")
-        yield folder
+        yield own_cache
 
 
 @pytest.fixture(scope="session")

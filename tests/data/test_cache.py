@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unstir.cache import cache_folder
 from unstir.data import build as build_module
-from unstir.data import cache
 from unstir.data import load as load_module
 from unstir.data.config import DataConfig
 from unstir.data.load import load
@@ -23,7 +23,7 @@ from unstir.errors import InputError
 
 
 def entries() -> list[Path]:
-    return sorted((cache.cache_folder() / "images").iterdir())
+    return sorted((cache_folder() / "images").iterdir())
 
 
 @pytest.fixture
@@ -38,13 +38,6 @@ def decodes(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     monkeypatch.setattr(build_module, "decode", counting)
     return decoded
-
-
-def test_the_folder_is_the_users_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("UNSTIR_CACHE", str(tmp_path / "here"))
-    assert cache.cache_folder() == tmp_path / "here"
-    monkeypatch.delenv("UNSTIR_CACHE")
-    assert cache.cache_folder() == Path.home() / ".cache" / "unstir"
 
 
 def test_images_are_decoded_once(photos: Callable[..., Path], decodes: list[object]) -> None:

@@ -20,9 +20,8 @@ def digits() -> Splits:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
+def cache(own_cache):
     """A cache of our own, so that nothing of the user's is read or written."""
-    folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNSTIR_CACHE", str(folder))
-        yield folder
+        patch.setenv("UNSTIR_CACHE", str(own_cache))
+        yield own_cache

@@ -20,9 +20,9 @@ kernels = pytest.mark.skipif(library() is None, reason="the kernels need Linux a
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return the folder, empty, that a library that is asked for now will be in."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("UNSTIR_CACHE", str(tmp_path / "cache"))
     library.cache_clear()
-    yield tmp_path / "cache" / "unstir" / "kernels"
+    yield tmp_path / "cache" / "kernels"
     library.cache_clear()  # the next test gets the library of the environment that comes back
 
 
@@ -165,7 +165,7 @@ def test_without_a_folder_to_write_to_there_is_none(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("UNSTIR_CACHE", str(tmp_path / "file"))
     assert library() is None
     assert_pytorch_does_it()
 
@@ -176,8 +176,8 @@ def test_without_a_home_there_is_none(cache: Path, monkeypatch: pytest.MonkeyPat
     def unknown(user: int) -> None:
         raise KeyError(f"getpwuid(): uid not found: {user}")
 
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.delenv("HOME", raising=False)
+    for name in ("UNSTIR_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", unknown)
     assert library() is None
     assert_pytorch_does_it()

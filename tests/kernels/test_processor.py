@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from unstir.errors import InputError
 from unstir.kernels import processor as module
 from unstir.kernels.processor import speeds
 
@@ -20,7 +21,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[t
         return 10.0 * kind.itemsize
 
     monkeypatch.setattr(module, "_measure", measure)
-    monkeypatch.setattr(module, "machine_folder", lambda: tmp_path)
+    monkeypatch.setattr(module, "cache_folder", lambda: tmp_path)
     speeds.cache_clear()
     yield kinds
     speeds.cache_clear()
@@ -41,11 +42,14 @@ def test_a_processor_is_measured_once(measured: list[torch.dtype], tmp_path: Pat
     assert len(measured) == 2 * count
 
 
-def test_it_works_without_a_folder(measured: list[torch.dtype], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [PermissionError, InputError])
+def test_it_works_without_a_folder(
+    error: type[Exception], measured: list[torch.dtype], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse() -> Path:
-        raise PermissionError
+        raise error
 
-    monkeypatch.setattr(module, "machine_folder", refuse)
+    monkeypatch.setattr(module, "cache_folder", refuse)
     assert speeds()["float32"] == 40.0
 
 
@@ -54,3 +58,9 @@ def test_the_measure_counts_forward_and_backward(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(clock)))
     arithmetic = 3 * 2 * 8 * 16 * 16 * 192 * 192 * 9
     assert module._measure(torch.float32) == pytest.approx(arithmetic / 1e9)
+
+
+@pytest.mark.parametrize("without_gradients", [torch.no_grad, torch.inference_mode])
+def test_who_wants_no_gradients_measures_the_same(without_gradients: type[torch.no_grad]) -> None:
+    with without_gradients():
+        assert module._measure(torch.float32) > 0

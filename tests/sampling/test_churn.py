@@ -27,7 +27,6 @@ def test_the_step_is_karras_algorithm_2(name: str) -> None:
     here, there = schedule(0.7), schedule(0.5)
     x, z = normal(2, 4, 3)
     gamma, s_noise = 3 / 10, 1.003
-    churn = Churn(schedule, 10, 3.0, s_noise=s_noise)
     # In x / alpha and s = sigma / alpha, line by line.
     s, s_next = here.sigma / here.alpha, there.sigma / there.alpha
     s_hat = s * (1 + gamma)
@@ -39,10 +38,10 @@ def test_the_step_is_karras_algorithm_2(name: str) -> None:
 
     first = slope(scaled, raised)
     euler = scaled + (s_next - s_hat) * first
-    got, _ = Euler(churn).step(fake, x, here, there, None, lambda _: z)
+    got, _ = Churn(Euler(), schedule, 10, 3.0, s_noise=s_noise).step(fake, x, here, there, None, lambda _: z)
     torch.testing.assert_close(got / there.alpha, euler, rtol=1e-7, atol=1e-7)
     heun = scaled + (s_next - s_hat) * (first + slope(euler, there)) / 2
-    got, _ = Heun(churn).step(fake, x, here, there, None, lambda _: z)
+    got, _ = Churn(Heun(), schedule, 10, 3.0, s_noise=s_noise).step(fake, x, here, there, None, lambda _: z)
     torch.testing.assert_close(got / there.alpha, heun, rtol=1e-7, atol=1e-7)
 
 
@@ -52,7 +51,8 @@ def test_the_raise_has_a_limit_and_a_range() -> None:
     ratio = float(here.sigma)
 
     def raised(s_churn: float, s_tmin: float = 0.0, s_tmax: float = math.inf) -> float:
-        return float(Churn(schedule, 10, s_churn, s_tmin, s_tmax)(x, here, torch.zeros_like)[1].sigma) / ratio
+        churn = Churn(Euler(), schedule, 10, s_churn, s_tmin, s_tmax)
+        return float(churn.raised(x, here, torch.zeros_like)[1].sigma) / ratio
 
     assert raised(1.0) == pytest.approx(1.1)
     assert raised(1e9) == pytest.approx(math.sqrt(2))
@@ -64,7 +64,7 @@ def test_the_raise_has_a_limit_and_a_range() -> None:
 def test_nothing_is_raised_beyond_the_schedule(name: str) -> None:
     schedule = schedules[name]()
     top = schedule(1.0)
-    x, level = Churn(schedule, 10, 4.0)(normal(4, 3), top, torch.ones_like)
+    x, level = Churn(Euler(), schedule, 10, 4.0).raised(normal(4, 3), top, torch.ones_like)
     torch.testing.assert_close(level.sigma, top.sigma)
     torch.testing.assert_close(x, normal(4, 3), rtol=1e-6, atol=1e-6)
 
@@ -82,7 +82,7 @@ def test_churned_samples_have_the_right_moments(sampler: type[Euler] | type[Heun
 
     levels = grid(schedule, 200, "karras")
     x = levels[0].noise(mean + std * normal(20_000, 1), normal(20_000, 1, seed=2))
-    out = sample(denoise, x, levels, sampler(Churn(schedule, 200, 30.0)), noise)
+    out = sample(denoise, x, levels, Churn(sampler(), schedule, 200, 30.0), noise)
     assert out.mean().item() == pytest.approx(mean, abs=0.02)
     assert out.std().item() == pytest.approx(std, rel=within)
     # Each image has long forgotten where it started.
@@ -92,4 +92,4 @@ def test_churned_samples_have_the_right_moments(sampler: type[Euler] | type[Heun
 @pytest.mark.parametrize("wrong", [{"s_churn": -1.0}, {"s_tmin": 2.0, "s_tmax": 1.0}, {"s_noise": -1.0}])
 def test_impossible_churn_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match="Churn"):
-        Churn(linear(), 10, **{"s_churn": 1.0, **wrong})
+        Churn(Euler(), linear(), 10, **{"s_churn": 1.0, **wrong})

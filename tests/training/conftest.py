@@ -24,10 +24,10 @@ from unstir.training.start import with_images
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def cache(own_cache: Path) -> Any:
     """One cache folder for the tests here, which all read the bundled digits; child processes inherit it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNSTIR_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("UNSTIR_CACHE", str(own_cache))
         yield
 
 

@@ -7,7 +7,7 @@ from unstir.recipes import RECIPES
 from unstir.recipes.request import Request, smoke
 from unstir.training.build import build_denoiser
 from unstir.training.config import Config
-from unstir.training.estimate import PROBES, _saved_bytes, estimate, parameter_count, synthetic
+from unstir.training.estimate import PROBES, _saved_bytes, estimate, machine, parameter_count, synthetic
 from unstir.training.learner import Learner
 from unstir.training.start import with_images
 
@@ -56,3 +56,14 @@ def test_the_batch_is_cut_to_be_quick() -> None:
     config, splits = tiny("digits"), synthetic((1, 8, 8), 10)
     assert estimate(config, splits, patience=1e-9).measured_batch == PROBES[-1]
     assert estimate(config, splits, patience=2.0).measured_batch == 16
+
+
+def test_a_cpu_without_compiled_kernels_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, said in ((object(), False), (None, True)):
+        monkeypatch.setattr("unstir.training.estimate.library", lambda found=found: found)
+        monkeypatch.setattr("unstir.training.estimate.PartialState", _OnCpu)
+        assert machine(tiny("digits"))[0].endswith(" without compiled kernels") == said
+
+
+class _OnCpu:
+    device, num_processes = torch.device("cpu"), 1

@@ -13,7 +13,7 @@ from unstir.diffusion.exact import GaussianMixtureDenoiser
 from unstir.diffusion.parameterization import X0
 from unstir.diffusion.schedule import cosine, schedules
 from unstir.errors import InputError
-from unstir.sampling import Euler, Heun, UniPC, samplers
+from unstir.sampling import Churn, Euler, Heun, UniPC, samplers
 from unstir.training.build import build_denoiser
 from unstir.training.checkpoint import save_model
 from unstir.training.config import SAMPLER_OPTIONS, DiffusionConfig, ImagesInfo, SamplingConfig, ScheduleConfig
@@ -170,9 +170,9 @@ def test_options_reach_their_samplers() -> None:
     for options in ({"sampler": "heun", "churn": 2.0, "churn_max": 50.0}, {"sampler": "unipc", "order": 2}):
         config = SamplingConfig.model_validate({"steps": 7, **options})
         made = make_sampler(config, cosine())
-        if isinstance(made, Heun):
-            assert made.churn is not None
-            assert (made.churn.s_churn, made.churn.steps, made.churn.s_tmax) == (2.0, 7, 50.0)
+        if isinstance(made, Churn):
+            assert made.sampler == Heun()
+            assert (made.s_churn, made.steps, made.s_tmax) == (2.0, 7, 50.0)
         else:
             assert made == UniPC(2)
     assert make_sampler(SamplingConfig(sampler="euler"), cosine()) == Euler()

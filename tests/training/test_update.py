@@ -95,17 +95,25 @@ def turned_by_muon(model: nn.Module, config: TrainingConfig) -> frozenset[str]:
     return frozenset(names if config.optimizer == "muon" else ())
 
 
+def both_updates(config: TrainingConfig, low_precision: bool) -> tuple[KernelUpdate, TorchUpdate]:
+    """Return both updates, each of its own copy of one network."""
+    ours = network()
+    theirs = copy.deepcopy(ours)
+    working = low_precision_copy(ours) if low_precision else ours
+    return (
+        KernelUpdate(ours, working, averaged_copy(ours), config),
+        TorchUpdate(theirs, averaged_copy(theirs), config, Accelerator(cpu=True)),
+    )
+
+
 @kernels
 @pytest.mark.parametrize("optimizer", CONFIGS)
 @pytest.mark.parametrize("low_precision", [False, True])
 def test_both_updates_are_the_same(low_precision: bool, optimizer: str) -> None:
     config = CONFIGS[optimizer]
-    ours = network()
-    theirs = copy.deepcopy(ours)
-    working = low_precision_copy(ours) if low_precision else ours
-    averages = [averaged_copy(ours), averaged_copy(theirs)]
-    update = KernelUpdate(ours, working, averages[0], config)
-    reference = TorchUpdate(theirs, averages[1], config, Accelerator(cpu=True))
+    update, reference = both_updates(config, low_precision)
+    ours, theirs, working = update.model, reference.model, update.working
+    averages = [update.average, reference.average]
     turned = turned_by_muon(ours, config)
     clipped, path = set(), 0.0
     for step in range(1, 6):
@@ -141,16 +149,13 @@ def test_both_updates_are_the_same(low_precision: bool, optimizer: str) -> None:
 @pytest.mark.parametrize("low_precision", [False, True])
 def test_parameters_without_gradients_stay_and_their_average_follows(low_precision: bool, optimizer: str) -> None:
     config = CONFIGS[optimizer]
-    ours = network()
-    theirs = copy.deepcopy(ours)
-    working = low_precision_copy(ours) if low_precision else ours
-    averages = [averaged_copy(ours), averaged_copy(theirs)]
+    update, reference = both_updates(config, low_precision)
+    ours, theirs, working = update.model, reference.model, update.working
+    averages = [update.average, reference.average]
     before = copy.deepcopy(ours.state_dict())
     for one, other in zip(*(average.parameters() for average in averages), strict=True):
         one.add_(torch.randn(one.shape))
         other.copy_(one)
-    update = KernelUpdate(ours, working, averages[0], config)
-    reference = TorchUpdate(theirs, averages[1], config, Accelerator(cpu=True))
     turned = turned_by_muon(ours, config)
     give_gradients(working, theirs, size=1e-3)
     idle = {name for i, name in enumerate(before) if i % 3 == 1 and name in dict(ours.named_parameters())}

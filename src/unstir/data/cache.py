@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -57,11 +56,6 @@ class Entry:
     pixels: np.ndarray
     labels: np.ndarray | None
     description: Description
-
-
-def cache_folder() -> Path:
-    """Where decoded images are kept: ``$UNSTIR_CACHE``, otherwise ``~/.cache/unstir``."""
-    return Path(os.environ.get("UNSTIR_CACHE") or "~/.cache/unstir").expanduser()
 
 
 def read(folder: Path) -> Entry | None:

@@ -8,6 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
+from unstir.cache import cache_folder
 from unstir.data import cache
 from unstir.data.build import build
 from unstir.data.config import DataConfig
@@ -38,7 +39,7 @@ def load(config: DataConfig) -> Splits:
     source = find(config.source)
     identity = [_VERSION, source.identity(), config.size, config.channels]
     key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
-    folder = cache.cache_folder() / "images" / f"{source.name}-{key}"
+    folder = cache_folder() / "images" / f"{source.name}-{key}"
     entry = cache.read(folder)
     if entry is None:
         show = sys.stderr.isatty()

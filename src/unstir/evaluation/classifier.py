@@ -7,7 +7,8 @@ that it was asked for; its penultimate features are where the Fréchet distance 
 
 The body halves the image until its shorter side is at most 8 pixels, with two 3x3 convolutions at each size,
 and averages over the positions that are left, so images of any size and any number of channels are read.
-Training runs in bfloat16 where the processor has it; images are read in float32 everywhere.
+Training runs in the format that the machine is fastest in, so two machines' classifiers differ a little; images
+are read in float32 everywhere.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from unstir.cache import cache_folder
 from unstir.data.order import order
 from unstir.errors import InputError
 from unstir.files import whole_file
@@ -165,8 +167,6 @@ def classifier_for(splits: Splits, progress: bool = True) -> Classifier:
     Raises:
         InputError: the set has no labels, or only one class.
     """
-    from unstir.data.cache import cache_folder
-
     path = cache_folder() / "classifiers" / f"{splits.train.fingerprint}-v1.safetensors"
     classifier = _load(path)
     if classifier is None or classifier.num_classes != splits.train.num_classes:

@@ -27,8 +27,8 @@ double squares(const T* values, int64_t from, int64_t to) {
 }
 
 struct AdamW {
-    float rate, first, second, epsilon, decay, clip, average;  // the weights of what is new in m, v and the average
-    float first_correction, second_correction;                 // 1 - beta_1^n, sqrt(1 - beta_2^n)
+    float rate, first, second, epsilon, decay, scale, average;  // the weights of what is new in m, v and the average
+    float first_correction, second_correction;                  // 1 - beta_1^n, sqrt(1 - beta_2^n)
 };
 
 template <class G>
@@ -38,7 +38,7 @@ void update(float* p, const G* g, float* m, float* v, float* mean, bfloat16* cop
     if (m)
 #pragma omp simd
         for (int64_t j = from; j < to; ++j) {
-            const float gradient = load(g[j]) * a.clip;
+            const float gradient = load(g[j]) * a.scale;
             const float moment = m[j] + a.first * (gradient - m[j]);
             const float square = v[j] + a.second * (gradient * gradient - v[j]);
             m[j] = moment;

@@ -1,6 +1,6 @@
-r"""AdamW (Loshchilov and Hutter 2019) with gradient clipping, the weights' average and their bfloat16 copy.
+r"""AdamW (Loshchilov and Hutter 2019) of scaled gradients, with the weights' average and their bfloat16 copy.
 
-.. math:: g \leftarrow g \min(1, c / \lVert g \rVert), \quad
+.. math:: g \leftarrow s g, \quad
           m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
           \theta \leftarrow (1 - \eta\lambda)\theta
               - \eta \frac{m / (1 - \beta_1^n)}{\sqrt{v / (1 - \beta_2^n)} + \epsilon}, \quad
@@ -29,7 +29,7 @@ class _Options(ctypes.Structure):
     """``struct AdamW``."""
 
     _fields_ = (
-        *((name, ctypes.c_float) for name in ("rate", "first", "second", "epsilon", "decay", "clip", "average")),
+        *((name, ctypes.c_float) for name in ("rate", "first", "second", "epsilon", "decay", "scale", "average")),
         ("first_correction", ctypes.c_float),
         ("second_correction", ctypes.c_float),
     )
@@ -45,10 +45,10 @@ def adamw(
     step: int,
     rate: float,
     decay: float,
-    clip: float,
+    scale: float,
     average: float,
-) -> Tensor:
-    """Update all but the gradients in place; return the gradient's norm before clipping, of shape ().
+) -> None:
+    """Update all but the gradients in place.
 
     Args:
         parameters: float32.
@@ -59,21 +59,19 @@ def adamw(
         step: n, from 1.
         rate: The learning rate.
         decay: The weight decay.
-        clip: The norm that the gradient is clipped to.
+        scale: s, as clipping wants it.
         average: w, how far the average moves towards the parameters.
     """
     kernels = library()
     assert kernels is not None
-    norm = gradient_norm(gradients)
     count = ctypes.c_int64(len(parameters))
     options = _Options(
-        rate, *(1 - beta for beta in BETAS), EPSILON, decay, min(1.0, clip / (norm + 1e-6)), average,
+        rate, *(1 - beta for beta in BETAS), EPSILON, decay, scale, average,
         1 - BETAS[0] ** step, (1 - BETAS[1] ** step) ** 0.5,
     )  # fmt: skip
     rest = (_pointers(tensors) for tensors in (*zip(*moments, strict=True), averages, copies))
     pointers = _pointers(parameters), _pointers(gradients)
     kernels.adamw(count, _sizes(gradients), *pointers, _are_bfloat16(gradients), *rest, ctypes.byref(options))
-    return torch.tensor(norm, dtype=torch.float32)
 
 
 def gradient_norm(gradients: Sequence[Tensor]) -> float:

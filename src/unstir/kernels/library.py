@@ -1,7 +1,7 @@
 """The C++ of this folder as a library, compiled for the processor at hand.
 
-The first use takes two seconds; the library is then kept under ``~/.cache/unstir/kernels``, named by all that it
-depends on. It runs on PyTorch's own threads: both ask for the OpenMP library that PyTorch has loaded.
+The first use takes two seconds; the library is then kept under ``kernels`` in the cache folder, named by all that
+it depends on. It runs on PyTorch's own threads: both ask for the OpenMP library that PyTorch has loaded.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from functools import cache
 from pathlib import Path
 
 import torch  # before the kernels: its OpenMP library must be the first to be loaded
+
+from unstir.cache import cache_folder
+from unstir.errors import InputError
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
@@ -41,20 +44,13 @@ def library() -> ctypes.CDLL | None:
         return None
     flags = FLAGS + (["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else [])
     try:
-        path = machine_folder() / "kernels" / f"{_key(compiler, flags)}.so"
-        path.parent.mkdir(exist_ok=True)
+        path = cache_folder() / "kernels" / f"{_key(compiler, flags)}.so"
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             _compile(compiler, flags, path)
         return ctypes.CDLL(str(path))
-    except (OSError, RuntimeError, subprocess.SubprocessError):  # no compiler that works, no folder, no home
+    except (OSError, InputError, subprocess.SubprocessError):  # no compiler that works, no folder, no home
         return None
-
-
-def machine_folder() -> Path:
-    """Return the folder for what is found out once for a machine; it is made if need be."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "unstir"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def processor() -> bytes:

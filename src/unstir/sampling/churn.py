@@ -7,7 +7,7 @@ Where ``s = sigma / alpha`` lies in ``[s_tmin, s_tmax]``, it is raised to :math:
 
 A raised level lies between those of the grid, and a network must be told its exact time, which a time interpolated
 between neighbours is not. The schedule knows it, and a solver owns none: so the schedule is an argument of the
-churn, which is an argument of the solver.
+churn, which is a sampler around the solver.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unstir.diffusion import NoiseLevel, Schedule
+from unstir.diffusion import Denoise, NoiseLevel, Schedule
 from unstir.diffusion.noise_level import broadcast
 from unstir.diffusion.posterior import step_variance
 from unstir.errors import InputError
-from unstir.sampling.trajectory import Noise
+from unstir.sampling.trajectory import Noise, Sampler, State
 
 
 @dataclass(frozen=True)
 class Churn:
-    """How much the levels are raised.
+    """Fresh noise before each step of a sampler but the last, which is the trajectory's.
 
     Attributes:
+        sampler: One that remembers nothing, as Euler and Heun: its steps do not begin where the last one ended.
         schedule: That of the levels. None is raised beyond its noisiest.
         steps: N, over which the churn is spread.
         s_churn: The sum of all raises, at least 0.
@@ -37,6 +38,7 @@ class Churn:
         s_noise: The deviation of the fresh noise; a little over 1 makes up for what a network removes too much.
     """
 
+    sampler: Sampler
     schedule: Schedule
     steps: int
     s_churn: float
@@ -50,7 +52,18 @@ class Churn:
                 "Churn and its noise are at least 0, and its range begins at least at 0 and below its end"
             )
 
-    def __call__(self, x: Tensor, here: NoiseLevel, noise: Noise) -> tuple[Tensor, NoiseLevel]:
+    def init(self, x: Tensor, start: NoiseLevel) -> State:
+        """Return the sampler's state."""
+        return self.sampler.init(x, start)
+
+    def step(
+        self, denoise: Denoise, x: Tensor, here: NoiseLevel, there: NoiseLevel, state: State, noise: Noise
+    ) -> tuple[Tensor, State]:
+        """Raise the level, and let the sampler step from there."""
+        x, here = self.raised(x, here, noise)
+        return self.sampler.step(denoise, x, here, there, state, noise)
+
+    def raised(self, x: Tensor, here: NoiseLevel, noise: Noise) -> tuple[Tensor, NoiseLevel]:
         """Return the images (B, ...) at the raised level, and that level."""
         gamma = min(self.s_churn / self.steps, math.sqrt(2) - 1)
         if here.alpha == 0 or gamma == 0 or not self.s_tmin <= here.sigma / here.alpha <= self.s_tmax:

@@ -6,7 +6,7 @@ In the variables ``x / alpha`` and ``s = sigma / alpha`` the flow of every proce
 .. math:: \frac{x_t}{\alpha_t} = \frac{x_h}{\alpha_h} + (s_t - s_h) \hat\epsilon \quad\Longleftrightarrow\quad
           x_t = \alpha_t \hat x_0 + \sigma_t \hat\epsilon
 
-is DDIM's with eta 0, and in the second form holds from pure noise as well. What Euler adds is churn.
+is DDIM's with eta 0, and in the second form holds from pure noise as well.
 """
 
 from __future__ import annotations
@@ -16,19 +16,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel
-from unstir.sampling.churn import Churn
 from unstir.sampling.trajectory import Noise
 
 
 @dataclass(frozen=True)
 class Euler:
-    """Euler's method (Karras et al. 2022), with churn: first order, one evaluation a step.
-
-    Attributes:
-        churn: Fresh noise before each step but the last, which is the trajectory's; None for none.
-    """
-
-    churn: Churn | None = None
+    """Euler's method (Karras et al. 2022): first order, one evaluation a step."""
 
     def init(self, x: Tensor, start: NoiseLevel) -> None:
         """Nothing is remembered."""
@@ -36,8 +29,6 @@ class Euler:
     def step(
         self, denoise: Denoise, x: Tensor, here: NoiseLevel, there: NoiseLevel, state: None, noise: Noise
     ) -> tuple[Tensor, None]:
-        """Raise the level if asked, and move along the predicted noise."""
-        if self.churn is not None:
-            x, here = self.churn(x, here, noise)
+        """Move along the predicted noise."""
         prediction = denoise(x, here)
         return there.noise(prediction.x0, prediction.eps), None

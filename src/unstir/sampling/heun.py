@@ -1,4 +1,4 @@
-r"""Heun's method for the probability flow, with churn (Karras et al. 2022, algorithm 2).
+r"""Heun's method for the probability flow (Karras et al. 2022, algorithm 2).
 
 An Euler step in ``x / alpha`` over ``s = sigma / alpha`` (:mod:`unstir.sampling.euler`), then again with the mean
 of the noise predicted at both its ends:
@@ -19,7 +19,6 @@ from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel, Prediction
 from unstir.diffusion.noise_level import broadcast
-from unstir.sampling.churn import Churn
 from unstir.sampling.exponential import towards
 from unstir.sampling.trajectory import Noise
 
@@ -30,13 +29,7 @@ difference of the predicted images by half as much."""
 
 @dataclass(frozen=True)
 class Heun:
-    """Heun's method (Karras et al. 2022), with churn: second order, two evaluations a step.
-
-    Attributes:
-        churn: Fresh noise before each step but the last, which is the trajectory's; None for none.
-    """
-
-    churn: Churn | None = None
+    """Heun's method (Karras et al. 2022): second order, two evaluations a step."""
 
     def init(self, x: Tensor, start: NoiseLevel) -> None:
         """Nothing is remembered."""
@@ -44,9 +37,7 @@ class Heun:
     def step(
         self, denoise: Denoise, x: Tensor, here: NoiseLevel, there: NoiseLevel, state: None, noise: Noise
     ) -> tuple[Tensor, None]:
-        """Raise the level if asked, then move along the mean of the noise predicted here and there."""
-        if self.churn is not None:
-            x, here = self.churn(x, here, noise)
+        """Move along the mean of the noise predicted here and there."""
         first = denoise(x, here)
         return trapezoid(x, first, denoise(there.noise(first.x0, first.eps), there)), None
 

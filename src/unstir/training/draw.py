@@ -21,12 +21,14 @@ from unstir.training.config import SAMPLER_OPTIONS, SamplingConfig
 
 def make_sampler(config: SamplingConfig, schedule: Schedule) -> Sampler:
     """Return the sampler that ``config`` names, with the values it takes; churn needs the sampling schedule."""
-    values = {name: getattr(config, name) for name in SAMPLER_OPTIONS.get(config.sampler, ())}
-    options: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
-    if "churn" in options:
+    names = SAMPLER_OPTIONS.get(config.sampler, ())
+    if "churn" in names:
+        sampler = samplers[config.sampler]()
         s_tmax = math.inf if config.churn_max is None else config.churn_max
-        churn = Churn(schedule, config.steps, config.churn, config.churn_min, s_tmax, config.churn_noise)
-        options = {"churn": churn if config.churn else None}
+        churn = config.churn, config.churn_min, s_tmax, config.churn_noise
+        return Churn(sampler, schedule, config.steps, *churn) if config.churn else sampler
+    values = {name: getattr(config, name) for name in names}
+    options: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     if "predictor" in options:
         options["predictor"] = predictors[config.predictor]
     return samplers[config.sampler](**options)

@@ -16,6 +16,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from unstir.data.dataset import ImageData, Splits
+from unstir.kernels.library import library
 from unstir.training.build import build_network
 from unstir.training.config import Config
 from unstir.training.learner import Learner
@@ -56,10 +57,12 @@ def machine(config: Config) -> tuple[str, str]:
     """Return where ``config`` trains, such as ``2 CPU threads``, and in which precision."""
     device = PartialState().device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    threads = torch.get_num_threads()
-    where = f"{threads} CPU thread{'' if threads == 1 else 's'}" if device.type == "cpu" else name
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        name = f"{threads} CPU thread{'' if threads == 1 else 's'}"
+        name += " without compiled kernels" if library() is None else ""
     count = PartialState().num_processes
-    return f"{count} x {where}" if count > 1 else where, resolve_precision(config.training.precision, device)
+    return f"{count} x {name}" if count > 1 else name, resolve_precision(config.training.precision, device)
 
 
 def synthetic(shape: tuple[int, int, int], classes: int, count: int = 64) -> Splits:

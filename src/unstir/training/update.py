@@ -73,11 +73,12 @@ class KernelUpdate(Update):
                 moments.append((self._memory(parameter, "exp_avg"), self._memory(parameter, "exp_avg_sq")))
             if working.grad is not None:
                 self.state[parameter]["step"] = torch.tensor(float(step))
+        norm = gradient_norm(gradients)
+        scale = min(1.0, self.config.clip / (norm + 1e-6))
         if kernels:
-            clip = min(1.0, self.config.clip / (gradient_norm(gradients) + 1e-6))
-            clipped = [(parameter, clip * gradient.float(), memory) for parameter, gradient, memory in kernels]
+            clipped = [(parameter, scale * gradient.float(), memory) for parameter, gradient, memory in kernels]
             muon(*zip(*clipped, strict=True), learning_rate)
-        norm = adamw(
+        adamw(
             [parameter for parameter, _, _ in rows],
             gradients,
             moments,
@@ -86,11 +87,11 @@ class KernelUpdate(Update):
             step=step,
             rate=learning_rate,
             decay=self.config.weight_decay,
-            clip=self.config.clip,
+            scale=scale,
             average=average_weight(step, self.config.ema),
         )
         self.working.zero_grad()
-        return norm
+        return torch.tensor(norm, dtype=torch.float32)
 
     def _memory(self, parameter: Tensor, key: str) -> Tensor:
         state = self.state[parameter]
