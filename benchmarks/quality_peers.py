@@ -28,6 +28,9 @@ from unstir.data.dataset import ImageData
 from unstir.data.order import order
 from unstir.training.precision import autocast
 
+DRAWN_TOGETHER = 50
+"""On a CPU twice as fast as 250."""
+
 
 class MnistPeer(ABC):
     """A peer that trains on 28x28 digits and draws them.
@@ -120,11 +123,11 @@ class DiffusersMnist(MnistPeer):
 
         self.average.store(self.network.parameters())
         self.average.copy_to(self.network.parameters())
-        schedule = DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2", timestep_spacing="trailing")
+        schedule = DDIMScheduler(1000, beta_schedule="squaredcos_cap_v2")
         schedule.set_timesteps(steps)
         labels = torch.arange(count, device=self.device) % self.data.num_classes
         drawn = []
-        for part in labels.split(250):
+        for part in labels.split(DRAWN_TOGETHER):
             x = torch.randn(len(part), 1, 28, 28, device=self.device)
             for time_ in schedule.timesteps:
                 with autocast(self.precision, self.device):
@@ -166,7 +169,7 @@ class DdpmPytorchMnist(MnistPeer):
         diffusion = self.average.ema_model
         diffusion.sampling_timesteps, diffusion.is_ddim_sampling = steps, True
         drawn = []
-        for size in np.diff([*range(0, count, 250), count]):
+        for size in np.diff([*range(0, count, DRAWN_TOGETHER), count]):
             with autocast(self.precision, self.device):
                 drawn.append(diffusion.sample(batch_size=int(size)))
         return torch.cat(drawn).cpu().float(), None
