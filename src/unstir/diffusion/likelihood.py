@@ -16,7 +16,7 @@ images at the least noise, :math:`\phi_{min}`. Images of 8 bits are dequantized 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,12 +25,9 @@ from torch import Tensor
 
 from unstir.diffusion.bound import bound_term, prior_term, smallest_variance
 from unstir.diffusion.denoiser import Denoise
-from unstir.diffusion.noise_level import NoiseLevel
+from unstir.diffusion.noise_level import Noise, NoiseLevel
 from unstir.diffusion.posterior import Variance
 from unstir.errors import InputError
-
-Noise = Callable[[Tensor], Tensor]
-"""A source of standard normal noise of the shape, type and device of what it is given, shape (B, ...)."""
 
 
 @dataclass(frozen=True)

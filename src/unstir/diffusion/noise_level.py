@@ -8,11 +8,14 @@ In the DDPM paper's symbols :math:`\alpha_t` here is :math:`\sqrt{\bar\alpha_t}`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+Noise = Callable[[Tensor], Tensor]
+"""A source of standard normal noise of the shape, type and device of what it is given, shape (B, ...)."""
 
 
 @dataclass(frozen=True)

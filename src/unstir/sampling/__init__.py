@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from unstir.diffusion.noise_level import Noise
 from unstir.sampling.churn import Churn
 from unstir.sampling.ddim import DDIM
 from unstir.sampling.ddpm import DDPM
@@ -14,7 +15,7 @@ from unstir.sampling.langevin import AnnealedLangevin, langevin
 from unstir.sampling.noise import SeededNoise
 from unstir.sampling.plms import PLMS
 from unstir.sampling.predictor_corrector import PredictorCorrector
-from unstir.sampling.trajectory import Noise, Sampler, Step, sample, trajectory
+from unstir.sampling.trajectory import Sampler, Step, sample, trajectory
 from unstir.sampling.unipc import UniPC
 
 samplers: dict[str, Callable[..., Sampler]] = {

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel, Schedule
-from unstir.diffusion.noise_level import broadcast
+from unstir.diffusion.noise_level import Noise, broadcast
 from unstir.diffusion.posterior import step_variance
 from unstir.errors import InputError
-from unstir.sampling.trajectory import Noise, Sampler, State
+from unstir.sampling.trajectory import Sampler, State
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel
-from unstir.diffusion.noise_level import broadcast
+from unstir.diffusion.noise_level import Noise, broadcast
 from unstir.diffusion.posterior import posterior
 from unstir.errors import InputError
-from unstir.sampling.trajectory import Noise
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ from typing import get_args
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel
-from unstir.diffusion.noise_level import broadcast
+from unstir.diffusion.noise_level import Noise, broadcast
 from unstir.diffusion.posterior import Variance, log_variance, posterior
 from unstir.errors import InputError
-from unstir.sampling.trajectory import Noise
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,10 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel
-from unstir.diffusion.noise_level import broadcast
+from unstir.diffusion.noise_level import Noise, broadcast
 from unstir.errors import InputError
 from unstir.sampling.ddim import split_noise
 from unstir.sampling.exponential import Point, mean_image, towards
-from unstir.sampling.trajectory import Noise
 
 
 class Memory(NamedTuple):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel
-from unstir.sampling.trajectory import Noise
+from unstir.diffusion.noise_level import Noise
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel, Prediction
-from unstir.diffusion.noise_level import broadcast
+from unstir.diffusion.noise_level import Noise, broadcast
 from unstir.sampling.exponential import towards
-from unstir.sampling.trajectory import Noise
 
 STEEPEST = 10.0
 """The most that s may be divided by in a step from above s = 1 that is taken in s. The rule multiplies the

@@ -22,9 +22,8 @@ from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel
 from unstir.diffusion.ladder import langevin_epsilon
-from unstir.diffusion.noise_level import broadcast
+from unstir.diffusion.noise_level import Noise, broadcast
 from unstir.errors import InputError
-from unstir.sampling.trajectory import Noise
 
 
 @torch.inference_mode()

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel
+from unstir.diffusion.noise_level import Noise
 from unstir.sampling.heun import along, trapezoid
-from unstir.sampling.trajectory import Noise
 
 ADAMS_BASHFORTH = {
     2: (-1 / 2, 3 / 2),

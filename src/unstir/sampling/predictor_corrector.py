@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel
-from unstir.diffusion.noise_level import broadcast
+from unstir.diffusion.noise_level import Noise, broadcast
 from unstir.diffusion.posterior import step_variance
 from unstir.diffusion.prediction import divide
 from unstir.errors import InputError
 from unstir.sampling.ddpm import DDPM
 from unstir.sampling.langevin import updated
-from unstir.sampling.trajectory import Noise, Sampler, State
+from unstir.sampling.trajectory import Sampler, State
 
 
 @dataclass(frozen=True)

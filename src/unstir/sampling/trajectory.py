@@ -6,7 +6,7 @@ hands it the levels, and makes the last step to clean data itself: there the ans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -15,10 +15,8 @@ import torch
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel, Prediction
+from unstir.diffusion.noise_level import Noise
 from unstir.errors import InputError
-
-Noise = Callable[[Tensor], Tensor]
-"""A source of standard normal noise of the shape, type and device of the images it is given."""
 
 State = Any
 """What a solver remembers from step to step; None for those that remember nothing."""

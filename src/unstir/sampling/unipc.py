@@ -18,10 +18,10 @@ from typing import Literal
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel
+from unstir.diffusion.noise_level import Noise
 from unstir.errors import InputError
 from unstir.sampling.dpm import Memory
 from unstir.sampling.exponential import mean_image, towards
-from unstir.sampling.trajectory import Noise
 
 
 @dataclass(frozen=True)
