@@ -119,7 +119,9 @@ def test_fp16_on_a_cpu_is_refused(make_config: MakeConfig, digits: Splits) -> No
 
 
 def test_the_objective_knows_the_deviation_of_the_images(make_config: MakeConfig) -> None:
-    config = make_config("diffusion.objective=karras", "diffusion.sigma_data=0.25")
+    config = make_config(
+        "diffusion.parameterization=karras", "diffusion.objective=karras", "diffusion.sigma_data=0.25"
+    )
     schedule = loop.Learner(make_config(), None).model.schedule  # type: ignore[arg-type]
     level = schedule.level(500)
     torch.testing.assert_close(make_objective(config, schedule).weight(level), level.snr + 16)  # type: ignore[attr-defined]
