@@ -1,4 +1,4 @@
-"""What a solver's order is worth: a table of solvers by steps for a trained run.
+"""What a solver's order is worth: a table of solvers by steps for a trained run, without guidance.
 
 unstir train mnist --for 20m
 python examples/solvers.py runs/mnist 5000
@@ -20,7 +20,7 @@ def main(path: str, n: int) -> None:
     splits = load_images(run.config.data)
     found = {}
     for solver, steps in product(SOLVERS, STEPS):
-        images = run.sample(n, sampler=solver, steps=steps, batch=250)
+        images = run.sample(n, sampler=solver, steps=steps, guidance=0.0, batch=250)
         figures = measure(images.tensor, images.labels, splits, ["fcd"], progress=False)
         found[solver, steps] = float(figures["fcd"])
         print(f"{solver} in {steps} steps: {found[solver, steps]:.4g}", file=sys.stderr)
