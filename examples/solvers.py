@@ -1,11 +1,12 @@
-"""What a solver's order is worth: tables of solvers by steps for a trained run, without guidance.
+"""What a solver's order is worth: tables of solvers by steps for a trained run.
 
-The first says how good the images are: their Fréchet classifier distance to the test images. The second says how far
-they are from where the solver leads in ever more steps: the root mean square distance of their pixels, which lie in
-[-1, 1], from the same 100 images drawn in 500 steps. Solvers with fresh noise of their own have no such limit.
+The first says how good the images are: their Fréchet classifier distance to the test images. The second says how
+far they are from where the solver leads in ever more steps: the root mean square distance of their pixels, which
+lie in [-1, 1], from the same 100 images drawn in 500 steps. Solvers with fresh noise have no such limit.
 
 unstir train mnist --for 20m
-python examples/solvers.py runs/mnist 5000
+python examples/solvers.py runs/mnist 1000       # without guidance
+python examples/solvers.py runs/mnist 1000 0.5   # with guidance 0.5, as the recipe draws
 """
 
 import sys
@@ -21,10 +22,10 @@ STEPS = (5, 10, 20, 50, 100)
 FOLLOWED = 100
 
 
-def main(path: str, n: int, spacing: str = "trailing") -> None:
+def main(path: str, n: int, guidance: float = 0.0) -> None:
     run = unstir.load(path)
     splits = load_images(run.config.data)
-    settings = {"guidance": 0.0, "spacing": spacing, "batch": 50}
+    settings = {"guidance": guidance, "batch": 50}
     limit = run.sample(FOLLOWED, sampler="unipc", steps=500, **settings).tensor
     fcd, distance = {}, {}
     for solver, steps in product(SOLVERS, STEPS):
@@ -45,4 +46,4 @@ def show(title: str, values: dict[tuple[str, int], float], solvers: list[str] | 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1000, *sys.argv[3:])
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1000, *map(float, sys.argv[3:]))
