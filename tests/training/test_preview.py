@@ -70,6 +70,7 @@ class Counted(nn.Module):
     [
         {"sampler": "ddpm"},
         {"sampler": "heun"},
+        {"sampler": "plms"},
         {"sampler": "langevin"},
         {"sampler": "langevin", "updates": 3},
         {"sampler": "pc"},
