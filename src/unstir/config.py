@@ -1,0 +1,81 @@
+"""What configurations are made of: frozen, checked values, and parts of which there are several kinds. No torch.
+
+A part builds what it configures and knows its own tiny version. Where there are several kinds of a part, a
+:class:`Kinds` holds them by name; adding one is a class and ``@kinds.add`` above it, in this package or outside.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from unstir.errors import InputError, nearest
+
+
+class Part(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
+    """A part of a configuration: unknown keys and infinite values are refused, and values do not change."""
+
+    def tiny(self: Kind) -> Kind:
+        """Return a version that is built and trained in seconds, for trying everything out; by itself the same."""
+        return self
+
+
+Kind = TypeVar("Kind", bound=Part)
+
+
+class Kinds(Generic[Kind]):
+    """The kinds of a part, by name.
+
+    Args:
+        what: What one is called, in messages.
+        key: The field in which each names itself, by its default.
+    """
+
+    def __init__(self, what: str, key: str = "kind") -> None:
+        self.what, self.key = what, key
+        self.known: dict[str, type[Kind]] = {}
+
+    def add(self, kind: type[Kind]) -> type[Kind]:
+        """Make a kind known; for use as a decorator."""
+        self.known[kind.model_fields[self.key].default] = kind
+        return kind
+
+    def __getitem__(self, name: object) -> type[Kind]:
+        """Return a kind by its name.
+
+        Raises:
+            InputError: If there is none of that name.
+        """
+        if name not in self.known:
+            known = ", ".join(self.known)
+            raise InputError(f"no {self.what} is called '{name}'{nearest(str(name), [*self.known])} (there are {known})")
+        return self.known[name]  # type: ignore[index]
+
+    def read(self, value: Any) -> Any:
+        """Return the part that plain values describe: a mapping that names its kind, or a kind's name alone."""
+        if isinstance(value, str):
+            value = {self.key: value}
+        if not isinstance(value, dict):
+            return value
+        if self.key not in value:
+            raise ValueError(f"the {self.what} has no {self.key}")
+        return self[value[self.key]].model_validate(value)
+
+
+def checked(part: type[Kind], values: Any) -> Kind:
+    """Return the part of a configuration that plain values describe.
+
+    Raises:
+        InputError: Naming the first key whose value is wrong.
+    """
+    try:
+        return part.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(place) for place in first["loc"])
+        message = (first["msg"][0].lower() + first["msg"][1:]).removeprefix("value error, ")
+        if isinstance(first["input"], dict):
+            of = f"The settings of {key} do" if key else "These settings do"
+            raise InputError(f"{of} not fit: {message}") from None
+        raise InputError(f"The setting {key} cannot be {first['input']!r}: {message}") from None
