@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unstir.training.run import load
+    from unstir.models.file import load
 
 __all__ = ["load"]
 __version__ = "0.1.0"
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """Import ``load`` when it is first asked for: the command starts without torch."""
     if name == "load":
-        from unstir.training.run import load
+        from unstir.models.file import load
 
         return load
     raise AttributeError(f"module 'unstir' has no attribute '{name}'")

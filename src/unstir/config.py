@@ -6,7 +6,7 @@ A part builds what it configures and knows its own tiny version. Where there are
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,6 +15,9 @@ from unstir.errors import InputError, nearest
 
 class Part(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """A part of a configuration: unknown keys and infinite values are refused, and values do not change."""
+
+    naming: ClassVar[str | None] = None
+    """The field that says which of several kinds this is: with another, all other values start at their defaults."""
 
     def tiny(self: Kind) -> Kind:
         """Return a version that is built and trained in seconds, for trying everything out; by itself the same."""

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from unstir.kernels.library import library
 
-BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 _BLOCK = 8192  # BLOCK of adamw.cpp
 
@@ -44,6 +43,7 @@ def adamw(
     *,
     step: int,
     rate: float,
+    betas: tuple[float, float] = (0.9, 0.999),
     decay: float,
     scale: float,
     average: float,
@@ -58,6 +58,7 @@ def adamw(
         copies: The parameters in bfloat16, or None for those without a copy.
         step: n, from 1.
         rate: The learning rate.
+        betas: beta_1 and beta_2.
         decay: The weight decay.
         scale: s, as clipping wants it.
         average: w, how far the average moves towards the parameters.
@@ -66,8 +67,8 @@ def adamw(
     assert kernels is not None
     count = ctypes.c_int64(len(parameters))
     options = _Options(
-        rate, *(1 - beta for beta in BETAS), EPSILON, decay, scale, average,
-        1 - BETAS[0] ** step, (1 - BETAS[1] ** step) ** 0.5,
+        rate, *(1 - beta for beta in betas), EPSILON, decay, scale, average,
+        1 - betas[0] ** step, (1 - betas[1] ** step) ** 0.5,
     )  # fmt: skip
     rest = (_pointers(tensors) for tensors in (*zip(*moments, strict=True), averages, copies))
     pointers = _pointers(parameters), _pointers(gradients)

@@ -10,12 +10,16 @@ steps so far, so that a short run is averaged as sensibly as a long one.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
-def averaged_copy(model: nn.Module) -> nn.Module:
+def averaged_copy(model: Module) -> Module:
     """Return a copy of ``model`` to hold its average: in evaluation mode and without gradients."""
     return copy.deepcopy(model).eval().requires_grad_(False)
 
@@ -26,8 +30,13 @@ def average_weight(step: int, decay: float) -> float:
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """Move ``average`` towards ``model`` after step ``step`` (the first is 1); buffers are copied."""
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), average_weight(step, decay))
+def update_average(average: Sequence[Tensor], weights: Sequence[Tensor], step: int, decay: float) -> None:
+    """Move ``average`` towards ``weights`` after step ``step`` (the first is 1)."""
+    torch._foreach_lerp_(list(average), list(weights), average_weight(step, decay))
+
+
+@torch.no_grad()
+def copy_buffers(average: nn.Module, model: nn.Module) -> None:
+    """Copy what a model knows beside its weights, such as batch norm's statistics."""
     for averaged, buffer in zip(average.buffers(), model.buffers(), strict=True):
         averaged.copy_(buffer)

@@ -8,20 +8,22 @@ batch, beside a part that does not: the weights' copies in the precision of the 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from torch import Tensor
 
 from unstir.data.dataset import ImageData, Splits
 from unstir.kernels.library import library
-from unstir.training.build import build_network
+from unstir.models.config import ModelConfig
+from unstir.models.model import Model
+from unstir.models.precision import resolve_precision
+from unstir.processes import processes
 from unstir.training.config import Config
 from unstir.training.learner import Learner
-from unstir.training.precision import resolve_precision
-from unstir.training.start import with_images
 
 STATE_BYTES = 20
 """Of weights, average, gradient and two moments, for each parameter."""
@@ -47,22 +49,22 @@ class Estimate:
     measured_batch: int
 
 
-def parameter_count(config: Config) -> int:
-    """Return how many parameters the network of ``config`` has, without making it; its images must be known."""
+def parameter_count(config: ModelConfig, parts: Mapping[str, Model] = MappingProxyType({})) -> int:
+    """Return how many parameters a model has that has seen its data, without making them."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in build_network(config).parameters())
+        return sum(parameter.numel() for parameter in config.build(parts).parameters())
 
 
-def machine(config: Config) -> tuple[str, str]:
-    """Return where ``config`` trains, such as ``2 CPU threads``, and in which precision."""
-    device = PartialState().device
+def machine(precision: str) -> tuple[str, str]:
+    """Return where models are trained, such as ``2 CPU threads``, and in which format if ``precision`` is asked for."""
+    device = processes().device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     if device.type == "cpu":
         threads = torch.get_num_threads()
         name = f"{threads} CPU thread{'' if threads == 1 else 's'}"
         name += " without compiled kernels" if library() is None else ""
-    count = PartialState().num_processes
-    return f"{count} x {name}" if count > 1 else name, resolve_precision(config.training.precision, device)
+    count = processes().num_processes
+    return f"{count} x {name}" if count > 1 else name, resolve_precision(precision, device)
 
 
 def synthetic(shape: tuple[int, int, int], classes: int, count: int = 64) -> Splits:
@@ -74,15 +76,21 @@ def synthetic(shape: tuple[int, int, int], classes: int, count: int = 64) -> Spl
     return Splits(data, data)
 
 
-def estimate(config: Config, splits: Splits, patience: float = 4.0) -> Estimate:
+def estimate(
+    config: Config,
+    splits: Splits,
+    parts: Mapping[str, Model] = MappingProxyType({}),
+    patience: float = 4.0,
+) -> Estimate:
     """Measure what training takes by doing a few steps of it.
 
     Args:
-        config: The run's configuration.
+        config: The run's configuration, which has seen its data.
         splits: Its images, or :func:`synthetic` ones of their shape.
+        parts: The frozen models that its model uses.
         patience: About how many seconds of steps to time. The batch is cut so that a step takes half of it.
     """
-    learner = Learner(with_images(config, splits.train), splits)
+    learner = Learner(config, splits, parts)
     saved = [_saved_bytes(learner, batch) for batch in PROBES]
     growth = (saved[1] - saved[0]) / (PROBES[1] - PROBES[0])
     constant = saved[0] - growth * PROBES[0]
@@ -107,8 +115,7 @@ def _timed_step(learner: Learner, batch: int) -> float:
     training = learner.config.training.model_copy(update={"batch": batch})
     learner.config = learner.config.model_copy(update={"training": training})
     began = time.monotonic()
-    loss, _ = learner.step(0.0)
-    float(loss)  # waits for the device
+    float(next(iter(learner.step(0.0).values())))  # waits for the device
     return time.monotonic() - began
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from unstir.config import checked
 from unstir.errors import InputError
 from unstir.files import whole_file
+from unstir.models.file import NAME
 from unstir.training.config import Config
-from unstir.training.settings import checked
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class RunFolder:
     @property
     def model(self) -> Path:
         """The averaged weights, with the configuration in the metadata."""
-        return self.path / "model.safetensors"
+        return self.path / NAME
 
     @property
     def metrics(self) -> Path:
@@ -72,50 +72,12 @@ class RunFolder:
             raise InputError(f"{self.config} cannot be read: {error}") from None
         if not isinstance(values, dict):
             raise InputError(f"{self.config} is not the configuration of a run")
-        return checked(values)
+        if "model" not in values and "network" in values:
+            raise InputError(f"{self.path} is a run of an older unstir, which this one does not read: train it again")
+        return checked(Config, values)
 
     def write_config(self, config: Config) -> None:
         """Write the configuration."""
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
         with whole_file(self.config) as partial:
             partial.write_text(text)
-
-
-def model_file(path: Path) -> tuple[Path, Config]:
-    """Return the weights' file of a run folder or a single ``.safetensors`` model, and the model's configuration.
-
-    The weights are not loaded, but a file cut short is noticed.
-
-    Raises:
-        InputError: If the path is missing, is neither, has no weights yet, or the file is damaged.
-    """
-    weights = path
-    if path.is_dir():
-        folder = RunFolder(path)
-        folder.read_config()
-        weights = folder.model
-        if not weights.exists():
-            raise InputError(f"{path} has no model.safetensors yet: training has not reached a first checkpoint")
-    if not weights.exists():
-        raise InputError(f"There is no run folder or model file at {path}")
-    metadata = read_metadata(weights)
-    try:
-        values = json.loads(metadata["config"])
-    except (KeyError, ValueError):
-        raise InputError(f"{weights} is a safetensors file, but it does not hold an unstir model") from None
-    return weights, checked(values)
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file.
-
-    Raises:
-        InputError: If the file cannot be read, is not of this kind, or is cut short.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged or no safetensors file: {error}") from None

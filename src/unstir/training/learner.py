@@ -1,142 +1,225 @@
-"""What learns: the denoiser and its average, and one step of training."""
+"""What learns: a model and its average, and one step of training. It knows no system, only turns and losses."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
-from unstir.data.dataset import ImageData, Splits
-from unstir.diffusion import Denoiser, GridSchedule, Schedule
-from unstir.diffusion.corruption import corruptions
-from unstir.diffusion.objective import Objective, SquaredError, objective
-from unstir.diffusion.times import Importance, TimeDistribution, time_distributions, uniform
+from unstir.data.dataset import Splits
 from unstir.errors import InputError
 from unstir.kernels.library import library
 from unstir.kernels.memory import keep_freed_memory
-from unstir.training.average import averaged_copy
-from unstir.training.batches import Batch, step_seed, training_batch
-from unstir.training.build import build_denoiser
-from unstir.training.checkpoint import Position
+from unstir.models.model import Batch, Model
+from unstir.models.precision import autocast, low_precision_copy, resolve_precision
+from unstir.processes import has_accelerator, processes
+from unstir.training.average import averaged_copy, copy_buffers
+from unstir.training.batches import step_seed, training_batch
+from unstir.training.checkpoint import Position, Stateful
 from unstir.training.config import Config
-from unstir.training.precision import autocast, low_precision_copy, resolve_precision
-from unstir.training.update import KernelUpdate, TorchUpdate
+from unstir.training.update import KernelUpdate, Row, TorchUpdate
 
 VALIDATION_IMAGES = 256
 """How many held-out images, always the same with the same noise, the validation loss is the mean of."""
 
+Values = dict[str, Tensor]
+"""What a step measured, by name, each of shape ()."""
+
 
 class Learner:
-    """The denoiser, its average, what updates them, and where they stand.
+    """The model, its average, what updates them, and where they stand.
 
     Args:
-        config: The run's configuration.
+        config: The run's configuration, which has seen its data.
         splits: Its images.
+        parts: The frozen models that its model uses.
 
     Raises:
         InputError: If the processor lacks the precision, or the batch is too small for the processes.
     """
 
-    def __init__(self, config: Config, splits: Splits) -> None:
+    def __init__(self, config: Config, splits: Splits, parts: Mapping[str, Model] | None = None) -> None:
         self.config, self.splits = config, splits
         self.position = Position()
-        # Left to itself, Accelerate joins the processes that torchrun starts only where there are GPUs.
-        cpu = not (torch.cuda.is_available() or torch.xpu.is_available() or torch.backends.mps.is_available())
-        state = PartialState(cpu=cpu)
-        if config.training.precision == "fp16" and state.device.type == "cpu":
-            raise InputError("training.precision=fp16 needs a GPU; on a CPU use bf16, float32 or auto")
-        self.precision = resolve_precision(config.training.precision, state.device)
+        state = processes()
+        if config.model.precision == "fp16" and state.device.type == "cpu":
+            raise InputError("model.precision=fp16 needs a GPU; on a CPU use bf16, float32 or auto")
+        self.precision = resolve_precision(config.model.precision, state.device)
         if config.training.batch < state.num_processes:
             raise InputError(
                 f"training.batch={config.training.batch} cannot be shared by {state.num_processes} processes"
             )
-        self.accelerator = Accelerator(cpu=cpu, mixed_precision="fp16" if self.precision == "fp16" else "no")
         torch.manual_seed(config.seed)
-        self.model = build_denoiser(config).to(self.accelerator.device, memory_format=torch.channels_last)
+        model = config.model.build(parts or {})
+        self.accelerator = Accelerator(
+            cpu=not has_accelerator(),
+            mixed_precision="fp16" if self.precision == "fp16" else "no",
+            # A turn leaves the other turns' weights out of its loss.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=len(model.turns) > 1)],
+        )
+        self.model = model.to(self.accelerator.device, memory_format=torch.channels_last).train()
         self.average = averaged_copy(self.model)
-        self.update: KernelUpdate | TorchUpdate
-        if state.device.type == "cpu" and state.num_processes == 1 and library() is not None:
+        kernels = state.device.type == "cpu" and state.num_processes == 1 and library() is not None
+        self.working, self.wrapped = self.model, self.model
+        if kernels:
             keep_freed_memory()
-            self.wrapped = low_precision_copy(self.model) if self.precision == "bf16" else self.model
-            self.update = KernelUpdate(self.model, self.wrapped, self.average, config.training)
+            if self.precision == "bf16":
+                self.working = self.wrapped = low_precision_copy(self.model)
         else:
             self.wrapped = self.accelerator.prepare(self.model)
-            self.update = TorchUpdate(self.model, self.average, config.training, self.accelerator)
-        self.objective = make_objective(config, self.model.schedule)
-        self.times: TimeDistribution = time_distributions.get(config.diffusion.times, uniform)
-        if config.diffusion.times == "importance":
-            assert isinstance(self.model.schedule, GridSchedule)
-            self.times = Importance(self.model.schedule.steps)
+        self.updates = {}
+        for turn in self.model.turns:
+            of = [each.learning(turn) for each in (self.model, self.working, self.average)]
+            rows = [Row(*row) for row in zip(*of, strict=True)]
+            own = config.training
+            self.updates[turn] = KernelUpdate(rows, own) if kernels else TorchUpdate(rows, own, self.accelerator)
 
-    @property
-    def times_state(self) -> dict[str, Tensor]:
-        """What the distribution of times remembers, to be saved and restored in place."""
-        times = self.times
-        return {"losses": times.losses, "counts": times.counts} if isinstance(times, Importance) else {}
+    def state(self) -> dict[str, Stateful]:
+        """Return by name all that a checkpoint holds beside the position."""
+        objects: dict[str, Stateful] = {
+            "model": _Weights(self.model, self.working),
+            "average": self.average,
+            "optimizer": _Moments(self.model, self.updates),
+            "memory": _InPlace(self.model.memory()),
+        }
+        return objects | ({"scaler": _Numbers(self.accelerator.scaler)} if self.accelerator.scaler else {})
 
-    def step(self, learning_rate: float) -> tuple[Tensor, Tensor]:
-        """Train on the next batch; return its mean loss and the norm of the gradient, both of shape ().
+    def step(self, learning_rate: float) -> Values:
+        """Train on the next batch, each turn once; return the mean losses and the norm of each turn's gradient.
 
-        On several processes the loss is of this one's share of the batch; its mean over them is the batch's.
+        On several processes the losses are of this one's share of the batch; their mean over them is the batch's.
         """
         training, position = self.config.training, self.position
         rank, count = self.accelerator.process_index, self.accelerator.num_processes
-        flip, schedule = self.config.data.flip, self.model.schedule
-        whole = self._batch(self.splits.train, position.step, training.batch, flip, schedule, self.times)
-        batch = whole.share(rank, count)
+        whole = training_batch(
+            self.model,
+            self.splits.train,
+            seed=self.config.seed,
+            step=position.step,
+            size=training.batch,
+            flip=self.config.data.flip,
+        )
+        batch = whole.share(rank, count).to(self.accelerator.device)
         torch.manual_seed(step_seed(self.config.seed, position.step) + rank)
         self.wrapped.train()
-        losses = self._loss(self.objective, self.wrapped, batch)
-        if isinstance(self.times, Importance):
-            every = torch.zeros(training.batch, device=losses.device)
-            every[rank::count] = losses.detach()
-            every = self.accelerator.reduce(every, "sum")
-            losses = losses * self.times.weight(batch.level.t).to(losses)
-            self.times.record(whole.level.t, every)
-        # Gradients are averaged over the processes, whose shares need not be of one size.
-        loss = losses.sum() * (count / training.batch)
-        self.accelerator.backward(loss)
-        norm = self.update(learning_rate, position.step + 1)
+        values: Values = {}
+        for turn in self.model.turns:
+            values |= self._turn(turn, whole, batch, learning_rate)
+        copy_buffers(self.average, self.model)
         position.step += 1
         position.images += training.batch
-        return loss.detach(), norm
+        return values
 
-    @torch.inference_mode()
-    def validation_loss(self) -> float:
-        """Return the average network's mean loss on held-out images with fixed times and noise."""
-        size, schedule = min(VALIDATION_IMAGES, len(self.splits.held_out)), self.average.schedule
-        times = uniform if isinstance(self.times, Importance) else self.times
-        whole = self._batch(self.splits.held_out, 0, size, False, schedule, times)
-        parts = -(-size // self.config.training.batch)
-        objective = make_objective(self.config, schedule)
-        losses = [self._loss(objective, self.average, whole.share(i, parts)) for i in range(parts)]
-        return float(torch.cat(losses).mean())
-
-    def _batch(
-        self, data: ImageData, step: int, size: int, flip: bool, schedule: Schedule, times: TimeDistribution
-    ) -> Batch:
-        return training_batch(
-            data,
-            schedule,
-            times,
-            seed=self.config.seed,
-            step=step,
-            size=size,
-            flip=flip,
-            conditional=bool(self.config.classes),
-            label_dropout=self.config.training.label_dropout,
-        )
-
-    def _loss(self, objective: Objective, denoiser: Denoiser, batch: Batch) -> Tensor:
-        batch = batch.to(self.accelerator.device)
+    def _turn(self, turn: str, whole: Batch, batch: Batch, learning_rate: float) -> Values:
+        several = len(self.model.turns) > 1
+        if several:
+            learning = {id(parameter) for parameter in self.working.learning(turn)}
+            for parameter in self.working.parameters():
+                parameter.requires_grad_(id(parameter) in learning)
+        count, size = self.accelerator.num_processes, self.config.training.batch
         with autocast(self.precision, self.accelerator.device):
-            return objective(denoiser, batch.x0, batch.level, batch.eps, batch.condition)
+            losses = self.wrapped(turn, batch, self.average)
+        # Gradients are averaged over the processes, whose shares need not be of one size.
+        means = {name: loss.sum() * (count / size) for name, loss in losses.items()}
+        self.accelerator.backward(next(iter(means.values())))
+        norm = self.updates[turn](learning_rate, self.position.step + 1)
+        self.wrapped.zero_grad()
+        self.model.observe(turn, whole, {name: self._whole(loss.detach()) for name, loss in losses.items()})
+        values = {name: mean.detach() for name, mean in means.items()}
+        return values | {f"gradient_norm_{turn}" if several else "gradient_norm": norm}
+
+    def _whole(self, losses: Tensor) -> Tensor:
+        """Return the losses of the whole batch, given those of this process's share."""
+        rank, count = self.accelerator.process_index, self.accelerator.num_processes
+        if count == 1:
+            return losses
+        every = torch.zeros(self.config.training.batch, device=losses.device)
+        every[rank::count] = losses
+        return self.accelerator.reduce(every, "sum")  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def validation_losses(self) -> dict[str, float]:
+        """Return the average network's mean losses on held-out images, always with the same randomness."""
+        size = min(VALIDATION_IMAGES, len(self.splits.held_out))
+        whole = training_batch(self.average, self.splits.held_out, seed=self.config.seed, step=0, size=size)
+        parts = -(-size // self.config.training.batch)
+        found: dict[str, list[Tensor]] = {}
+        for turn in self.model.turns:
+            for i in range(parts):
+                batch = whole.share(i, parts).to(self.accelerator.device)
+                with autocast(self.precision, self.accelerator.device):
+                    losses = self.average.losses(turn, batch, self.average)
+                for name, loss in losses.items():
+                    found.setdefault(f"validation_{name}", []).append(loss)
+        return {name: float(torch.cat(parts).mean()) for name, parts in found.items()}
 
 
-def make_objective(config: Config, schedule: Schedule) -> Objective:
-    """Return the objective that ``config`` names; a fixed variance of its bound is the sampler's."""
-    diffusion = config.diffusion
-    if diffusion.corruption != "gaussian":
-        return SquaredError("x0", corrupt=corruptions[diffusion.corruption])
-    variance = "learned" if diffusion.variance == "learned" else config.sampling.variance
-    return objective(diffusion.objective, schedule, variance, diffusion.sigma_data)
+class _Weights:
+    """A model's weights, which their copy in low precision follows."""
+
+    def __init__(self, model: Model, working: Model) -> None:
+        self.model, self.working = model, working
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.model.state_dict()
+
+    @torch.no_grad()
+    def load_state_dict(self, tensors: dict[str, Any]) -> None:
+        self.model.load_state_dict(tensors)
+        for working, parameter in zip(self.working.parameters(), self.model.parameters(), strict=True):
+            if working is not parameter:
+                working.copy_(parameter)
+
+
+class _Moments:
+    """What the optimizers remember, by turn, kind and the parameter's name."""
+
+    def __init__(self, model: Model, updates: Mapping[str, KernelUpdate | TorchUpdate]) -> None:
+        self.names = dict(model.named_parameters())
+        self.updates = updates
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            f"{turn}.{key}.{name}": value
+            for turn, update in self.updates.items()
+            for name, parameter in self.names.items()
+            for key, value in update.state.get(parameter, {}).items()
+        }
+
+    def load_state_dict(self, tensors: dict[str, Any]) -> None:
+        for place, value in tensors.items():
+            turn, key, name = place.split(".", 2)
+            parameter = self.names[name]
+            like = parameter if key != "step" else torch.empty((), device=parameter.device)
+            kept = torch.empty_like(like, requires_grad=False).copy_(value)
+            self.updates[turn].state[parameter][key] = kept
+
+
+class _InPlace:
+    """Tensors that are restored where they are."""
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors = tensors
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.tensors
+
+    def load_state_dict(self, tensors: dict[str, Any]) -> None:
+        for name, tensor in self.tensors.items():
+            tensor.copy_(tensors[name])
+
+
+class _Numbers:
+    """An object whose state is numbers, such as fp16's loss scale."""
+
+    def __init__(self, holder: Any) -> None:
+        self.holder = holder
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: torch.tensor(value) for name, value in self.holder.state_dict().items()}
+
+    def load_state_dict(self, tensors: dict[str, Any]) -> None:
+        self.holder.load_state_dict({name: value.item() for name, value in tensors.items()})

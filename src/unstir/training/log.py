@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -83,11 +83,10 @@ class RunLog:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)
 
-    def show(self, progress: float, images_per_second: float, loss: float) -> None:
+    def show(self, progress: float, images_per_second: float, losses: Mapping[str, float]) -> None:
         """Move the progress bar."""
-        self._bar.update(
-            self._task, completed=progress, rate=f"{images_per_second:,.0f} images/s", loss=f"loss {loss:.4f}"
-        )
+        text = "  ".join(f"{name.replace('_', ' ')} {loss:.4f}" for name, loss in losses.items())
+        self._bar.update(self._task, completed=progress, rate=f"{images_per_second:,.0f} images/s", loss=text)
 
 
 @contextmanager

@@ -16,15 +16,15 @@ from torch import Tensor
 
 from unstir.data.dataset import Splits
 from unstir.errors import InputError
+from unstir.models.file import load_parts, save
 from unstir.training.budget import Budget
-from unstir.training.checkpoint import newest_checkpoint, restore, save_checkpoint, save_model
+from unstir.training.checkpoint import newest_checkpoint, restore, save_checkpoint
 from unstir.training.config import Config
 from unstir.training.folder import RunFolder
-from unstir.training.learner import Learner
+from unstir.training.learner import Learner, Values
 from unstir.training.log import RunLog
 from unstir.training.preview import pictures
-from unstir.training.request import sampling_config
-from unstir.training.run import Run
+from unstir.training.start import with_data
 
 CHECKPOINT_SECONDS = 60.0
 """Between two checkpoints passes at least this, and at least 30 times what the last one took."""
@@ -33,45 +33,52 @@ PREVIEWS = (0.05, 0.25, 0.5, 0.75)
 """The parts of the budget after which pictures are drawn, beside the last at its end."""
 
 VALIDATIONS = 20
-"""How many times over the whole budget the validation loss is measured."""
+"""How many times over the whole budget the validation losses are measured."""
+
+NORM = "gradient_norm"
+"""How the names of gradients' norms begin among what a step measures."""
 
 
 class Interrupted(Exception):
     """The user asked training to stop. Its state is saved: the same command goes on."""
 
 
-def train(config: Config, out: Path, splits: Splits, began: float) -> Path:
+def train(config: Config, out: Path, splits: Splits, began: float) -> Path | None:
     """Train until the budget is spent, going on from the newest checkpoint in ``out`` if there is one.
 
     Args:
-        config: The configuration, with what its images are filled in.
+        config: The configuration, as it was asked for.
         out: The run folder.
         splits: The images that the configuration names.
         began: ``time.monotonic()`` when the command started: a budget in seconds counts from there.
 
     Returns:
-        The last picture drawn.
+        The last picture drawn, or None where there is nothing to see.
 
     Raises:
-        InputError: If the run's way of sampling does not fit its schedule, the budget is spent before the first
-            step, the loss stops being a number, the disk is full, or a checkpoint is damaged.
+        InputError: If the budget is spent before the first step, the loss stops being a number, the disk is full, a
+            checkpoint is damaged, or a part is missing.
         Interrupted: If the user stops it.
     """
-    sampling_config(config, {})  # before any training, not when the first picture is drawn
-    return _Training(config, RunFolder(out), Learner(config, splits), Budget(config.training, began)).run()
+    seen = with_data(config, splits.train, out)
+    learner = Learner(seen, splits, load_parts(seen.model.parts, out))
+    return _Training(config, RunFolder(out), learner, Budget(config.training, began)).run()
 
 
 class _Training:
     """One process's part of a run: from where the run stands to the end of the budget or an interruption."""
 
     def __init__(self, config: Config, folder: RunFolder, learner: Learner, budget: Budget) -> None:
-        self.config, self.folder, self.learner, self.budget = config, folder, learner, budget
+        # What is written down is what was asked for, by which the same command is known again, and of what.
+        parts = {"model": config.model.model_copy(update={"parts": learner.config.model.parts})}
+        self.config = config.model_copy(update={**parts, "fingerprint": learner.config.fingerprint})
+        self.folder, self.learner, self.budget = folder, learner, budget
         self.accelerator, self.position = learner.accelerator, learner.position
         self.main = self.accelerator.is_main_process
         self.took = {"step": 0.0, "checkpoint": 0.0, "preview": 0.0, "validation": 0.0}
-        self.steps: list[tuple[Tensor, Tensor]] = []
+        self.steps: list[Values] = []
         self.at: dict[str, float] = {}
-        self.pictures = pictures(config, learner.splits.held_out)
+        self.pictures = pictures(learner.config.model, config.training.seconds, learner.splits.held_out)
         self.saved_at = time.monotonic()
         self.interrupted = self.complete = False
         self.resume()
@@ -82,12 +89,8 @@ class _Training:
         if found:
             path, self.learner.position = found
             self.position = self.learner.position
-            learner = self.learner
-            restore(path, learner.model, learner.average, learner.update.state, learner.times_state)
-            self.learner.update.refresh()
-            if self.position.scaler and self.accelerator.scaler:
-                self.accelerator.scaler.load_state_dict(self.position.scaler)
-            self.steps = [(torch.tensor(loss), torch.tensor(norm)) for loss, norm in self.position.pending]
+            restore(path, self.learner.state())
+            self.steps = [{name: torch.tensor(x) for name, x in step.items()} for step in self.position.pending]
             self.budget.carried = self.position.elapsed
             self.budget.reserve = self.position.reserve or self.budget.reserve
             self.complete = self.position.finished and self.folder.read_config().training == self.config.training
@@ -96,7 +99,7 @@ class _Training:
             if not found:
                 self.folder.write_config(self.config)
 
-    def run(self) -> Path:
+    def run(self) -> Path | None:
         """Take steps until the budget is spent; return the last picture."""
         every, batch = self.config.training.log_every, self.config.training.batch
         with RunLog(self.folder, self.position.step, self.main) as log, self.catching_interrupts():
@@ -146,8 +149,8 @@ class _Training:
 
         Under fp16 a gradient that is none is usual: the step is left out and the loss scale lowered.
         """
-        losses, norms = self.measured()
-        good = losses.isfinite() if self.accelerator.scaler else losses.isfinite() & norms.isfinite()
+        counted = [name for name in self.steps[0] if not (self.accelerator.scaler and name.startswith(NORM))]
+        good = torch.stack([self.measured()[name] for name in counted]).isfinite().all(0)
         if not good.all():
             step = self.position.step - len(self.steps) + int((~good).nonzero()[0]) + 1
             saved = f"the last checkpoint in {self.folder.path} is intact"
@@ -155,32 +158,31 @@ class _Training:
                 f"The loss stopped being a number at step {step}; "
                 f"{saved if self.folder.checkpoints() else 'no checkpoint had been saved'}: "
                 f"try a learning rate below {self.config.training.learning_rate:g}, or "
-                "--set training.precision=float32, in another --out"
+                "--set precision=float32, in another --out"
             )
 
-    def measured(self) -> tuple[Tensor, Tensor]:
-        """Return this process's losses and gradient norms since the last line of the log, each (steps,)."""
-        both = torch.stack([torch.stack(step) for step in self.steps]).float().cpu()
-        return both[:, 0], both[:, 1]
+    def measured(self) -> dict[str, Tensor]:
+        """Return what this process measured since the last line of the log, by name, each (steps,)."""
+        every = torch.stack([torch.stack([*step.values()]) for step in self.steps]).float().cpu()
+        return dict(zip(self.steps[0], every.unbind(1), strict=True))
 
     def report(self, log: RunLog, learning_rate: float, before: float, done: float) -> None:
         """Write a line of the log for the steps since the last."""
-        losses, norms = self.measured()
-        loss = self.accelerator.reduce(losses.mean().to(self.accelerator.device), "mean")
+        means = torch.stack([steps.mean() for steps in self.measured().values()])
+        means = self.accelerator.reduce(means.to(self.accelerator.device), "mean")
         speed = self.config.training.batch / self.took["step"]
         values = {
             "images": self.position.images,
-            "loss": float(loss),
-            "gradient_norm": float(norms.mean()),
+            **dict(zip(self.steps[0], means.tolist(), strict=True)),
             "learning_rate": learning_rate,
             "images_per_second": round(speed, 1),
             "seconds": round(self.budget.elapsed, 2),
         }
         if int(before * VALIDATIONS) != int(done * VALIDATIONS) and self.bearable("validation"):
             with self.timed("validation"):
-                values["validation_loss"] = self.learner.validation_loss()
+                values |= self.learner.validation_losses()
         log.write(self.position.step, values)
-        log.show(done, speed, values["loss"])
+        log.show(done, speed, {name: values[name] for name in self.steps[0] if not name.startswith(NORM)})
 
     def keep(self, done: float, stop: bool) -> None:
         """Draw a picture and save a checkpoint if it is time for them."""
@@ -205,15 +207,11 @@ class _Training:
     def save(self, finished: bool = False) -> None:
         """Save a checkpoint and the model."""
         self.position.elapsed, self.position.finished = self.budget.elapsed, finished
-        self.position.pending = torch.stack(self.measured(), dim=1).tolist() if self.steps else []
-        if self.accelerator.scaler:
-            self.position.scaler = self.accelerator.scaler.state_dict()
+        self.position.pending = [{name: float(x) for name, x in step.items()} for step in self.steps]
         with self.timed("checkpoint"):
             if self.main:
-                learner = self.learner
-                state, times = learner.update.state, learner.times_state
-                save_checkpoint(self.folder, learner.model, learner.average, state, self.position, times)
-                save_model(self.folder.model, self.config, learner.average)
+                save_checkpoint(self.folder, self.learner.state(), self.position)
+                save(self.folder.model, self.learner.average)
                 self.folder.write_config(self.config)  # whose budget may be new
             self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
@@ -223,12 +221,12 @@ class _Training:
         since = time.monotonic() - self.at.get(what, -math.inf)
         return self.config.training.seconds is None or self.agreed(since > 30 * self.took[what])
 
-    def preview(self, last: bool = False) -> Path:
+    def preview(self, last: bool = False) -> Path | None:
         """Draw pictures from the average, always from the same seeds; return the file."""
-        path = self.folder.samples / f"images-{self.position.images:010d}.png"
+        path: Path | None = self.folder.samples / f"images-{self.position.images:010d}.png"
         with self.timed("preview"):
             if self.main:
-                self.pictures.draw(Run(self.config, self.learner.average), path, last)
+                path = self.pictures.draw(self.learner.average, path, last)
             self.accelerator.wait_for_everyone()
         return path
 

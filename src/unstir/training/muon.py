@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unstir.training.precision import resolve_precision
+from unstir.models.precision import resolve_precision
 
 MOMENTUM = 0.95
 LEAST_CHANNELS = 16

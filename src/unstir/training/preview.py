@@ -1,33 +1,32 @@
-"""The fixed-seed pictures drawn along a run."""
+"""The fixed-seed pictures drawn along a run, by what its model can be asked for."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from unstir.data.dataset import ImageData
-from unstir.diffusion.corruption import corruptions
 from unstir.files import whole_file
+from unstir.models.config import ModelConfig
+from unstir.models.model import Model
+from unstir.models.samples import Samples
 from unstir.sampling import SeededNoise
-from unstir.sampling.images import Images
-from unstir.training.config import Config
-from unstir.training.run import Run
 
 SHARE, LAST_SHARE = 0.01, 0.06
 """The parts of a budget in seconds that a picture along the way and the last one may take."""
 
-LEAST_STEPS = 5
+LEAST_EVALUATIONS = 5
 
 
 class Pictures(Protocol):
     """What draws a run's pictures."""
 
-    def draw(self, run: Run, path: Path, last: bool = False) -> Path:
-        """Draw one picture, the ``last`` with more care, and return its path."""
+    def draw(self, model: Model, path: Path, last: bool = False) -> Path | None:
+        """Draw one picture, the ``last`` with more care, and return its path; None if there is nothing to see."""
         ...
 
     def last_seconds(self) -> float:
@@ -35,35 +34,51 @@ class Pictures(Protocol):
         ...
 
 
-def pictures(config: Config, held_out: ImageData) -> Pictures:
-    """Return what draws the pictures of a run: samples, or restored images for a denoising autoencoder."""
-    return Restorations(config, held_out) if config.diffusion.one_level else Samples(config)
+def pictures(config: ModelConfig, seconds: float | None, held_out: ImageData) -> Pictures:
+    """Return what draws the pictures of a run: samples, or restored images where the model can only clean.
+
+    Args:
+        config: The model's, which has seen its data.
+        seconds: The budget, if it is in seconds.
+        held_out: The held-out images.
+    """
+    if "draw" in config.verbs and len(config.samples.shape) == 3:
+        return Drawn(config, seconds)
+    return Restorations(held_out) if "clean" in config.verbs else Nothing()
+
+
+class Nothing:
+    """For a model that has nothing to show."""
+
+    def draw(self, model: Model, path: Path, last: bool = False) -> None:
+        """Draw nothing."""
+
+    def last_seconds(self) -> float:
+        """Return 0."""
+        return 0.0
 
 
 class Restorations:
     """Three rows of held-out images: clean, corrupted, restored; always the same with the same noise.
 
     Args:
-        config: The run's configuration.
-        held_out: Its held-out images.
+        held_out: The held-out images.
     """
 
-    def __init__(self, config: Config, held_out: ImageData) -> None:
+    def __init__(self, held_out: ImageData) -> None:
         self.columns = min(16 if held_out.shape[2] <= 32 else 8, len(held_out))
-        self.clean, _ = held_out.batch(np.arange(self.columns))
-        self.corrupt = corruptions[config.diffusion.corruption]
+        self.clean, _ = held_out.examples(np.arange(self.columns))
 
-    def draw(self, run: Run, path: Path, last: bool = False) -> Path:
+    def draw(self, model: Model, path: Path, last: bool = False) -> Path:
         """Draw the picture and return its path.
 
         Raises:
             InputError: If the disk is full.
         """
-        noise = SeededNoise(range(self.columns))(self.clean)
-        corrupted = self.corrupt(self.clean, run.cleaning_level(None), noise)
-        rows = torch.cat([self.clean, corrupted, run.clean(corrupted).tensor])
+        corrupted = model.corrupted(self.clean, SeededNoise(range(self.columns))(self.clean))
+        rows = torch.cat([self.clean, corrupted, model.clean(corrupted).tensor])
         with whole_file(path) as partial:
-            Images(rows).grid(self.columns).save(partial)
+            Samples(rows).grid(self.columns).save(partial)
         return path
 
     def last_seconds(self) -> float:
@@ -71,54 +86,47 @@ class Restorations:
         return 0.0
 
 
-class Samples:
+class Drawn:
     """Draws samples, asking the network as often as a budget in seconds bears.
 
     Args:
-        config: The run's configuration.
+        config: The model's.
+        seconds: The budget, if it is in seconds.
     """
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.step_seconds = 0.0
+    def __init__(self, config: ModelConfig, seconds: float | None) -> None:
+        self.seconds = seconds
+        self.size = picture_size(config)
+        self.own = config.drawing({}).evaluations
+        self.evaluation_seconds = 0.0
 
-    def draw(self, run: Run, path: Path, last: bool = False) -> Path:
-        """Draw images from seeds 0, 1, ... in one picture, and return its path.
+    def draw(self, model: Model, path: Path, last: bool = False) -> Path:
+        """Draw samples from seeds 0, 1, ... in one picture, and return its path.
 
         Raises:
             InputError: If the disk is full.
         """
-        size = picture_size(self.config)
-        if self.config.training.seconds and not self.step_seconds:
-            run.sample(size, **_few(1))
+        if self.seconds and not self.evaluation_seconds:
+            model.sample(self.size, **model.quick(1))
             began = time.monotonic()
-            run.sample(size, **_few(1))
-            self.step_seconds = time.monotonic() - began
-        own, bearable = self.config.sampling, self.evaluations(last)
-        few = {} if bearable == own.evaluations else _few(min(bearable, own.steps))
-        return run.sample(size, **few).save(path)
+            model.sample(self.size, **model.quick(1))
+            self.evaluation_seconds = time.monotonic() - began
+        return model.sample(self.size, **model.quick(self.evaluations(last))).save(path)
 
     def evaluations(self, last: bool) -> int:
-        """Return how often a picture may ask the network: as often as the run's own sampling does, or less."""
-        seconds, own = self.config.training.seconds, self.config.sampling.evaluations
-        if seconds is None or not self.step_seconds:
-            return own
+        """Return how often a picture may ask the network: as often as the model's own drawing does, or less."""
+        if self.seconds is None or not self.evaluation_seconds:
+            return self.own
         share = LAST_SHARE if last else SHARE
-        return min(own, max(LEAST_STEPS, int(share * seconds / self.step_seconds)))
+        return min(self.own, max(LEAST_EVALUATIONS, int(share * self.seconds / self.evaluation_seconds)))
 
     def last_seconds(self) -> float:
         """Return about how long the last picture takes."""
-        return self.evaluations(last=True) * self.step_seconds
+        return self.evaluations(last=True) * self.evaluation_seconds
 
 
-def picture_size(config: Config) -> int:
+def picture_size(config: ModelConfig) -> int:
     """Return how many images a picture shows: eight rows, or two where they are large."""
-    assert config.images is not None
-    _, height, width = config.images.shape
+    _, height, width = config.samples.shape
     classes = len(config.classes)
     return (classes if 1 < classes <= 20 else 8) * (8 if height * width <= 64 * 64 else 2)
-
-
-def _few(steps: int) -> dict[str, Any]:
-    """Return how to sample well in few steps."""
-    return {"sampler": "ddim", "eta": 0.0, "spacing": "trailing", "steps": steps}

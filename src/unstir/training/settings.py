@@ -6,48 +6,76 @@ from collections.abc import Sequence
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
+from unstir.config import Part, checked
 from unstir.errors import InputError, nearest
-from unstir.training.config import Config, ScheduleConfig
+from unstir.training.config import Config
+
+_NOT_SET = ("recipe", "note", "fingerprint", "model.samples", "model.parts")
+"""What is found out or asked for otherwise."""
 
 
 def apply_settings(config: Config, settings: Sequence[str]) -> Config:
     """Return ``config`` with ``key=value`` texts applied; keys are dotted, values are YAML.
 
+    ``model.`` may be left out of a key. Where a part of the configuration is given another kind or name, its other
+    settings start at their defaults.
+
     Raises:
         InputError: For a text without ``=``, an unknown key (with the nearest right one) or a wrong value.
     """
     pairs = [_pair(text) for text in settings]
-    kinds = [value for key, value in pairs if key == "network.kind"]
-    if kinds:  # another kind of network has other settings: they start at its defaults
-        config = checked({**config.model_dump(), "network": {"kind": kinds[-1]}})
-    values = config.model_dump()
-    if any(key == "diffusion.schedule.name" for key, _ in pairs):  # so do those of another schedule
-        values["diffusion"]["schedule"] = ScheduleConfig().model_dump()
-    for key, value in pairs:
-        _assign(config, values, key, value)
-    return checked(values)
+    for names in (True, False):  # what names a kind first: it decides which other settings there are
+        values = config.model_dump()
+        for key, value in pairs:
+            path = _path(config, key)
+            holder = _holder(config, path)
+            inner = getattr(holder, path[-1], None)
+            naming = isinstance(inner, Part) and isinstance(value, str) and inner.naming
+            if naming:
+                path, holder = [*path, inner.naming], inner
+            if names == (isinstance(holder, Part) and path[-1] == holder.naming):
+                _assign(values, path, value, holder, key)
+        config = checked(Config, values)
+    return config
 
 
-def checked(values: dict[str, Any]) -> Config:
-    """Return the configuration that plain values describe.
+def _path(config: Config, key: str) -> list[str]:
+    """Return the full path of a key."""
+    path = key.split(".")
+    full = path if path[0] in Config.model_fields else ["model", *path]
+    if any(".".join(full).startswith(name) for name in _NOT_SET):
+        raise _unknown(config, key)
+    return full
 
-    Raises:
-        InputError: Naming the first key whose value is wrong.
-    """
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        kinds = ("unet", "plain", "fully_connected", "refinenet")
-        key = ".".join(str(part) for part in first["loc"] if part not in kinds)
-        message = first["msg"][0].lower() + first["msg"][1:]
-        if isinstance(first["input"], dict):
-            raise InputError(
-                f"The settings of {key} do not fit: {message.removeprefix('value error, ')}"
-            ) from None
-        raise InputError(f"The setting {key} cannot be {first['input']!r}: {message}") from None
+
+def _holder(config: Config, path: Sequence[str]) -> Any:
+    """Return the part of the configuration, or the mapping within it, that the last name of a path is in."""
+    holder: Any = config
+    for name in path[:-1]:
+        holder = holder.get(name) if isinstance(holder, dict) else getattr(holder, name, None)
+    known = isinstance(holder, dict) or (isinstance(holder, Part) and path[-1] in type(holder).model_fields)
+    if not known:
+        raise _unknown(config, ".".join(path).removeprefix("model."))
+    return holder
+
+
+def _assign(values: dict[str, Any], path: Sequence[str], value: Any, holder: Any, key: str) -> None:
+    for name in path[:-2]:
+        values = values[name]
+    inner = values[path[-2]] if len(path) > 1 else values
+    if isinstance(holder, Part) and path[-1] == holder.naming:
+        values[path[-2]] = {path[-1]: value}
+        return
+    if isinstance(getattr(holder, path[-1], None), Part):
+        raise InputError(f"'{key}' is a group of settings: {', '.join(f'{key}.{name}' for name in inner[path[-1]])}")
+    if path[0] == "training" and path[-1] in ("images", "seconds") and value is not None:
+        inner["images"] = inner["seconds"] = None  # one budget replaces the other
+    inner[path[-1]] = value
+
+
+def _unknown(config: Config, key: str) -> InputError:
+    return InputError(f"No setting is called '{key}'{nearest(key, _keys(config)) or '; --dry-run lists them'}")
 
 
 def _pair(text: str) -> tuple[str, Any]:
@@ -70,32 +98,11 @@ def _parse(key: str, value: str) -> Any:
     return parsed
 
 
-def _assign(config: Config, values: dict[str, Any], key: str, value: Any) -> None:
-    known = _keys(config)
-    parts = key.split(".")
-    holder = values
-    for part in parts[:-1]:
-        holder = holder.get(part) if isinstance(holder, dict) else None  # type: ignore[assignment]
-    if (
-        not isinstance(holder, dict)
-        or parts[-1] not in holder
-        or key.split(".")[0] in ("images", "recipe", "note")
-    ):
-        raise InputError(f"No setting is called '{key}'{nearest(key, known) or '; --dry-run lists them'}")
-    if isinstance(holder[parts[-1]], dict):
-        inner = ", ".join(f"{key}.{name}" for name in holder[parts[-1]])
-        raise InputError(f"'{key}' is a group of settings: {inner}")
-    if key in ("training.images", "training.seconds") and value is not None:  # one budget replaces the other
-        holder["images"] = holder["seconds"] = None
-    holder[parts[-1]] = value
-
-
-def _keys(part: BaseModel, prefix: str = "") -> list[str]:
-    keys = []
-    for name in type(part).model_fields:
-        value = getattr(part, name)
-        if isinstance(value, BaseModel):
-            keys += _keys(value, f"{prefix}{name}.")
-        elif f"{prefix}{name}" not in ("images", "recipe", "note"):
-            keys.append(f"{prefix}{name}")
-    return keys
+def _keys(part: Any, prefix: str = "") -> list[str]:
+    """Return the keys that can be set, without ``model.``."""
+    if not isinstance(part, (Part, dict)) or f"model.{prefix}"[:-1] in _NOT_SET:
+        return [prefix[:-1]]
+    names = part if isinstance(part, dict) else type(part).model_fields
+    inner = ((name, part[name] if isinstance(part, dict) else getattr(part, name)) for name in names)
+    keys = [key for name, value in inner for key in _keys(value, f"{prefix}{name}.")]
+    return [key.removeprefix("model.") for key in keys if key not in _NOT_SET]

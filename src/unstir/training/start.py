@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unstir.errors import InputError
-from unstir.training.config import Config, ImagesInfo
+from unstir.models.file import check_part
+from unstir.training.config import Config
 from unstir.training.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -37,25 +38,54 @@ def check_out(config: Config, out: Path) -> None:
         )
 
 
-def with_images(config: Config, data: ImageData) -> Config:
-    """Return the configuration with what the training images turned out to be."""
-    info = ImagesInfo(shape=data.shape, classes=data.classes, fingerprint=data.fingerprint)
-    return config.model_copy(update={"images": info})
+def with_data(config: Config, data: ImageData, out: Path) -> Config:
+    """Return the configuration with what the training data and the parts turned out to be.
+
+    Args:
+        config: As it was asked for.
+        data: The training images.
+        out: The run folder, from which paths of parts count.
+
+    Raises:
+        InputError: If the model cannot be told what the data has, or a part is missing.
+    """
+    return with_parts(config, out).seeing(data.shape, data.facts(), data.fingerprint)
 
 
-def check_images(config: Config, out: Path) -> None:
-    """Check that a run in ``out`` was trained on the very images that ``config`` now holds.
+def with_parts(config: Config, out: Path) -> Config:
+    """Return the configuration with the hashes of its parts.
+
+    Raises:
+        InputError: If one is missing, or was noted with another hash.
+    """
+    parts = {
+        name: part.model_copy(update={"hash": check_part(name, part, out)[1]})
+        for name, part in config.model.parts.items()
+    }
+    return config.model_copy(update={"model": config.model.model_copy(update={"parts": parts})})
+
+
+def check_same(config: Config, out: Path) -> None:
+    """Check that a run in ``out`` was trained on the very images, and with the very parts, that ``config`` has seen.
 
     Raises:
         InputError: If they are others.
     """
     folder = RunFolder(out)
-    before = folder.read_config().images if folder.config.exists() else None
-    if before is not None and before != config.images:
+    if not folder.config.exists():
+        return
+    before = folder.read_config()
+    if before.fingerprint != config.fingerprint:
         raise InputError(
             f"--out {out} holds a run on other images: those of '{config.data.source}' have changed since; "
             "name another folder"
         )
+    for name, part in before.model.parts.items():
+        if part.hash != config.model.parts[name].hash:
+            raise InputError(
+                f"--out {out} holds a run with another part '{name}': {part.path} has changed since; name another "
+                "folder"
+            )
 
 
 def first_difference(
@@ -74,5 +104,7 @@ def first_difference(
 
 
 def _lasting(config: Config) -> dict[str, object]:
-    left_out = {"note": True, "images": True, "training": {"images", "seconds"}}
-    return config.model_dump(mode="json", exclude=left_out)
+    values = config.model_dump(mode="json", exclude={"note": True, "fingerprint": True, "training": {"images", "seconds"}})
+    for part in values["model"]["parts"].values():
+        part.pop("hash")
+    return values

@@ -1,9 +1,10 @@
-"""From gradients to new weights: clipping, the optimizer, the average."""
+"""From gradients to new weights: clipping, the optimizer, the average. There is one update for each turn of a step."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -15,36 +16,45 @@ from unstir.training.config import TrainingConfig
 from unstir.training.muon import AdamWAndMuon, muon, suits_muon
 
 
-class Update(Protocol):
-    """Changes the weights and their average by the gradients.
+class Row(NamedTuple):
+    """A parameter that an update changes.
 
     Attributes:
-        state: For each parameter of the model ``step``, and ``momentum`` if it has Muon, else ``exp_avg`` and
-            ``exp_avg_sq``, as ``torch.optim.AdamW`` has them.
+        parameter: Its weights, float32.
+        working: What has the gradient: the parameter, or its copy in low precision.
+        average: Its average.
+    """
+
+    parameter: nn.Parameter
+    working: nn.Parameter
+    average: Tensor
+
+
+class Update(Protocol):
+    """Changes some of the weights and their average by the gradients.
+
+    Attributes:
+        state: For each parameter ``step``, and ``momentum`` if it has Muon, else ``exp_avg`` and ``exp_avg_sq``,
+            as ``torch.optim.AdamW`` has them.
     """
 
     @property
     def state(self) -> dict[Tensor, dict[str, Tensor]]: ...  # noqa: D102
 
     def __call__(self, learning_rate: float, step: int) -> Tensor:
-        """Make step ``step`` (the first is 1) and drop the gradients; return their norm before clipping."""
-
-    def refresh(self) -> None:
-        """Take note that the weights were changed from outside."""
+        """Make step ``step`` (the first is 1); return the gradients' norm before clipping."""
 
 
 class KernelUpdate(Update):
     """For a CPU and one process: all of AdamW, the average and a low-precision copy in one pass.
 
     Args:
-        model: Whose weights, float32, are updated.
-        working: Which has the gradients: the model, or its copy in low precision.
-        average: The model's average.
+        rows: What is changed.
         config: The optimizer's values.
     """
 
-    def __init__(self, model: nn.Module, working: nn.Module, average: nn.Module, config: TrainingConfig) -> None:
-        self.model, self.working, self.average, self.config = model, working, average, config
+    def __init__(self, rows: Sequence[Row], config: TrainingConfig) -> None:
+        self.rows, self.config = rows, config
         self._state: dict[Tensor, dict[str, Tensor]] = defaultdict(dict)
 
     @property
@@ -54,16 +64,11 @@ class KernelUpdate(Update):
 
     @torch.no_grad()
     def __call__(self, learning_rate: float, step: int) -> Tensor:
-        """Make step ``step`` (the first is 1) and drop the gradients; return their norm before clipping."""
-        for averaged, buffer in zip(self.average.buffers(), self.model.buffers(), strict=True):
-            averaged.copy_(buffer)
-        rows = list(
-            zip(self.model.parameters(), self.working.parameters(), self.average.parameters(), strict=True)
-        )
-        gradients = [_aligned(working.grad, parameter) for parameter, working, _ in rows]
+        """Make step ``step`` (the first is 1); return the gradients' norm before clipping."""
+        gradients = [_aligned(working.grad, parameter) for parameter, working, _ in self.rows]
         kernels: list[tuple[Tensor, Tensor, Tensor]] = []
         moments: list[tuple[Tensor | None, Tensor | None]] = []
-        for (parameter, working, _), gradient in zip(rows, gradients, strict=True):
+        for (parameter, working, _), gradient in zip(self.rows, gradients, strict=True):
             if working.grad is None:
                 moments.append((None, None))
             elif self.config.optimizer == "muon" and suits_muon(parameter):
@@ -79,18 +84,18 @@ class KernelUpdate(Update):
             clipped = [(parameter, scale * gradient.float(), memory) for parameter, gradient, memory in kernels]
             muon(*zip(*clipped, strict=True), learning_rate)
         adamw(
-            [parameter for parameter, _, _ in rows],
+            [parameter for parameter, _, _ in self.rows],
             gradients,
             moments,
-            [averaged for _, _, averaged in rows],
-            [None if working is parameter else working for parameter, working, _ in rows],
+            [averaged for _, _, averaged in self.rows],
+            [None if working is parameter else working for parameter, working, _ in self.rows],
             step=step,
             rate=learning_rate,
+            betas=self.config.betas,
             decay=self.config.weight_decay,
             scale=scale,
             average=average_weight(step, self.config.ema),
         )
-        self.working.zero_grad()
         return torch.tensor(norm, dtype=torch.float32)
 
     def _memory(self, parameter: Tensor, key: str) -> Tensor:
@@ -98,13 +103,6 @@ class KernelUpdate(Update):
         if key not in state:
             state[key] = torch.zeros_like(parameter, requires_grad=False)
         return state[key]
-
-    @torch.no_grad()
-    def refresh(self) -> None:
-        """Bring the copy in line with weights that were changed from outside."""
-        for working, parameter in zip(self.working.parameters(), self.model.parameters(), strict=True):
-            if working is not parameter:
-                working.copy_(parameter)
 
 
 def _aligned(gradient: Tensor | None, parameter: Tensor) -> Tensor:
@@ -120,22 +118,25 @@ class TorchUpdate(Update):
     """For any device and number of processes, by PyTorch's optimizers.
 
     Args:
-        model: Whose weights are updated.
-        average: The model's average.
+        rows: What is changed.
         config: The optimizer's values.
         accelerator: Which has prepared the model.
     """
 
-    def __init__(
-        self, model: nn.Module, average: nn.Module, config: TrainingConfig, accelerator: Accelerator
-    ) -> None:
-        self.model, self.average, self.config, self.accelerator = model, average, config, accelerator
-        options: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    def __init__(self, rows: Sequence[Row], config: TrainingConfig, accelerator: Accelerator) -> None:
+        self.parameters = [row.parameter for row in rows]
+        self.averages = [row.average for row in rows]
+        self.config, self.accelerator = config, accelerator
+        options: dict[str, Any] = {
+            "lr": config.learning_rate,
+            "weight_decay": config.weight_decay,
+            "betas": config.betas,
+        }
         if config.optimizer == "muon":
-            optimizer: torch.optim.Optimizer = AdamWAndMuon(model.parameters(), **options)
+            optimizer: torch.optim.Optimizer = AdamWAndMuon(self.parameters, **options)
         else:
             fused = accelerator.device.type in ("cpu", "cuda")
-            optimizer = torch.optim.AdamW(model.parameters(), fused=fused, **options)
+            optimizer = torch.optim.AdamW(self.parameters, fused=fused, **options)
         self.optimizer: Any = accelerator.prepare(optimizer)
 
     @property
@@ -144,14 +145,10 @@ class TorchUpdate(Update):
         return self.optimizer.state  # type: ignore[no-any-return]
 
     def __call__(self, learning_rate: float, step: int) -> Tensor:
-        """Make step ``step`` (the first is 1) and drop the gradients; return their norm before clipping."""
+        """Make step ``step`` (the first is 1); return the gradients' norm before clipping."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        norm: Tensor = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        norm: Tensor = self.accelerator.clip_grad_norm_(self.parameters, self.config.clip)
         self.optimizer.step()
-        self.optimizer.zero_grad()
-        update_average(self.average, self.model, step, self.config.ema)
+        update_average(self.averages, self.parameters, step, self.config.ema)
         return norm.detach()
-
-    def refresh(self) -> None:
-        """Do nothing: there is no copy to bring in line."""

@@ -38,7 +38,8 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
 def low_precision_copy(model: Module) -> Module:
     """Return a copy whose convolutions and linear layers hold bfloat16; all else is shared with ``model``.
 
-    Under autocast it computes what ``model`` does, without converting its weights at every call.
+    Under autocast it computes what ``model`` does, without converting its weights at every call. Its weights are
+    ordinary tensors: gradients flow through it, to its inputs as well.
     """
     heavy = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
     own = {id(p) for layer in model.modules() if isinstance(layer, heavy) for p in layer.parameters(recurse=False)}

@@ -1,8 +1,8 @@
-"""Drawn images, and the ways to save them."""
+"""What was drawn, and the ways to save it, all at once or as it comes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,18 +16,27 @@ from unstir.files import whole_file
 
 
 @dataclass(frozen=True)
-class Images:
-    """Images with what they were drawn as.
+class Samples:
+    """Samples with what they were drawn as; the ways to save them are for images.
 
     Attributes:
-        tensor: float32 (N, C, H, W) in [-1, 1].
+        tensor: float32 (N, ...), images (N, C, H, W) in [-1, 1].
         labels: int64 (N,), or None.
         classes: The names of the classes.
+        indices: Which of all that are drawn they are; None: the first.
     """
 
     tensor: Tensor
     labels: Tensor | None = None
     classes: Sequence[str] = ()
+    indices: Sequence[int] | None = None
+
+    @staticmethod
+    def joined(parts: Iterable[Samples]) -> Samples:
+        """Return the samples of a stream together."""
+        every = list(parts)
+        labels = None if every[0].labels is None else torch.cat([part.labels for part in every])  # type: ignore[misc]
+        return Samples(torch.cat([part.tensor for part in every]), labels, every[0].classes)
 
     def __len__(self) -> int:
         """Return how many images there are."""

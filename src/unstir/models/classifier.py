@@ -1,0 +1,103 @@
+"""A small convolutional classifier of clean images: the ruler for samples of a labelled set.
+
+Its class probabilities say whether a sample shows the label that it was asked for; its penultimate features are
+where the Fréchet distance is taken (:mod:`unstir.evaluation.evaluate`).
+
+The body halves the image until its shorter side is at most 8 pixels, with two 3x3 convolutions at each size, and
+averages over the positions that are left, so images of any size and any number of channels are read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unstir.models.model import Batch, Examples, Model, check_shape
+
+if TYPE_CHECKING:
+    from unstir.models.systems import ClassifierConfig
+
+FEATURES = 64
+"""The width of the penultimate features: 1,000 samples give a well-conditioned covariance."""
+
+
+class Classifier(Model):
+    """Reads images (B, C, H, W), float32 in [-1, 1], as one of K classes."""
+
+    config: ClassifierConfig
+
+    def __init__(self, config: ClassifierConfig, parts: Mapping[str, Model]) -> None:
+        super().__init__(config, parts)
+        channels, *sides = config.samples.shape
+        side = min(sides)
+        halvings = max(2, math.ceil(math.log2(side / 8)))
+        layers = []
+        for stage in range(halvings):
+            stride = 1 if stage == 0 and side <= 16 else 2
+            width = 64 if stage == 0 else 128
+            layers += [_convolution(channels, width, stride), _convolution(width, width)]
+            channels = width
+        self.body = nn.Sequential(*layers, _convolution(channels, FEATURES))
+        self.head = nn.Linear(FEATURES, len(config.labels))
+
+    def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
+        """Move each image by whole pixels, in training."""
+        x, told = examples
+        return Batch(x=shifted(x, generator) if self.training else x, label=told["label"])
+
+    def losses(self, turn: str, batch: Batch, average: Model) -> dict[str, Tensor]:
+        """Return the cross-entropy."""
+        logits = self.head(self.features(batch["x"])).float()
+        return {"loss": functional.cross_entropy(logits, batch["label"], reduction="none")}
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the penultimate features, (B, F) float32, at least 0, of images (B, C, H, W) in [-1, 1]."""
+        return self.body(x.contiguous(memory_format=torch.channels_last)).float().mean(dim=(2, 3))
+
+    def read(self, batches: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the features (B, F) and the class probabilities (B, K) of each batch, float64, on the CPU.
+
+        Images are read in float32 everywhere.
+
+        Args:
+            batches: Images (B, C, H, W) in [-1, 1].
+
+        Raises:
+            InputError: If they are of another shape than those it was trained on.
+        """
+        for x in batches:
+            check_shape(self, x)
+            with torch.no_grad():
+                features = self.features(x.to(self.device))
+                probabilities = self.head(features).double().softmax(dim=1)
+            yield features.double().cpu(), probabilities.cpu()
+
+    def embed(self, images: Tensor, batch: int = 500) -> Tensor:
+        """Return the features (N, F), float64, of images (N, C, H, W) in [-1, 1]."""
+        return torch.cat([features for features, _ in self.read(iter(images.split(batch)))])
+
+    def classify(self, images: Tensor, batch: int = 500) -> Tensor:
+        """Return the class probabilities (N, K), float64, of images (N, C, H, W) in [-1, 1]."""
+        return torch.cat([probabilities for _, probabilities in self.read(iter(images.split(batch)))])
+
+
+def shifted(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Return each image (B, C, H, W) moved by whole pixels, up to a twelfth of a side, its edges repeated."""
+    places = []
+    for side in x.shape[2:]:
+        reach = round(side / 12)
+        shift = torch.randint(-reach, reach + 1, (len(x), 1), generator=generator)
+        places.append((torch.arange(side) + shift).clamp(0, side - 1))
+    rows, columns = places
+    image = torch.arange(len(x))[:, None, None]
+    return x.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    kernel = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    return nn.Sequential(kernel, nn.BatchNorm2d(outputs), nn.ReLU())

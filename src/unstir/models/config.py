@@ -1,0 +1,233 @@
+"""What a model file says of its model: all that is needed to build it and to ask it for what it can do. No torch.
+
+It names no data set, no budget and no optimizer: those are a run's (:mod:`unstir.training.config`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
+
+from pydantic import BeforeValidator, Field, SerializeAsAny
+
+from unstir.config import Kinds, Part
+from unstir.errors import InputError, nearest
+from unstir.networks.told import Told
+
+if TYPE_CHECKING:
+    from unstir.models.model import Model
+
+Precision = Literal["auto", "float32", "bf16", "fp16"]
+Label = int | str
+Labels = Label | Sequence[Label] | None
+"""One label for all, or one for each index from 0 on, by name or by number; None takes the classes in turn."""
+
+VERBS = {
+    "draw": "unstir sample RUN",
+    "invert": "run.invert(images) in Python",
+    "clean": "unstir edit clean RUN IMAGE",
+    "classify": "run.classify(images) in Python",
+    "embed": "run.embed(images) in Python",
+    "encode": "run.encode(images) in Python",
+    "decode": "run.decode(codes) in Python",
+    "bits": "unstir evaluate RUN --metrics bpd",
+}
+"""What a model can be asked for, and how a user asks."""
+
+
+class SampleInfo(Part):
+    """The samples of a model: images, or whatever else it draws or reads.
+
+    Attributes:
+        shape: Of one sample, such as (C, H, W); () before the data has been seen.
+        bounded: Whether its values lie in [-1, 1].
+    """
+
+    shape: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    bounded: bool = True
+
+
+class FrozenPart(Part):
+    """Another model that this one uses as it is.
+
+    Attributes:
+        path: Of its run folder or file: from the folder of the file that names it, or in full.
+        hash: Of its weights; "" before the run has started.
+        model: Its configuration, where an exported file holds its weights too.
+    """
+
+    path: str
+    hash: str = ""
+    model: AnyModel | None = None
+
+
+class Settings(Protocol):
+    """How samples are drawn.
+
+    Attributes:
+        steps: Of the progress bar.
+        evaluations: How often the network is asked for each sample.
+    """
+
+    @property
+    def steps(self) -> int: ...  # noqa: D102
+    @property
+    def evaluations(self) -> int: ...  # noqa: D102
+    def model_dump(self, **how: Any) -> dict[str, Any]: ...  # noqa: D102
+
+
+Self = TypeVar("Self", bound="ModelConfig")
+
+
+class ModelConfig(Part):
+    """A model of one system. A kind of it, added to ``systems``, says what it is made of and builds it.
+
+    Attributes:
+        kind: The system.
+        samples: What it draws or reads.
+        told: What it is told of each sample, by name.
+        parts: The frozen models it uses, by name.
+        precision: In which number format it computes; ``auto``: the fastest that the machine has.
+    """
+
+    naming: ClassVar[str] = "kind"
+    about: ClassVar[str] = "a model"
+    """What it is, for messages; a property where it depends on the values."""
+    verbs: ClassVar[tuple[str, ...]] = ()
+    """What it can be asked for, out of ``VERBS``; a property where it depends on the values."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """The names of the parts that it cannot do without."""
+
+    kind: str
+    samples: SampleInfo = SampleInfo()
+    told: dict[str, Told] = {}
+    parts: dict[str, FrozenPart] = {}
+    precision: Precision = "auto"
+
+    def build(self, parts: Mapping[str, Model]) -> Model:
+        """Return the model with fresh weights, from torch's generator; ``parts`` are ready for their verbs."""
+        raise NotImplementedError
+
+    def seeing(self: Self, shape: tuple[int, ...], facts: Mapping[str, Mapping[str, object]]) -> Self:
+        """Return this configuration with what the data turned out to be.
+
+        What the data does not have the model is not told.
+
+        Args:
+            shape: Of one sample.
+            facts: Of each column of the data, as :class:`unstir.networks.told.Told` names them.
+
+        Raises:
+            InputError: If a column is of another kind than it should be told as.
+        """
+        told = {}
+        for name, one in self.told.items():
+            if name not in facts:
+                continue
+            if facts[name]["kind"] != one.kind:
+                raise InputError(
+                    f"The model is to be told {name} as {one.kind}, and the data's {name} is {facts[name]['kind']}"
+                )
+            told[name] = one.model_copy(update=dict(facts[name]))
+        samples = self.samples.model_copy(update={"shape": tuple(shape)})
+        return self.model_copy(update={"samples": samples, "told": told})
+
+    def drawing(self, options: Mapping[str, object]) -> Settings:
+        """Return how to draw: as the model does by default, with ``options`` that are not None in their place.
+
+        Raises:
+            InputError: For an option that it does not take, or a value out of range.
+        """
+        given = [name for name, value in options.items() if value is not None]
+        if given:
+            raise InputError(f"This model is {self.about} and draws at once: it takes no {given[0]}")
+        return AtOnce()
+
+    def require(self, verb: str) -> None:
+        """Check that the model can be asked for ``verb``.
+
+        Raises:
+            InputError: If it cannot, with what it can.
+        """
+        if verb not in self.verbs:
+            can = " or ".join(f"{known} ({VERBS[known]})" for known in self.verbs)
+            raise InputError(f"This model is {self.about} and cannot {verb}: it can {can or 'nothing by itself'}")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that it is told as ``label``; empty if it is told none."""
+        return self.told["label"].classes if "label" in self.told else ()
+
+    def hideable(self, what: str) -> None:
+        """Check that the model has learned to do without what it is told, which ``what`` hides from it.
+
+        Raises:
+            InputError: If a part was never hidden in training.
+        """
+        for name, one in self.told.items():
+            if one.dropout == 0:
+                raise InputError(
+                    f"{what} needs told.{name}.dropout above 0, by which a model learns to do without the {name}"
+                )
+
+
+class AtOnce(Part):
+    """Drawing in one go."""
+
+    @property
+    def steps(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def evaluations(self) -> int:
+        """One."""
+        return 1
+
+
+systems: Kinds[ModelConfig] = Kinds("system")
+"""The systems by name."""
+
+AnyModel = Annotated[SerializeAsAny[ModelConfig], BeforeValidator(systems.read)]
+
+FrozenPart.model_rebuild()
+
+
+def label_indices(classes: Sequence[str], label: Labels, indices: Sequence[int]) -> list[int] | None:
+    """Return the class of each sample, or None for a model that is told no label.
+
+    Args:
+        classes: The class names the model knows.
+        label: One for all, or a row of them of which sample i gets the i-th: names (or numbers written as text), or
+            numbers; None takes the classes in turn.
+        indices: Of the samples.
+
+    Raises:
+        InputError: For a label that is not one of the classes, too few of them, or any for a model without.
+    """
+    if not classes:
+        if label is not None:
+            raise InputError("This model was trained without labels: leave the label out")
+        return None
+    if label is None:
+        return [i % len(classes) for i in indices]
+    if isinstance(label, (int, str)):
+        return [_index(classes, label)] * len(indices)
+    if indices and len(label) != max(indices) + 1:
+        raise InputError(f"{len(label)} labels were given for {max(indices) + 1} images: give one, or one for each")
+    return [_index(classes, label[i]) for i in indices]
+
+
+def _index(classes: Sequence[str], label: Label) -> int:
+    if isinstance(label, str):
+        if label in classes:
+            return list(classes).index(label)
+        if not label.lstrip("-").isdigit():
+            known = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
+            raise InputError(f"No label is called '{label}'{nearest(label, list(classes))} (there are {known})")
+        label = int(label)
+    if not 0 <= label < len(classes):
+        raise InputError(
+            f"Label {label} is out of range: the model knows {len(classes)} classes, 0 to {len(classes) - 1}"
+        )
+    return label

@@ -1,0 +1,207 @@
+"""The denoiser: a diffusion model, a score network or a denoising autoencoder, with all that it can be asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from unstir.diffusion import Denoiser, GridSchedule, NoiseLevel, Schedule
+from unstir.diffusion.times import Importance, uniform
+from unstir.errors import InputError
+from unstir.models.config import Labels, label_indices
+from unstir.models.drawing import Drawing, Order
+from unstir.models.model import Batch, Examples, Model, check_shape
+from unstir.models.samples import Samples
+from unstir.networks.conditioner import Conditioner
+from unstir.progress import tracked
+from unstir.sampling.draw import walk, walk_back
+from unstir.sampling.tiles import tiles, window
+
+if TYPE_CHECKING:
+    from unstir.models.systems import DenoiserConfig
+
+TILE, OVERLAP = 256, 32
+"""Pixels a side of what is cleaned at once, and by how many its pieces overlap."""
+
+
+class DenoiserModel(Drawing):
+    """A denoiser under its condition, trained by the objective of its configuration.
+
+    Attributes:
+        denoiser: ``denoiser(x, level, condition) -> Prediction``.
+    """
+
+    config: DenoiserConfig
+
+    def __init__(self, config: DenoiserConfig, parts: Mapping[str, Model]) -> None:
+        super().__init__(config, parts)
+        network, told = config.network, config.told
+        conditioner = Conditioner(told, network.vector, network.tokens) if told else None
+        built = network.build(
+            config.samples.shape,  # type: ignore[arg-type]
+            outputs=config.diffusion.outputs,
+            image=conditioner.image_channels if conditioner else 0,
+            tokens=any(one.place == "tokens" for one in told.values()),
+        )
+        self.denoiser: Denoiser = config.diffusion.build(built, conditioner)
+        self.times = config.diffusion.times_of(self.schedule)
+        self.objective = config.diffusion.objective_of(self.schedule, config.sampling.sampler.variance_of_steps)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule of training."""
+        return self.denoiser.schedule
+
+    def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
+        """Draw each image's level and noise, and what is hidden from it.
+
+        Times are stratified: image i's uniform number lies in [i, i + 1) / B, which leaves the loss's mean as it is
+        and lowers its variance.
+        """
+        images, told = examples
+        x0 = self.codec.encode(images)
+        u = (torch.arange(len(x0)) + torch.rand(len(x0), generator=generator, dtype=torch.float64)) / len(x0)
+        eps = torch.randn(x0.shape, generator=generator)
+        condition = self.told(told)
+        if condition is not None:
+            condition = condition.drop({name: one.dropout for name, one in self.config.told.items()}, generator)
+        batch = Batch(x0=x0, eps=eps)
+        if condition is not None:
+            batch["condition"] = condition
+        important = isinstance(self.times, Importance)
+        t = (uniform if important and not self.training else self.times)(self.schedule, u)
+        batch["level"] = levels_at(self.schedule, t)
+        if important and self.training:
+            batch["weight"] = self.times.weight(batch["level"].t)
+        return batch
+
+    def losses(self, turn: str, batch: Batch, average: Model) -> dict[str, Tensor]:
+        """Return the objective; levels drawn by importance are weighted by what makes up for it."""
+        x0, level, eps = batch["x0"], batch["level"], batch["eps"]
+        loss = self.objective(self.denoiser, x0, level, eps, batch.get("condition"))
+        if "weight" in batch:
+            return {"loss": loss * batch["weight"].to(loss), "unweighted_loss": loss}
+        return {"loss": loss}
+
+    def memory(self) -> dict[str, Tensor]:
+        """Return the losses of each level, where levels are drawn by importance."""
+        times = self.times
+        return {"losses": times.losses, "counts": times.counts} if isinstance(times, Importance) else {}
+
+    def observe(self, turn: str, batch: Batch, losses: Mapping[str, Tensor]) -> None:
+        """Remember the losses of the levels, where they are drawn by importance."""
+        if isinstance(self.times, Importance):
+            self.times.record(batch["level"].t, losses["unweighted_loss"])
+
+    def walk(self, order: Order) -> Iterator[Tensor]:
+        """Yield the images after each step from noise."""
+        shape, config = self.config.samples.shape, order.settings
+        for step in walk(self.denoiser, shape, order.seeds, order.condition, config, order.start, order.guide):
+            yield step.x
+
+    def quick(self, evaluations: int) -> dict[str, object]:
+        """Return the options of few steps: DDIM on trailing levels."""
+        own = self.config.sampling
+        if evaluations >= own.evaluations:
+            return {}
+        return {"sampler": "ddim", "eta": 0.0, "spacing": "trailing", "steps": min(evaluations, own.steps)}
+
+    def invert(
+        self, images: Tensor, *, label: Labels = None, batch: int = 64, progress: bool = False, **options: object
+    ) -> Tensor:
+        """Return the noise from which DDIM draws about these images: ``sample(noise=...)`` is the way back.
+
+        The way back is by the sampler ``ddim`` with eta 0 and the same labels and options. The more steps, the
+        nearer it comes.
+
+        Args:
+            images: float32 (n, C, H, W) in [-1, 1].
+            label: As in ``draw``: None takes the classes in turn.
+            batch: How many are inverted together.
+            progress: Whether to show a progress bar, if standard error is a terminal.
+            **options: ``steps``, ``spacing``, ``guidance``, ``clip`` and ``schedule``, as in ``draw``.
+
+        Returns:
+            The samples at the noisiest level, float32 (n, ...).
+
+        Raises:
+            InputError: For images of another shape, a value out of range, a label the model does not know, or a
+                denoising autoencoder.
+        """
+        self.config.require("invert")
+        settings = self.config.drawing(options)
+        check_shape(self, images)
+        labels = label_indices(self.config.classes, label, range(len(images)))
+        model, noised = self.lowered(), []
+        starts = range(0, len(images), batch)
+        for first in tracked(starts, len(starts), "inverting", progress):
+            rows = slice(first, first + batch)
+            condition = None if labels is None else self.told({"label": labels[rows]})
+            with torch.no_grad(), self.in_precision:
+                codes = self.codec.encode(images[rows].to(self.device))
+                condition = None if condition is None else condition.to(self.device)
+                noised.append(walk_back(model.denoiser, codes, condition, settings).cpu())
+        return torch.cat(noised)
+
+    def clean(self, images: Tensor, sigma: float | None = None, *, progress: bool = False) -> Samples:
+        """Return the clean images that the model believes in, E[x0 | x], each by one call of the network.
+
+        Args:
+            images: Corrupted, float32 (N, C, H, W) on the scale of [-1, 1]; any H and W for a convolutional
+                network. Large ones are cleaned in overlapping tiles.
+            sigma: The standard deviation of their Gaussian noise, on the same scale; None for a denoising
+                autoencoder, which knows one corruption alone.
+            progress: Whether to show a progress bar, if standard error is a terminal.
+
+        Raises:
+            InputError: If the model was not trained at such a level or without labels, or takes no such images.
+        """
+        self.config.require("clean")
+        self.config.hideable("Cleaning")
+        self.config.check_takes(tuple(images.shape[1:]))
+        level = self.cleaning_level(sigma)
+        alpha, _ = level.coefficients(images)
+        pieces = tiles(*images.shape[-2:], TILE, OVERLAP)
+        total, weights = torch.zeros_like(images), torch.zeros_like(images)
+        denoiser = self.lowered().denoiser
+        with torch.no_grad(), self.in_precision:
+            for rows, columns in tracked(pieces, len(pieces), "cleaning", progress):
+                x0 = denoiser((alpha * images[..., rows, columns]).to(self.device), level).x0.cpu()
+                weight = window((rows, columns), OVERLAP)
+                total[..., rows, columns] += weight * x0
+                weights[..., rows, columns] += weight
+        return Samples((total / weights).clamp(-1, 1))
+
+    def cleaning_level(self, sigma: float | None) -> NoiseLevel:
+        """Return the level whose noise, relative to the image, is ``sigma``; a denoising autoencoder's only one.
+
+        Raises:
+            InputError: If the model was not trained at such a level.
+        """
+        self.config.check_sigma(sigma)
+        last = self.schedule(1.0)
+        if sigma is None:
+            return last
+        ends = (self.schedule(self.schedule.t_min), last)
+        least, most = (127.5 * math.exp(-level.log_snr / 2) for level in ends)
+        if not least <= 127.5 * sigma <= most:
+            raise InputError(
+                f"The model was trained on noise with a sigma of {least:.3g} to {most:.3g} of 255, and this is "
+                f"{127.5 * sigma:.3g}"
+            )
+        return self.schedule(self.schedule.time(torch.tensor(-2 * math.log(sigma))))
+
+    def corrupted(self, images: Tensor, eps: Tensor) -> Tensor:
+        """Return images (B, C, H, W) as they are before ``clean``, for a denoising autoencoder."""
+        return self.objective.corrupt(images, self.cleaning_level(None), eps)
+
+
+def levels_at(schedule: Schedule, t: Tensor) -> NoiseLevel:
+    """Return the levels at times (B,); on a discrete schedule the exact grid points nearest to them."""
+    if isinstance(schedule, GridSchedule):
+        return schedule.level(schedule.index(t))
+    return schedule(t)

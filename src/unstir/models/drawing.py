@@ -1,0 +1,161 @@
+"""Drawing as a stream: batches of samples by their indices, so that processes share them and memory holds one.
+
+Sample i comes from the seed ``seed + i`` alone, whatever the batch it is drawn in and whoever draws it.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unstir.diffusion import Condition, Denoise
+from unstir.errors import InputError
+from unstir.models.codec import Codec, Identity
+from unstir.models.config import Labels, Settings, label_indices
+from unstir.models.model import Model, check_shape
+from unstir.models.samples import Samples
+from unstir.progress import counter
+
+Guide = Callable[[Denoise], Denoise]
+"""A guidance: see :mod:`unstir.sampling.guidance`."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one batch is drawn from.
+
+    Attributes:
+        seeds: One for each sample.
+        condition: What is told of them, on the model's device.
+        settings: How to draw.
+        start: The noise to start from, or None to draw it from the seeds.
+        guide: A guidance beside the condition's own, or None.
+    """
+
+    seeds: Sequence[int]
+    condition: Condition | None
+    settings: Any
+    start: Tensor | None = None
+    guide: Guide | None = None
+
+
+class Drawing(Model):
+    """A model with the verb ``draw``."""
+
+    @abstractmethod
+    def walk(self, order: Order) -> Iterator[Tensor]:
+        """Yield the samples (B, ...) of one batch after each of ``order.settings.steps`` steps; the last are drawn."""
+
+    def quick(self, evaluations: int) -> dict[str, object]:
+        """Return the options with which ``draw`` asks the network about so many times, and as well as then can be."""
+        return {}
+
+    @property
+    def codec(self) -> Codec:
+        """What makes images of what is drawn: the part ``codec``, or the identity."""
+        return self.parts.get("codec", Identity(self.config.samples.bounded))  # type: ignore[return-value]
+
+    def draw(
+        self,
+        indices: Sequence[int],
+        *,
+        label: Labels = None,
+        told: Mapping[str, Tensor] | None = None,
+        noise: Tensor | None = None,
+        seed: int = 0,
+        batch: int = 64,
+        guide: Guide | None = None,
+        progress: bool = False,
+        **options: object,
+    ) -> Iterator[Samples]:
+        """Draw the samples of these indices, a batch at a time.
+
+        Args:
+            indices: At least 0; process r of n takes ``indices[r::n]``.
+            label: One label for all, or a row of which sample i gets the i-th; None takes the classes in turn.
+            told: What else the model is told, by name, with a row for each index from 0 on or one row for all. What
+                is left out is hidden from it.
+            noise: The noise to start from, with a row for each index from 0 on; None draws it from the seeds.
+            seed: Sample i is drawn from seed + i.
+            batch: How many are drawn together.
+            guide: A function from one ``Denoise`` to another, which steers the drawing; gradients may flow in it.
+            progress: Whether to show a progress bar, if standard error is a terminal.
+            **options: As :meth:`unstir.models.config.ModelConfig.drawing` takes them; the model's own are used for
+                those left out.
+
+        Yields:
+            Up to ``batch`` samples, on the CPU.
+
+        Raises:
+            InputError: For a value out of range, a label the model does not know, or a model that cannot draw.
+        """
+        self.config.require("draw")
+        settings = self.config.drawing(options)
+        labels = label_indices(self.config.classes, label, indices)
+        check_told(self.config.told, told or {})
+        if noise is not None:
+            check_shape(self, noise)
+        return self._stream(indices, labels, dict(told or {}), noise, seed, batch, guide, progress, settings)
+
+    def _stream(
+        self,
+        indices: Sequence[int],
+        labels: list[int] | None,
+        told: dict[str, Tensor],
+        noise: Tensor | None,
+        seed: int,
+        batch: int,
+        guide: Guide | None,
+        progress: bool,
+        settings: Settings,
+    ) -> Iterator[Samples]:
+        model = self.lowered()
+        total = -(-len(indices) // batch) * settings.steps
+        with counter(total, "drawing", progress) as advance:
+            for first in range(0, len(indices), batch):
+                part = indices[first : first + batch]
+                rows = torch.tensor(part)
+                values = {name: v.expand(len(rows), *v.shape[1:]) if len(v) == 1 else v[rows] for name, v in told.items()}
+                own = None if labels is None else torch.tensor(labels[first : first + batch])
+                if own is not None:
+                    values["label"] = own
+                condition = model.told(values)
+                order = Order(
+                    [seed + i for i in part],
+                    None if condition is None else condition.to(self.device),
+                    settings,
+                    None if noise is None else noise[rows].to(self.device),
+                    guide,
+                )
+                with torch.no_grad(), model.in_precision:
+                    for x in model.walk(order):
+                        advance()
+                    x = model.codec.decode(x)
+                yield Samples(x.cpu(), own, self.config.classes, part)
+
+    def sample(self, n: int = 64, *, noise: Tensor | None = None, **how: Any) -> Samples:
+        """Draw ``n`` samples, or with ``noise`` as many as that has, and return them together.
+
+        The arguments are those of :meth:`draw`.
+        """
+        count = n if noise is None else len(noise)
+        if count < 1:
+            raise InputError(f"The number of images must be at least 1, not {count}")
+        return Samples.joined(self.draw(range(count), noise=noise, **how))
+
+
+def check_told(known: Mapping[str, object], told: Mapping[str, Tensor]) -> None:
+    """Check that a model can be told these names.
+
+    Raises:
+        InputError: For a name that it is not told, or the label, which has an argument of its own.
+    """
+    for name in told:
+        if name not in known or name == "label":
+            names = ", ".join(other for other in known if other != "label") or "nothing"
+            raise InputError(f"This model is told no '{name}' (beside its label it is told {names})")

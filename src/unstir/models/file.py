@@ -1,0 +1,233 @@
+"""A model file: averaged weights with the configuration in the metadata, so that one file is a model.
+
+The configuration is read without torch, so that a command can answer at once. ``unstir.load`` is here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unstir.config import checked
+from unstir.errors import InputError
+from unstir.files import whole_file
+from unstir.models.config import FrozenPart, ModelConfig, systems
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from unstir.models.model import Model
+
+FORMAT = 2
+NAME = "model.safetensors"
+"""What a model file is called in a run folder."""
+
+_PARTS = "parts"
+
+
+def locate(path: Path) -> Path:
+    """Return the model file of a run folder, of a plan's folder (its last stage's), or the file itself.
+
+    Raises:
+        InputError: If it is not there.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise InputError(f"There is no run folder or model file at {path}")
+        return path
+    if (path / "plan.yaml").exists():
+        import yaml
+
+        return locate(path / list(yaml.safe_load((path / "plan.yaml").read_text()))[-1])
+    if (path / NAME).exists():
+        return path / NAME
+    if (path / "config.yaml").exists():
+        raise InputError(f"{path} has no {NAME} yet: training has not reached a first checkpoint")
+    raise InputError(f"{path} is no run folder: it has no {NAME}")
+
+
+def read_config(path: Path) -> tuple[Path, ModelConfig]:
+    """Return the weights' file of a run folder or a single ``.safetensors`` model, and the model's configuration.
+
+    The weights are not loaded, but a file cut short is noticed.
+
+    Raises:
+        InputError: If the path is missing, is neither, has no weights yet, or the file is damaged or of another
+            format.
+    """
+    weights = locate(path)
+    config, _ = _described(weights)
+    return weights, config
+
+
+def load(path: str | Path) -> Model:
+    """Load a model from a run folder or a ``.safetensors`` file, onto the GPU if there is one, ready for its verbs.
+
+    Raises:
+        InputError: If the path is missing, is neither of these, the file is damaged, or a part that it needs is
+            missing or another than it was.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    weights = locate(Path(path))
+    config, noted = _described(weights)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tensors = load_file(weights)
+    if weights_hash(tensors) != noted:
+        raise InputError(f"{weights} is damaged: its weights are not those that were written")
+    return _built(config, tensors, weights, device)
+
+
+def load_parts(parts: Mapping[str, FrozenPart], folder: Path) -> dict[str, Model]:
+    """Return the frozen models that a configuration names, ready for their verbs.
+
+    Args:
+        parts: By name.
+        folder: Where the file or run that names them lies.
+
+    Raises:
+        InputError: If one is missing, or its weights are others than they were.
+    """
+    found = {}
+    for name, part in parts.items():
+        check_part(name, part, folder)
+        found[name] = load(part_path(part, folder))
+    return found
+
+
+def part_path(part: FrozenPart, folder: Path) -> Path:
+    """Return where a part is: its path, from the folder of what names it if it is not a full one."""
+    return folder / Path(part.path).expanduser()
+
+
+def check_part(name: str, part: FrozenPart, folder: Path) -> tuple[ModelConfig, str]:
+    """Return a part's configuration and the hash of its weights, without torch.
+
+    Raises:
+        InputError: If it is missing, or its weights are others than they were.
+    """
+    path = part_path(part, folder)
+    try:
+        config, noted = _described(locate(path))
+    except InputError as error:
+        raise InputError(f"The part '{name}' of the model cannot be used: {error}") from None
+    if part.hash and noted != part.hash:
+        raise InputError(
+            f"The part '{name}' of the model, {path}, has changed since: its weights are not those that were used"
+        )
+    return config, noted
+
+
+def save(path: Path, model: Model, config: ModelConfig | None = None, whole: bool = False) -> None:
+    """Write a model.
+
+    Args:
+        path: The file.
+        model: Whose weights are written.
+        config: Its configuration, if it is to be another than the model's own.
+        whole: Whether the weights of its parts go into the file too, so that it needs no other.
+    """
+    config = config or model.config
+    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+    if whole:
+        config, tensors = _inlined(config, tensors, model)
+    write(path, config, tensors)
+
+
+def write(path: Path, config: ModelConfig, tensors: dict[str, Tensor]) -> None:
+    """Write a model's configuration and weights, whole or not at all."""
+    from safetensors.torch import save_file
+
+    about = {"format": "pt", "unstir": str(FORMAT), "model": config.model_dump_json()}
+    with whole_file(path) as partial:
+        save_file(tensors, partial, about | {"hash": weights_hash(tensors)})
+
+
+def weights_hash(tensors: Mapping[str, Tensor]) -> str:
+    """Return a hash of tensors with their names, shapes and types, 32 hexadecimal digits."""
+    import torch
+
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def relative(path: Path, folder: Path) -> str:
+    """Return a part's path as a file in ``folder`` names it: relative beside it, so that both may move, else full."""
+    whole, place = path.expanduser().absolute(), folder.absolute()
+    beside = place.parent in whole.parents
+    return os.path.relpath(whole, place) if beside else str(whole)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file.
+
+    Raises:
+        InputError: If the file cannot be read, is not of this kind, or is cut short.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged or no safetensors file: {error}") from None
+
+
+def _described(weights: Path) -> tuple[ModelConfig, str]:
+    """Return the configuration in a model file and the noted hash of its weights."""
+    metadata = read_metadata(weights)
+    if "config" in metadata and "unstir" not in metadata:
+        raise InputError(
+            f"{weights} was written by an older unstir (format 1), which this one does not read: train it again"
+        )
+    try:
+        number, values = int(metadata["unstir"]), json.loads(metadata["model"])
+    except (KeyError, ValueError):
+        raise InputError(f"{weights} is a safetensors file, but it does not hold an unstir model") from None
+    if number > FORMAT:
+        raise InputError(f"{weights} was written by a newer unstir (format {number}): update unstir to read it")
+    try:
+        kind = systems[values.get("kind")]
+    except InputError as error:
+        raise InputError(f"{weights} holds a model that this unstir does not know: {error}") from None
+    return checked(kind, values), metadata.get("hash", "")
+
+
+def _built(config: ModelConfig, tensors: dict[str, Tensor], weights: Path, device: object) -> Model:
+    import torch
+
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{_PARTS}.")}
+    parts = {}
+    for name, part in config.parts.items():
+        if part.model is None:
+            parts |= load_parts({name: part}, weights.parent)
+        else:
+            inner = f"{_PARTS}.{name}."
+            inside = {key.removeprefix(inner): value for key, value in tensors.items() if key.startswith(inner)}
+            parts[name] = _built(part.model, inside, weights, device)
+    model = config.build(parts)
+    try:
+        model.load_state_dict(own)
+    except RuntimeError as error:
+        raise InputError(f"{weights} is damaged: its weights do not fit its configuration ({error})") from None
+    return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
+
+
+def _inlined(
+    config: ModelConfig, tensors: dict[str, Tensor], model: Model
+) -> tuple[ModelConfig, dict[str, Tensor]]:
+    parts = {}
+    for name, part in model.parts.items():
+        inner, own = _inlined(part.config, part.state_dict(), part)
+        tensors |= {f"{_PARTS}.{name}.{key}": value.contiguous() for key, value in own.items()}
+        parts[name] = config.parts[name].model_copy(update={"model": inner})
+    return config.model_copy(update={"parts": parts}), tensors
