@@ -1,8 +1,8 @@
 """The attention U-Net (Ho et al. 2020, in the common PyTorch form).
 
 Levels halve the resolution. Each has residual blocks that are told the time and a vector, linear attention where
-pixels are many and dot-product attention where they are few; skip links join the two sides. Where it is told tokens,
-each attention is followed by one from the pixels to the tokens (Rombach et al. 2022).
+pixels are many and dot-product attention where they are few; skip links join the two sides. Where it is told
+tokens, each attention is followed by one from the pixels to the tokens (Rombach et al. 2022).
 """
 
 from __future__ import annotations
