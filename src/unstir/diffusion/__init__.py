@@ -3,7 +3,7 @@
 Data is noised as ``x_t = alpha * x0 + sigma * eps``; everything else follows from these four values.
 """
 
-from unstir.diffusion.condition import Condition
+from unstir.diffusion.condition import Condition, Sockets
 from unstir.diffusion.denoiser import Denoise, Denoiser
 from unstir.diffusion.noise_level import NoiseLevel
 from unstir.diffusion.prediction import Prediction
@@ -19,5 +19,6 @@ __all__ = [
     "NoiseLevel",
     "Prediction",
     "Schedule",
+    "Sockets",
     "on_any_schedule",
 ]

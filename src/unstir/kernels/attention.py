@@ -24,11 +24,18 @@ MOST_PIXELS = 1024
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Return ``softmax(q k^T / sqrt(d)) v``, each (B, heads, pixels, d)."""
+    """Return ``softmax(q k^T / sqrt(d)) v``.
+
+    Args:
+        q: Queries (B, heads, N, d).
+        k: Keys (B, heads, L, d).
+        v: Values (B, heads, L, e); the result is (B, heads, N, e).
+    """
     learns = torch.is_grad_enabled() and any(part.requires_grad for part in (q, k, v))
-    small = max(q.shape[-2], k.shape[-2]) <= MOST_PIXELS and q.numel() > 0
+    small = max(q.shape[-2], k.shape[-2]) <= MOST_PIXELS and min(q.numel(), v.numel()) > 0
     if learns and small and q.device.type == "cpu" and q.dtype in TYPES and library() is not None:
-        return _Attention.apply(*(part.flatten(0, 1) for part in (q, k, v))).view(q.shape)  # type: ignore[no-any-return, no-untyped-call]
+        mixed = _Attention.apply(*(part.flatten(0, 1) for part in (q, k, v)))  # type: ignore[no-untyped-call]
+        return mixed.view(*q.shape[:-1], v.shape[-1])  # type: ignore[no-any-return]
     return functional.scaled_dot_product_attention(q, k, v)
 
 

@@ -1,4 +1,4 @@
-"""The parts of the attention U-Net: norms, residual blocks, linear and dot-product attention."""
+"""The parts of the attention U-Net: norms, residual blocks, attention to the pixels and to tokens."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, head: int = 64, kind: NormKind = "group") -> None:
         super().__init__()
-        self.heads = next(heads for heads in range(max(1, channels // head), 0, -1) if channels % heads == 0)
+        self.heads = _heads(channels, head)
         self.norm = Norm(kind, channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = zeroed(nn.Linear(channels, channels))
@@ -135,6 +135,43 @@ class LinearAttention(Attention):
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Return ``softmax_d(q) (softmax_pixels(k)^T v)``, each (B, heads, pixels, d)."""
         return q.softmax(dim=-1) @ (k.softmax(dim=-2).transpose(-1, -2) @ v)
+
+
+class CrossAttention(nn.Module):
+    """Dot-product attention from the pixels to tokens, as a residual branch (Rombach et al. 2022).
+
+    Queries are of the pixels; keys and values are of the tokens.
+
+    Args:
+        channels: Channels in and out.
+        tokens: Width of the tokens.
+        head: Channels of one head, or somewhat more where they do not divide evenly.
+        kind: The norm.
+    """
+
+    def __init__(self, channels: int, tokens: int, head: int = 64, kind: NormKind = "group") -> None:
+        super().__init__()
+        self.heads = _heads(channels, head)
+        self.norm = Norm(kind, channels)
+        self.q = nn.Linear(channels, channels)
+        self.kv = nn.Linear(tokens, 2 * channels)
+        self.out = zeroed(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """Return (B, C, H, W) for ``x`` of the same shape and tokens (B, L, W)."""
+        batch, channels, height, width = x.shape
+        h, x = self.norm(x)
+        split = (self.heads, channels // self.heads)
+        pixels = h.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        q = self.q(pixels).reshape(batch, height * width, *split).transpose(1, 2)
+        k, v = self.kv(tokens).reshape(batch, tokens.shape[1], 2, *split).permute(2, 0, 3, 1, 4)
+        mixed = attention(q, k, v).transpose(1, 2).reshape(pixels.shape)
+        return x + self.out(mixed).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _heads(channels: int, head: int) -> int:
+    """Return how many heads of about ``head`` channels divide the channels evenly."""
+    return next(heads for heads in range(max(1, channels // head), 0, -1) if channels % heads == 0)
 
 
 def zeroed(layer: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""What a network is told besides the image: the time, and the condition's vector."""
+"""The time as a vector, to which what else is told in a vector is added."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-
-from unstir.diffusion import Condition
 
 
 def sinusoids(t: Tensor, width: int, scale: float = 1000.0) -> Tensor:
@@ -21,47 +19,19 @@ def sinusoids(t: Tensor, width: int, scale: float = 1000.0) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-class LabelEmbedding(nn.Module):
-    """A learned vector for each class, and one more for a hidden label.
-
-    Args:
-        classes: How many classes there are.
-        width: The vectors' width.
-    """
-
-    def __init__(self, classes: int, width: int) -> None:
-        super().__init__()
-        self.classes = classes
-        self.table = nn.Embedding(classes + 1, width)
-
-    def forward(self, condition: Condition | None, batch: int) -> Tensor:
-        """Return (batch, width); without a condition, every label is taken as hidden."""
-        return self.table(label_index(condition, batch, self.classes).to(self.table.weight.device))
-
-
-def label_index(condition: Condition | None, batch: int, classes: int) -> Tensor:
-    """Return the int64 labels (batch,), with ``classes`` where the label is hidden or missing."""
-    if condition is None or condition.vector is None:
-        return torch.full((batch,), classes)
-    labels = condition.vector
-    return labels if condition.hidden is None else labels.masked_fill(condition.hidden.to(labels.device), classes)
-
-
 class Embedding(nn.Module):
-    """The time's sinusoids through an MLP, plus the label's vector (Ho et al. 2020, appendix B).
+    """The time's sinusoids through an MLP (Ho et al. 2020, appendix B), plus the vector that is told, if any.
 
     Args:
         width: The width of the result.
-        classes: How many classes there are; 0 for an unconditional network.
     """
 
-    def __init__(self, width: int, classes: int = 0) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.sinusoid_width = max(32, width // 8 * 2)
         self.mlp = nn.Sequential(nn.Linear(self.sinusoid_width, width), nn.SiLU(), nn.Linear(width, width))
-        self.label = LabelEmbedding(classes, width) if classes else None
 
-    def forward(self, t: Tensor, condition: Condition | None) -> Tensor:
-        """Return (B, width) for times (B,)."""
+    def forward(self, t: Tensor, vector: Tensor | None = None) -> Tensor:
+        """Return (B, width) for times (B,) and a vector (B, width) or None."""
         embedding = self.mlp(sinusoids(t, self.sinusoid_width))
-        return embedding if self.label is None else embedding + self.label(condition, len(t))
+        return embedding if vector is None else embedding + vector

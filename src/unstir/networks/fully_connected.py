@@ -14,11 +14,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from unstir.diffusion import Condition
+from unstir.diffusion import Sockets
 from unstir.networks.blocks import zeroed
-from unstir.networks.embedding import label_index
 
 
 class FullyConnectedUNet(nn.Module):
@@ -27,37 +25,38 @@ class FullyConnectedUNet(nn.Module):
     Args:
         shape: (C, H, W) of the images.
         widths: The widths on the way down, falling; the way up mirrors them.
-        classes: How many classes there are; labels enter as one-hot elements, a hidden one as zeros.
+        vector: Width of the vector it may be told, input elements that are zero where it is not told any.
         time: Whether the time is an input element.
         norm: Whether each hidden layer is followed by layer norm.
         outputs: How many images' channels are returned, each with a gate of its own.
+        image: Channels that the socket ``image`` joins to the input.
     """
 
     def __init__(
         self,
         shape: tuple[int, int, int],
         widths: Sequence[int] = (2048, 1024, 512),
-        classes: int = 0,
+        vector: int = 0,
         time: bool = True,
         norm: bool = True,
         outputs: int = 1,
+        image: int = 0,
     ) -> None:
         super().__init__()
-        self.shape, self.classes, self.time = shape, classes, time
+        self.vector, self.time = vector, time
         pixels = math.prod(shape)
-        down = [pixels + classes + int(time), *widths]
+        down = [pixels + image * math.prod(shape[1:]) + vector + int(time), *widths]
         up = [*reversed(widths)]
         self.down = nn.ModuleList(_layer(a, b, norm) for a, b in itertools.pairwise(down))
         self.up = nn.ModuleList(_layer(a, b, norm) for a, b in itertools.pairwise(up))
         self.out = zeroed(nn.Linear(widths[0], outputs * pixels))
         self.gate = zeroed(nn.Linear(widths[0], outputs))
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, sockets: Sockets = Sockets()) -> Tensor:
         """Return (B, outputs * C, H, W) for images ``x`` (B, C, H, W)."""
-        parts = [x.flatten(1)]
-        if self.classes:
-            index = label_index(condition, len(x), self.classes).to(x.device)
-            parts.append(functional.one_hot(index, self.classes + 1)[:, :-1].to(x))
+        parts = [sockets.with_image(x).flatten(1)]
+        if self.vector:
+            parts.append(x.new_zeros(len(x), self.vector) if sockets.vector is None else sockets.vector.to(x))
         if self.time:
             parts.append(t[:, None].to(x))
         h = torch.cat(parts, dim=1)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from unstir.diffusion import Condition
-from unstir.networks.embedding import LabelEmbedding, sinusoids
+from unstir.diffusion import Sockets
+from unstir.networks.embedding import sinusoids
 from unstir.networks.resize import pad_to
 
 
@@ -23,25 +23,24 @@ class PlainUNet(nn.Module):
     Args:
         image_channels: C of the images.
         channels: Channels of each level.
-        classes: How many classes there are; the label's vector is added to the time's.
-        embedding: Width of the time embedding.
+        embedding: Width of the time embedding, to which the vector that is told is added.
         outputs: How many images' channels are returned.
+        image: Channels that the socket ``image`` joins to the input.
     """
 
     def __init__(
         self,
         image_channels: int,
         channels: Sequence[int] = (64, 128, 256, 512, 1024),
-        classes: int = 0,
         embedding: int = 32,
         outputs: int = 1,
+        image: int = 0,
     ) -> None:
         super().__init__()
         self.stride = 2 ** (len(channels) - 1)
         self.embedding_width = embedding
         self.time = nn.Sequential(nn.Linear(embedding, embedding), nn.ReLU())
-        self.label = LabelEmbedding(classes, embedding) if classes else None
-        self.stem = nn.Conv2d(image_channels, channels[0], 3, padding=1)
+        self.stem = nn.Conv2d(image_channels + image, channels[0], 3, padding=1)
         pairs = list(itertools.pairwise(channels))
         self.down = nn.ModuleList(_Block(a, b, embedding, nn.Conv2d(b, b, 4, 2, 1)) for a, b in pairs)
         self.up = nn.ModuleList(
@@ -49,13 +48,13 @@ class PlainUNet(nn.Module):
         )
         self.out = nn.Conv2d(channels[0], outputs * image_channels, 1)
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, sockets: Sockets = Sockets()) -> Tensor:
         """Return (B, outputs * C, H, W) for images ``x`` (B, C, H, W)."""
         height, width = x.shape[-2:]
         embedding = self.time(sinusoids(t, self.embedding_width))
-        if self.label is not None:
-            embedding = embedding + self.label(condition, len(t))
-        h = self.stem(pad_to(x, self.stride))
+        if sockets.vector is not None:
+            embedding = embedding + sockets.vector
+        h = self.stem(pad_to(sockets.with_image(x), self.stride))
         skips = []
         for block in self.down:
             h = block(h, embedding)

@@ -10,7 +10,8 @@ growing windows. Before each convolution stands a norm that is told the noise le
 with :math:`\mu_k, s_k` the mean and deviation of channel k over an image's pixels, and m, v those of the
 :math:`\mu_k` over the channels: an instance norm alone would lose how bright the channels are beside each other.
 The paper keeps a row of :math:`\gamma, \beta, \alpha` for each of its ten levels. Here they are linear in an
-embedding of the time and the label, which continues the rows between levels and serves a ladder of any length.
+embedding of the time and the vector that is told, which continues the rows between levels and serves a ladder of
+any length.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unstir.diffusion import Condition
+from unstir.diffusion import Sockets
 from unstir.kernels.norm import EPSILON, norm
 from unstir.networks.blocks import Convolution, zeroed
 from unstir.networks.embedding import Embedding
@@ -37,8 +38,8 @@ class RefineNet(nn.Module):
         channels: Channels of each level, finest first.
         blocks: Residual blocks on each level, and residual units before each join.
         patch: Pixels in a square of this side become channels before the first level, and back at the end.
-        classes: How many classes there are; 0 for an unconditional network.
         outputs: How many images' channels are returned.
+        image: Channels that the socket ``image`` joins to the input.
     """
 
     def __init__(
@@ -47,15 +48,15 @@ class RefineNet(nn.Module):
         channels: Sequence[int] = (128, 256, 256, 256),
         blocks: int = 2,
         patch: int = 1,
-        classes: int = 0,
         outputs: int = 1,
+        image: int = 0,
     ) -> None:
         super().__init__()
         self.patch = patch
         self.stride = patch * (2 if len(channels) > 1 else 1)
         width = 2 * channels[0]
-        self.embedding = Embedding(width, classes)
-        self.stem = nn.Conv2d(image_channels * patch**2, channels[0], 3, padding=1)
+        self.embedding = Embedding(width)
+        self.stem = nn.Conv2d((image_channels + image) * patch**2, channels[0], 3, padding=1)
         self.levels, self.refined = nn.ModuleList(), nn.ModuleList()
         for index, (above, here) in enumerate(itertools.pairwise([channels[0], *channels])):
             level = nn.ModuleList(
@@ -76,11 +77,11 @@ class RefineNet(nn.Module):
         self.out_norm = InstanceNormPlus(channels[0], width)
         self.out = zeroed(Convolution(channels[0], outputs * image_channels * patch**2))
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, sockets: Sockets = Sockets()) -> Tensor:
         """Return (B, outputs * C, H, W) for images ``x`` (B, C, H, W)."""
         height, width = x.shape[-2:]
-        embedding = functional.silu(self.embedding(t, condition))
-        h = functional.pixel_unshuffle(pad_to(x, self.stride), self.patch)
+        embedding = functional.silu(self.embedding(t, sockets.vector))
+        h = functional.pixel_unshuffle(pad_to(sockets.with_image(x), self.stride), self.patch)
         h = self.stem(h.contiguous(memory_format=torch.channels_last))
         features = []
         for level in self.levels:

@@ -1,7 +1,8 @@
 """The attention U-Net (Ho et al. 2020, in the common PyTorch form).
 
-Levels halve the resolution. Each has residual blocks that are told the time and the label, linear attention
-where pixels are many and dot-product attention where they are few; skip links join the two sides.
+Levels halve the resolution. Each has residual blocks that are told the time and a vector, linear attention where
+pixels are many and dot-product attention where they are few; skip links join the two sides. Where it is told
+tokens, each attention is followed by one from the pixels to the tokens (Rombach et al. 2022).
 """
 
 from __future__ import annotations
@@ -12,8 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unstir.diffusion import Condition
-from unstir.networks.blocks import Attention, Convolution, LinearAttention, Norm, NormKind, ResidualBlock, zeroed
+from unstir.diffusion import Sockets
+from unstir.networks.blocks import (
+    Attention,
+    Convolution,
+    CrossAttention,
+    LinearAttention,
+    Norm,
+    NormKind,
+    ResidualBlock,
+    zeroed,
+)
 from unstir.networks.embedding import Embedding
 from unstir.networks.resize import pad_to
 
@@ -26,12 +36,13 @@ class UNet(nn.Module):
         channels: Channels of each level, finest first.
         blocks: Residual blocks on each level, on each side.
         attention: For each level ``none``, ``linear`` or ``full``; the middle always has full attention.
-        classes: How many classes there are; 0 for an unconditional network.
         patch: Pixels in a square of this side become channels before the first level, and back at the end:
             cheap where images are large or the processor likes wide, small layers.
         dropout: Probability of dropping an activation inside residual blocks.
         kind: The norm.
         outputs: How many images' channels are returned.
+        image: Channels that the socket ``image`` joins to the input.
+        tokens: Width of the tokens it is told; 0 for a network without that socket.
     """
 
     def __init__(
@@ -40,27 +51,27 @@ class UNet(nn.Module):
         channels: Sequence[int] = (64, 128, 256, 512),
         blocks: int = 2,
         attention: Sequence[str] = ("linear", "linear", "linear", "linear"),
-        classes: int = 0,
         patch: int = 1,
         dropout: float = 0.0,
         kind: NormKind = "group",
         outputs: int = 1,
+        image: int = 0,
+        tokens: int = 0,
     ) -> None:
         super().__init__()
-        self.patch = patch
+        self.patch, self.tokens = patch, tokens
         self.stride = patch * 2 ** (len(channels) - 1)
         width = 4 * channels[0]
-        self.embedding = Embedding(width, classes)
-        self.stem = Convolution(image_channels * patch**2, channels[0])
+        self.embedding = Embedding(width)
+        self.stem = Convolution((image_channels + image) * patch**2, channels[0])
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
 
-        def level_block(channels_in: int, channels_out: int, attends: str) -> _Stage:
-            return _Stage(ResidualBlock(channels_in, channels_out, width, dropout, kind), _attention(attends))
-
-        def _attention(attends: str) -> nn.Module:
+        def stage(channels_in: int, channels_out: int, attends: str) -> _Stage:
+            block = ResidualBlock(channels_in, channels_out, width, dropout, kind)
             if attends == "none":
-                return nn.Identity()
-            return {"linear": LinearAttention, "full": Attention}[attends](level, kind=kind)
+                return _Stage(block, nn.Identity())
+            attention = {"linear": LinearAttention, "full": Attention}[attends](channels_out, kind=kind)
+            return _Stage(block, attention, CrossAttention(channels_out, tokens, kind=kind) if tokens else None)
 
         skips, here = [channels[0]], channels[0]
         for index, (level, attends) in enumerate(zip(channels, attention, strict=True)):
@@ -68,51 +79,54 @@ class UNet(nn.Module):
                 self.down.append(_Down(here))
                 skips.append(here)
             for _ in range(blocks):
-                self.down.append(level_block(here, level, attends))
+                self.down.append(stage(here, level, attends))
                 here = level
                 skips.append(here)
-        self.middle = nn.ModuleList(
-            [
-                _Stage(ResidualBlock(here, here, width, dropout, kind), Attention(here, kind=kind)),
-                _Stage(ResidualBlock(here, here, width, dropout, kind), nn.Identity()),
-            ]
-        )
+        self.middle = nn.ModuleList([stage(here, here, "full"), stage(here, here, "none")])
         for index, (level, attends) in reversed(list(enumerate(zip(channels, attention, strict=True)))):
             for _ in range(blocks + 1):
-                self.up.append(level_block(here + skips.pop(), level, attends))
+                self.up.append(stage(here + skips.pop(), level, attends))
                 here = level
             if index:
                 self.up.append(_Up(here))
         self.out_norm = Norm(kind, here)
         self.out = zeroed(Convolution(here, outputs * image_channels * patch**2))
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
-        """Return (B, outputs * C, H, W) for images ``x`` (B, C, H, W)."""
+    def forward(self, x: Tensor, t: Tensor, sockets: Sockets = Sockets()) -> Tensor:
+        """Return (B, outputs * C, H, W) for images ``x`` (B, C, H, W).
+
+        Raises:
+            ValueError: If it is told tokens and has no socket for them, or is told none and has one.
+        """
+        if (sockets.tokens is None) != (self.tokens == 0):
+            raise ValueError("a U-Net that is told tokens needs their width when it is built, and only then")
         height, width = x.shape[-2:]
-        embedding = self.embedding(t, condition)
-        h = functional.pixel_unshuffle(pad_to(x, self.stride), self.patch)
+        embedding = self.embedding(t, sockets.vector)
+        h = functional.pixel_unshuffle(pad_to(sockets.with_image(x), self.stride), self.patch)
         h = self.stem(h.contiguous(memory_format=torch.channels_last))
         skips = [h]
         for stage in self.down:
-            h = stage(h, embedding)
+            h = stage(h, embedding, sockets.tokens)
             skips.append(h)
         for stage in self.middle:
-            h = stage(h, embedding)
+            h = stage(h, embedding, sockets.tokens)
         for stage in self.up:
-            h = stage(h if isinstance(stage, _Up) else torch.cat([h, skips.pop()], dim=1), embedding)
+            h = h if isinstance(stage, _Up) else torch.cat([h, skips.pop()], dim=1)
+            h = stage(h, embedding, sockets.tokens)
         h, _ = self.out_norm(h, silu=True)
         return functional.pixel_shuffle(self.out(h), self.patch)[..., :height, :width]
 
 
 class _Stage(nn.Module):
-    """A residual block followed by attention."""
+    """A residual block followed by attention to itself, then to the tokens."""
 
-    def __init__(self, block: ResidualBlock, attention: nn.Module) -> None:
+    def __init__(self, block: ResidualBlock, attention: nn.Module, cross: CrossAttention | None = None) -> None:
         super().__init__()
-        self.block, self.attention = block, attention
+        self.block, self.attention, self.cross = block, attention, cross
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        return self.attention(self.block(x, embedding))
+    def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor | None) -> Tensor:
+        x = self.attention(self.block(x, embedding))
+        return x if self.cross is None else self.cross(x, tokens)
 
 
 class _Down(nn.Module):
@@ -122,7 +136,7 @@ class _Down(nn.Module):
         super().__init__()
         self.convolution = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor | None) -> Tensor:
         return self.convolution(x)
 
 
@@ -133,5 +147,5 @@ class _Up(nn.Module):
         super().__init__()
         self.convolution = Convolution(channels, channels)
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor | None) -> Tensor:
         return self.convolution(functional.interpolate(x, scale_factor=2, mode="nearest"))

@@ -1,0 +1,213 @@
+"""The kinds of networks, as parts of a configuration; torch comes in where one is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+
+from unstir.config import Kinds, Part
+from unstir.networks.told import Fraction, Told
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Positive = Annotated[int, Field(gt=0)]
+Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+class NetworkConfig(Part):
+    """A kind of network."""
+
+    kind: str
+    sockets: ClassVar[tuple[str, ...]] = ("vector", "image")
+    """What it can be told through."""
+    any_size: ClassVar[bool] = True
+    """Whether it takes images of any height and width."""
+
+    @property
+    def vector(self) -> int:
+        """Width of its socket ``vector``."""
+        raise NotImplementedError
+
+    @property
+    def tokens(self) -> int:
+        """Width of its socket ``tokens``; 0 if it has none."""
+        return 0
+
+    def build(
+        self, shape: tuple[int, int, int], outputs: int = 1, image: int = 0, tokens: bool = False
+    ) -> nn.Module:
+        """Return the network, with fresh weights.
+
+        Args:
+            shape: (C, H, W) of the images.
+            outputs: How many images' channels are returned.
+            image: Channels that the socket ``image`` joins to the input.
+            tokens: Whether the network is told tokens.
+        """
+        raise NotImplementedError
+
+    def check(self, told: Mapping[str, Told]) -> None:
+        """See whether it can be told all this.
+
+        Raises:
+            ValueError: If a part enters a socket that the network has not, or has a name that cannot be used.
+        """
+        for name, part in told.items():
+            if not name or "." in name:
+                raise ValueError(f"what is told cannot be called {name!r}: it needs a name without dots")
+            if part.enters not in self.sockets:
+                others = " or ".join(self.sockets)
+                raise ValueError(
+                    f"{name} enters the socket {part.enters}, which the network {self.kind} has not: "
+                    f"set its socket to {others}, or network.kind=unet"
+                )
+
+
+networks: Kinds[NetworkConfig] = Kinds("network")
+
+AnyNetwork = Annotated[SerializeAsAny[NetworkConfig], BeforeValidator(networks.read)]
+"""The type of a field that holds a network of any kind."""
+
+
+@networks.add
+class UNetConfig(NetworkConfig):
+    """The attention U-Net, :class:`unstir.networks.unet.UNet`."""
+
+    kind: Literal["unet"] = "unet"
+    sockets: ClassVar[tuple[str, ...]] = ("vector", "tokens", "image")
+    channels: Widths = (64, 128, 256, 512)
+    blocks: Positive = 2
+    attention: tuple[Literal["none", "linear", "full"], ...] = ("linear", "linear", "linear", "linear")
+    patch: Positive = 1
+    dropout: Fraction = 0.0
+    norm: Literal["group", "layer"] = "group"
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> UNetConfig:
+        if len(self.attention) != len(self.channels):
+            raise ValueError(f"attention names {len(self.attention)} levels and channels {len(self.channels)}")
+        return self
+
+    @property
+    def vector(self) -> int:
+        """Width of the time embedding."""
+        return 4 * self.channels[0]
+
+    @property
+    def tokens(self) -> int:
+        """As wide as the time embedding."""
+        return 4 * self.channels[0]
+
+    def build(
+        self, shape: tuple[int, int, int], outputs: int = 1, image: int = 0, tokens: bool = False
+    ) -> nn.Module:
+        """Return the network."""
+        from unstir.networks.unet import UNet
+
+        return UNet(
+            shape[0],
+            channels=self.channels,
+            blocks=self.blocks,
+            attention=self.attention,
+            patch=self.patch,
+            dropout=self.dropout,
+            kind=self.norm,
+            outputs=outputs,
+            image=image,
+            tokens=self.tokens if tokens else 0,
+        )
+
+    def tiny(self) -> UNetConfig:
+        """Return a narrow one, with one block on each level."""
+        return self.model_copy(update={"channels": _narrow(self.channels), "blocks": 1})
+
+
+@networks.add
+class PlainUNetConfig(NetworkConfig):
+    """The tutorials' U-Net, :class:`unstir.networks.plain_unet.PlainUNet`."""
+
+    kind: Literal["plain"] = "plain"
+    channels: Widths = (64, 128, 256, 512, 1024)
+    embedding: Annotated[int, Field(gt=0, multiple_of=2)] = 32
+
+    @property
+    def vector(self) -> int:
+        """Width of the time embedding."""
+        return self.embedding
+
+    def build(
+        self, shape: tuple[int, int, int], outputs: int = 1, image: int = 0, tokens: bool = False
+    ) -> nn.Module:
+        """Return the network, which has no socket ``tokens``."""
+        from unstir.networks.plain_unet import PlainUNet
+
+        assert not tokens
+        return PlainUNet(shape[0], self.channels, self.embedding, outputs, image)
+
+    def tiny(self) -> PlainUNetConfig:
+        """Return a narrow one."""
+        return self.model_copy(update={"channels": _narrow(self.channels)})
+
+
+@networks.add
+class FullyConnectedConfig(NetworkConfig):
+    """The fully connected U-Net, :class:`unstir.networks.fully_connected.FullyConnectedUNet`."""
+
+    kind: Literal["fully_connected"] = "fully_connected"
+    any_size: ClassVar[bool] = False
+    widths: Widths = (2048, 1024, 512)
+    time: bool = True
+    norm: bool = True
+
+    @property
+    def vector(self) -> int:
+        """How many elements beside the pixels tell it a vector."""
+        return 32
+
+    def build(
+        self, shape: tuple[int, int, int], outputs: int = 1, image: int = 0, tokens: bool = False
+    ) -> nn.Module:
+        """Return the network, which has no socket ``tokens``."""
+        from unstir.networks.fully_connected import FullyConnectedUNet
+
+        assert not tokens
+        return FullyConnectedUNet(shape, self.widths, self.vector, self.time, self.norm, outputs, image)
+
+    def tiny(self) -> FullyConnectedConfig:
+        """Return a narrow one."""
+        return self.model_copy(update={"widths": _narrow(self.widths)})
+
+
+@networks.add
+class RefineNetConfig(NetworkConfig):
+    """The score network, :class:`unstir.networks.refinenet.RefineNet`."""
+
+    kind: Literal["refinenet"] = "refinenet"
+    channels: Widths = (128, 256, 256, 256)
+    blocks: Positive = 2
+    patch: Positive = 1
+
+    @property
+    def vector(self) -> int:
+        """Width of the time embedding."""
+        return 2 * self.channels[0]
+
+    def build(
+        self, shape: tuple[int, int, int], outputs: int = 1, image: int = 0, tokens: bool = False
+    ) -> nn.Module:
+        """Return the network, which has no socket ``tokens``."""
+        from unstir.networks.refinenet import RefineNet
+
+        assert not tokens
+        return RefineNet(shape[0], self.channels, self.blocks, self.patch, outputs, image)
+
+    def tiny(self) -> RefineNetConfig:
+        """Return a narrow one, with one block on each level."""
+        return self.model_copy(update={"channels": _narrow(self.channels), "blocks": 1})
+
+
+def _narrow(widths: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(max(8, width // 16) for width in widths)

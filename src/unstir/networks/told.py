@@ -1,0 +1,51 @@
+"""What a network is told about each image, as a part of the configuration; without torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from unstir.config import Part
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Socket = Literal["vector", "tokens", "image"]
+
+_USUAL: dict[str, Socket] = {"classes": "vector", "numbers": "vector", "embedding": "vector", "picture": "image"}
+
+
+class Told(Part):
+    """One named part of what is told: what it is, which socket of the network it enters, how often it is hidden.
+
+    The values are int64 (B,) for ``classes``, float (B, width) for ``numbers`` and for an ``embedding``, which in
+    the socket ``tokens`` may be (B, L, width) too, and float (B, width, H, W) in [-1, 1] for a ``picture``.
+    """
+
+    kind: Literal["classes", "numbers", "embedding", "picture"]
+    socket: Socket | None = None
+    """None is the kind's usual one: ``image`` for a picture, else ``vector``."""
+    dropout: Fraction = 0.0
+    """How often it is hidden in training, by which the network learns to do without it; guidance needs that."""
+    classes: tuple[str, ...] = ()
+    """The classes' names; like the values below a fact of the data, which fills it in."""
+    width: Annotated[int, Field(ge=0)] = 0
+    """How many numbers, the embedding's width, or the picture's channels."""
+    mean: tuple[float, ...] = ()
+    """Of each number; numbers are told as they lie about it, in units of ``std``."""
+    std: tuple[Annotated[float, Field(gt=0)], ...] = ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Told:
+        if self.kind == "picture" and self.enters != "image":
+            raise ValueError(f"a picture cannot enter the socket {self.enters}, only image")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values and len(values) != self.width:
+                raise ValueError(
+                    f"{name} has {len(values)} values for {self.width} numbers: it needs one for each"
+                )
+        return self
+
+    @property
+    def enters(self) -> Socket:
+        """The socket it enters."""
+        return self.socket or _USUAL[self.kind]
