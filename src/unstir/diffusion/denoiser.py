@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from unstir.diffusion.condition import Condition
+from unstir.diffusion.condition import Condition, Sockets
 from unstir.diffusion.noise_level import NoiseLevel
 from unstir.diffusion.parameterization import Parameterization
 from unstir.diffusion.prediction import Prediction
@@ -25,11 +25,12 @@ class Denoiser(nn.Module):
     """A network with its parameterization and its schedule.
 
     Args:
-        network: ``network(x, t, condition)`` with ``x`` (B, C, H, W), ``t`` float of shape (B,) in [0, 1],
-            and a condition or None; returns images of the shape of ``x``, or with a multiple of its channels as
+        network: ``network(x, t, sockets)`` with ``x`` (B, C, H, W), ``t`` float of shape (B,) in [0, 1],
+            and :class:`Sockets`; returns images of the shape of ``x``, or with a multiple of its channels as
             the parameterization asks.
         parameterization: What the network's output means.
         schedule: The schedule the network is trained on; one that is learned is a part of the model.
+        conditioner: From a condition or None and ``x`` to the sockets; None for a model that is told nothing.
         learned_variance: Whether the output's last C channels, from -1 to 1 and beyond, tell the variance of a
             reverse step (Nichol and Dhariwal 2021): they become ``Prediction.variance``, from 0 to 1 and beyond.
     """
@@ -39,12 +40,14 @@ class Denoiser(nn.Module):
         network: nn.Module,
         parameterization: Parameterization,
         schedule: Schedule,
+        conditioner: nn.Module | None = None,
         learned_variance: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
         self.parameterization = parameterization
         self.schedule = schedule
+        self.conditioner = conditioner
         self.learned_variance = learned_variance
 
     def forward(self, x: Tensor, level: NoiseLevel, condition: Condition | None = None) -> Prediction:
@@ -54,7 +57,8 @@ class Denoiser(nn.Module):
         prediction is made in the precision of ``x``.
         """
         t = level.t.to(device=x.device, dtype=x.dtype).expand(len(x))
-        output = self.network(self.parameterization.scale_input(x, level), t, condition).to(x.dtype)
+        sockets = Sockets() if self.conditioner is None else self.conditioner(condition, x)
+        output = self.network(self.parameterization.scale_input(x, level), t, sockets).to(x.dtype)
         if not self.learned_variance:
             return self.parameterization.predict(output, x, level)
         channels = x.shape[1]
