@@ -77,18 +77,3 @@ class DPMSolver:
         if self.eta > 0:
             moved = moved + broadcast(fresh, x) * noise(x)
         return moved, Memory(x, points)
-
-
-def dpm_2m() -> DPMSolver:
-    """DPM-Solver++ 2M (Lu et al. 2022b): second order, one evaluation a step."""
-    return DPMSolver(2)
-
-
-def dpm_3m() -> DPMSolver:
-    """DPM-Solver++ 3M (Lu et al. 2022b): third order, one evaluation a step."""
-    return DPMSolver(3)
-
-
-def dpm_sde() -> DPMSolver:
-    """DPM-Solver++ 2M with fresh noise (Lu et al. 2022b): one evaluation a step."""
-    return DPMSolver(2, eta=1.0)

@@ -21,7 +21,7 @@ from unstir.sampling.euler import Euler
 from unstir.sampling.trajectory import sample
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def invert(denoise: Denoise, x0: Tensor, levels: Sequence[NoiseLevel]) -> Tensor:
     """Return the noised images at ``levels[0]`` from which DDIM draws about ``x0``.
 

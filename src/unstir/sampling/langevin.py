@@ -26,7 +26,7 @@ from unstir.diffusion.noise_level import Noise, broadcast
 from unstir.errors import InputError
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def langevin(
     denoise: Denoise, x: Tensor, level: NoiseLevel, step: Tensor | float, updates: int, noise: Noise
 ) -> Tensor:

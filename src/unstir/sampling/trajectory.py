@@ -53,7 +53,7 @@ class Step:
     prediction: Prediction
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def trajectory(
     denoise: Denoise, x: Tensor, levels: Sequence[NoiseLevel], sampler: Sampler, noise: Noise
 ) -> Iterator[Step]:

@@ -1,0 +1,100 @@
+"""Drawing images from a denoiser as a configuration asks: the one place where sampling is set up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from unstir.diffusion import Condition, Denoise, Denoiser, NoiseLevel, Schedule, on_any_schedule
+from unstir.diffusion.config import ScheduleConfig
+from unstir.diffusion.noise_level import broadcast
+from unstir.sampling import SeededNoise, Step, grid, invert, trajectory
+from unstir.sampling.clipping import clipped, dynamically_thresholded
+from unstir.sampling.config import SamplingConfig
+from unstir.sampling.guidance import classifier_free, conditioned
+
+Guide = Callable[[Denoise], Denoise]
+"""What changes the predictions on the way, such as a guidance by another model's gradients."""
+
+
+def make_denoise(
+    denoiser: Denoiser, condition: Condition | None, config: SamplingConfig, guide: Guide | None = None
+) -> Denoise:
+    """Return the denoiser under its condition and guidance, on the sampling schedule, guided and clipped.
+
+    Clipping comes last: it undoes guidance's excess.
+
+    Args:
+        denoiser: Trained, or its average.
+        condition: What to draw, for each image of the batch and where they are; None for an unconditional model.
+        config: How to sample.
+        guide: Wraps the denoiser that is asked at the sampling schedule's levels.
+    """
+    if condition is not None and config.guidance > 0:
+        denoise = classifier_free(denoiser, condition, config.guidance)
+    else:
+        denoise = conditioned(denoiser, condition)
+    if config.schedule is not None:
+        denoise = on_any_schedule(denoise, denoiser.schedule)
+    if guide is not None:
+        denoise = guide(denoise)
+    wrappers: dict[str, Guide] = {"static": clipped, "dynamic": dynamically_thresholded}
+    return wrappers[config.clip](denoise) if config.clip in wrappers else denoise
+
+
+def walk(
+    denoiser: Denoiser,
+    shape: Sequence[int],
+    seeds: Sequence[int],
+    condition: Condition | None,
+    config: SamplingConfig,
+    start: Tensor | None = None,
+    guide: Guide | None = None,
+) -> Iterator[Step]:
+    """Yield the steps from noise to one batch of images.
+
+    Args:
+        denoiser: Trained, or its average.
+        shape: (C, H, W).
+        seeds: One for each image: the same seed gives the same image in any batch.
+        condition: What to draw, for each image; None for an unconditional model.
+        config: How to sample.
+        start: The images at the noisiest level, (B, C, H, W); None draws them from the seeds.
+        guide: As in :func:`make_denoise`.
+    """
+    denoise, levels, schedule = _setting(denoiser, condition, config, guide)
+    noise = SeededNoise(seeds)
+    if start is None:
+        like = torch.empty(len(seeds), *shape, device=_device(denoiser))
+        # The prior has the variance of the noised data: 1 where the process preserves it, sigma where it explodes.
+        start = noise(like) * broadcast((levels[0].alpha ** 2 + levels[0].sigma ** 2).sqrt(), like)
+    return trajectory(denoise, start, levels, config.build(schedule), noise)
+
+
+def walk_back(
+    denoiser: Denoiser,
+    images: Tensor,
+    condition: Condition | None,
+    config: SamplingConfig,
+    guide: Guide | None = None,
+) -> Tensor:
+    """Return the start of the walk by DDIM that ends in about these images (B, C, H, W); else as :func:`walk`."""
+    denoise, levels, _ = _setting(denoiser, condition, config, guide)
+    return invert(denoise, images, levels)
+
+
+def _setting(
+    denoiser: Denoiser, condition: Condition | None, config: SamplingConfig, guide: Guide | None
+) -> tuple[Denoise, list[NoiseLevel], Schedule]:
+    """Return what is asked, at which levels, and the schedule that they are of."""
+    schedule = denoiser.schedule if config.schedule is None else ScheduleConfig(name=config.schedule).build()
+    if condition is not None:
+        condition = condition.to(_device(denoiser))
+    denoise = make_denoise(denoiser, condition, config, guide)
+    return denoise, grid(schedule, config.steps, config.spacing), schedule
+
+
+def _device(denoiser: Denoiser) -> torch.device:
+    return next(denoiser.parameters()).device
