@@ -1,4 +1,4 @@
-"""What is known of each image beside its pixels: named columns of classes, numbers, text, embeddings or pictures."""
+"""What is known of each image beside its pixels: columns of classes, numbers, text, embeddings or pictures."""
 
 from __future__ import annotations
 
@@ -52,9 +52,8 @@ class Column:
         if self.kind == "classes":
             return int((self.array < 0).sum())
         if self.kind in ("numbers", "embedding"):
-            return sum(
-                int((~np.isfinite(block.reshape(len(block), -1)).all(1)).sum()) for block in blocks(self.array)
-            )
+            rows = (block.reshape(len(block), -1) for block in blocks(self.array))
+            return sum(int((~np.isfinite(row).all(1)).sum()) for row in rows)
         return 0
 
     def facts(self) -> dict[str, object]:
@@ -69,10 +68,8 @@ class Column:
             return {"kind": "text"}
         if self.kind == "classes":
             return {"kind": "classes", "classes": self.classes}
-        facts: dict[str, object] = {
-            "kind": self.kind,
-            "width": self.array.shape[1 if self.kind == "picture" else -1],
-        }
+        width = self.array.shape[1 if self.kind == "picture" else -1]
+        facts: dict[str, object] = {"kind": self.kind, "width": width}
         if self.kind == "numbers":
             mean, std = self.array.mean(0, dtype=np.float64), self.array.std(0, dtype=np.float64)
             # Of equal numbers the mean may be off by a rounding, which is not worth standardizing.
@@ -80,12 +77,12 @@ class Column:
             facts |= {"mean": tuple(mean.tolist()), "std": tuple(std.tolist())}
         return facts
 
-    def bytes(self) -> Iterator[bytes | memoryview]:
+    def content(self) -> Iterator[bytes | memoryview]:
         """Kind, shape, class names and values, for hashing, 64 MB at a time."""
         shape = self.values.shape if isinstance(self.values, np.ndarray) else (len(self.values),)
         yield json.dumps([self.kind, shape, self.classes]).encode()
         if isinstance(self.values, np.ndarray):
-            yield from (block.data.cast("B") for block in blocks(self.values))
+            yield from (block.data for block in blocks(self.values))
         else:
             yield from (json.dumps(text).encode() for text in self.values)
 
@@ -104,15 +101,22 @@ def column(name: str, given: object, count: int) -> Column:
         InputError: for values that fit no kind or not the one they are given as, or of another number.
     """
     values = given.values if isinstance(given, Column) else given
-    array = np.asarray(values)
-    kind = given.kind if isinstance(given, Column) else kind_of(array)
+    kind = given.kind if isinstance(given, Column) else None
+    if isinstance(values, (list, tuple)) and kind in (None, "text") and all(isinstance(v, str) for v in values):
+        # As they are: an array would take for each as much memory as the longest.
+        _check_count(name, len(values), count)
+        return Column("text", tuple(values))
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"'{name}' must be an array, or lists that make one ({error}).") from error
+    kind = kind or kind_of(array)
     if kind is None:
         raise InputError(
-            f"'{name}', {array.dtype} of shape {array.shape}, is neither numbers, text, nor pictures."
+            f"'{name}' must hold numbers, strings or uint8 pictures (N, C, H, W), not {array.dtype} of shape "
+            f"{array.shape}."
         )
-    if array.ndim == 0 or len(array) != count:
-        here = len(array) if array.ndim else "one value"
-        raise InputError(f"there are {count} images but {here} for '{name}'; give one for each.")
+    _check_count(name, len(array) if array.ndim else 0, count)
     if kind == "classes":
         return class_column(name, array, given.classes if isinstance(given, Column) else ())
     if kind == "text":
@@ -122,14 +126,15 @@ def column(name: str, given: object, count: int) -> Column:
     if kind == "picture":
         if array.dtype != np.uint8 or array.ndim != 4 or array.size == 0:
             raise InputError(
-                f"the pictures '{name}' must be uint8 of shape (N, C, H, W), not {array.dtype} of shape {array.shape}."
+                f"the pictures '{name}' must be uint8 of shape (N, C, H, W), not {array.dtype} of shape "
+                f"{array.shape}."
             )
         return Column(kind, array)
     axes = (1, 2) if kind == "numbers" else (2, 3)
     if array.dtype.kind not in "fiub" or array.ndim not in axes or array.size == 0:
         raise InputError(
-            f"'{name}' must hold {kind} of {axes[0]} or {axes[1]} axes, the first for the images, not {array.dtype} of "
-            f"shape {array.shape}."
+            f"'{name}' must hold {kind} of {axes[0]} or {axes[1]} axes, the first for the images, not "
+            f"{array.dtype} of shape {array.shape}."
         )
     made = Column(kind, floats(array))
     if made.missing():
@@ -154,6 +159,11 @@ def class_column(name: str, values: np.ndarray | Sequence[object], classes: Sequ
         whose = "labels" if name == "label" else f"the classes '{name}'"
         raise InputError(f"{whose} must be integers in 0..{len(names) - 1}, one for each of the classes.")
     return Column("classes", indices.astype(np.int64), names)
+
+
+def _check_count(name: str, given: int, count: int) -> None:
+    if given != count:
+        raise InputError(f"there are {count} images but {given} values of '{name}'; give one for each.")
 
 
 def kind_of(array: np.ndarray) -> Kind | None:

@@ -150,7 +150,7 @@ def fingerprint(pixels: np.ndarray, columns: Mapping[str, Column]) -> str:
         digest.update(block.data)
     for name in sorted(columns):
         digest.update(repr(name).encode())
-        for part in columns[name].bytes():
+        for part in columns[name].content():
             digest.update(part)
     return digest.hexdigest()
 
