@@ -168,6 +168,8 @@ def _check_count(name: str, given: int, count: int) -> None:
 
 def kind_of(array: np.ndarray) -> Kind | None:
     """The kind of a column of these values, as :func:`column` deduces it; None if there is none."""
+    if array.size == 0:
+        return None
     if array.dtype.kind in "UT":
         return "text" if array.ndim == 1 else None
     if array.dtype == np.uint8 and array.ndim == 4:
