@@ -76,13 +76,13 @@ def test_the_fingerprint_follows_content_not_place(photos: Callable[..., Path], 
     assert here.train.fingerprint != here.held_out.fingerprint
 
 
-@pytest.mark.parametrize("damage", ["pixels", "labels", "entry.json", "gone"])
+@pytest.mark.parametrize("damage", ["pixels", "column-0", "entry.json", "gone"])
 def test_a_damaged_entry_is_made_again(photos: Callable[..., Path], decodes: list[object], damage: str) -> None:
     config = DataConfig(source=str(photos("x/a.png", "y/b.png", "y/c.png")))
     whole = load(config).train.pixels.copy()
     (entry,) = entries()
     if damage == "gone":
-        (entry / "labels").unlink()
+        (entry / "column-0").unlink()
     else:
         data = (entry / damage).read_bytes()
         (entry / damage).write_bytes(data[: len(data) // 2])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from unstir.data.columns import Column
 from unstir.data.listing import Listing, hold_back
 from unstir.errors import InputError
 
@@ -12,16 +13,21 @@ def listing(n: int) -> Listing:
         indices=np.arange(n) + 1000,
         read=lambda indices: [str(i).encode() for i in indices],
         name=str,
-        labels=np.arange(n) * 2,
-        captions=[f"caption {i}" for i in range(n)],
+        columns={
+            "label": Column("classes", np.arange(n) * 2, tuple("abcdefghijklmnopqrst")),
+            "caption": Column("text", tuple(f"caption {i}" for i in range(n))),
+        },
+        pictures={"edges": lambda indices: [f"edges {i}".encode() for i in indices]},
     )
 
 
 def test_taking_keeps_everything_together() -> None:
     some = listing(10).take(np.array([7, 2]))
     assert some.read(some.indices) == [b"1007", b"1002"]
-    assert some.labels is not None and some.labels.tolist() == [14, 4]
-    assert list(some.captions) == ["caption 7", "caption 2"]
+    assert some.columns["label"].array.tolist() == [14, 4]
+    assert some.columns["label"].classes == tuple("abcdefghijklmnopqrst")
+    assert some.columns["caption"].values == ("caption 7", "caption 2")
+    assert some.pictures["edges"](some.indices) == [b"edges 1007", b"edges 1002"]
 
 
 @pytest.mark.parametrize(("n", "held"), [(2, 1), (39, 1), (40, 2), (1000, 50), (300_000, 10_000)])

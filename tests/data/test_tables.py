@@ -48,7 +48,8 @@ def test_parts_labels_and_captions(tmp_path: Path) -> None:
     assert splits.train.labels is not None and splits.held_out.labels is not None
     assert [splits.train.classes[i] for i in splits.train.labels] == words
     assert splits.held_out.labels.tolist() == [1, 1, 0]
-    assert splits.train.captions[7] == "no 7" and splits.held_out.captions == ("x", "y", "z")
+    assert splits.train.columns["caption"].values[7] == "no 7"
+    assert splits.held_out.columns["caption"].values == ("x", "y", "z")
 
 
 def test_declared_names_and_another_image_column(tmp_path: Path) -> None:
@@ -158,6 +159,6 @@ def test_mnist() -> None:
 @pytest.mark.skipif(not (SHARED / "emoji").is_dir(), reason="no ../shared/data/emoji here")
 def test_emoji_are_captioned_and_lie_on_white() -> None:
     splits = load(DataConfig(source=str(SHARED / "emoji"), size=(32, 32)))
-    assert splits.train.shape == (3, 32, 32) and len(splits.train.captions) == len(splits.train)
-    assert all(splits.train.captions) and splits.train.labels is None
+    assert splits.train.shape == (3, 32, 32) and len(splits.train.columns["caption"]) == len(splits.train)
+    assert all(splits.train.columns["caption"].values) and splits.train.labels is None
     assert np.median(splits.train.pixels[:, :, 0, 0]) == 255

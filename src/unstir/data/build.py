@@ -6,10 +6,10 @@ import logging
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +27,7 @@ from rich.progress import (
 from rich.text import Text
 
 from unstir.data import cache
+from unstir.data.columns import Column, blocks
 from unstir.data.config import DataConfig
 from unstir.data.dataset import fingerprint
 from unstir.data.decode import Encoded, decode
@@ -35,15 +36,17 @@ from unstir.errors import InputError
 
 _CHUNK = 64  # images that a thread reads and decodes at a time
 
+_Decoded = list[np.ndarray] | str  # an image and its pictures, or why they cannot be read
+
 _log = logging.getLogger(__name__)
 
 
 class _ColourAfterGray(Exception):
-    """A colour image came after gray ones had been stored in one channel."""
+    """A colour picture came after gray ones had been stored in one channel; carries the number of its store."""
 
 
 def build(contents: Contents, config: DataConfig, folder: Path, show: bool) -> None:
-    """Decode all images into ``folder``, and describe them there.
+    """Decode all images and their pictures into ``folder``, and describe them there.
 
     Args:
         contents: the images, still encoded. Without a held-out part one is held back.
@@ -59,79 +62,124 @@ def build(contents: Contents, config: DataConfig, folder: Path, show: bool) -> N
     else:
         parts = (contents.train, contents.held_out)
     _check_channels(parts[0], config)
+    channels = [config.channels, *(None for _ in parts[0].pictures)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd but readable files
-        try:
-            description = _write(parts, config, folder, show)
-        except _ColourAfterGray:
-            description = _write(parts, config.model_copy(update={"channels": 3}), folder, show)
-    whole = cache.Entry(*cache.arrays(folder, description), description)
-    halves = (slice(0, description.train), slice(description.train, None))
-    train, held_out = (
-        fingerprint(whole.pixels[h], None if whole.labels is None else whole.labels[h]) for h in halves
-    )
-    if whole.labels is not None and (missing := int((whole.labels < 0).sum())):
-        _log.warning("%d images of '%s' have no label; their part goes unlabelled", missing, config.source)
-    cache.describe(folder, replace(description, classes=contents.classes, fingerprints=(train, held_out)))
+        while True:
+            try:
+                description = _write(parts, config, channels, folder, show)
+                break
+            except _ColourAfterGray as colour:
+                channels[colour.args[0]] = 3
+    description = _without_gaps(cache.entry(folder, description), config)
+    whole = cache.entry(folder, description)
+    train, held_out = (fingerprint(*whole.part(number)) for number in (0, 1))
+    cache.describe(folder, replace(description, fingerprints=(train, held_out)))
 
 
 def _check_channels(listing: Listing, config: DataConfig) -> None:
-    sample = listing.read(listing.indices[:1])[0]
-    if not isinstance(sample, np.ndarray) or len(sample) in (1, 3, 4):
-        return
-    if config.size not in (None, sample.shape[1:]) or config.channels is not None:
-        raise InputError(
-            f"the images of '{config.source}' have {len(sample)} channels and cannot be resized or converted; "
-            "leave data.size and data.channels unset."
-        )
+    whole = {"images": (listing.read, config.channels)}
+    for what, (read, channels) in (
+        whole | {f"'{k}'": (read, None) for k, read in listing.pictures.items()}
+    ).items():
+        sample = read(listing.indices[:1])[0]
+        if not isinstance(sample, np.ndarray) or len(sample) in (1, 3, 4):
+            continue
+        if config.size not in (None, sample.shape[1:]) or channels is not None:
+            raise InputError(
+                f"the {what} of '{config.source}' have {len(sample)} channels and cannot be resized or converted; "
+                "leave data.size and data.channels unset."
+            )
 
 
-def _write(parts: tuple[Listing, Listing], config: DataConfig, folder: Path, show: bool) -> cache.Description:
-    """Store pixels and labels of the images that can be read, those of the first part first."""
+def _without_gaps(whole: cache.Entry, config: DataConfig) -> cache.Description:
+    """Note in which part a column lacks values, and say how many."""
+    train, noted = whole.description.train, []
+    for described, column in zip(whole.description.columns, whole.columns):
+        missing = [column.take(half).missing() for half in (slice(0, train), slice(train, None))]
+        if any(missing):
+            _log.warning(
+                "%d images of '%s' have no %s; their part goes without",
+                sum(missing),
+                config.source,
+                described.name,
+            )
+        noted.append(replace(described, complete=(not missing[0], not missing[1])))
+    return replace(whole.description, columns=tuple(noted))
+
+
+def _write(
+    parts: tuple[Listing, Listing], config: DataConfig, channels: Sequence[int | None], folder: Path, show: bool
+) -> cache.Description:
+    """Store the images that can be read with all that is known of them, those of the first part first."""
     skipped: list[tuple[str, str]] = []
     kept: list[Listing] = []
+    plain, pictures = [*parts[0].columns], [*parts[0].pictures]
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with _bar(show) as bar, ThreadPoolExecutor(workers) as pool, open(folder / "pixels", "wb") as file:
+    places = [folder / "pixels", *(cache.place(folder, len(plain) + i) for i in range(len(pictures)))]
+    with _bar(show) as bar, ThreadPoolExecutor(workers) as pool, ExitStack() as stack:
         task = bar.add_task(f"decoding {config.source}", total=sum(map(len, parts)))
-        store = _Store(file, config.source)
+        stores = [
+            _Store(stack.enter_context(open(place, "wb")), config.source, number, what)
+            for number, (place, what) in enumerate(zip(places, ["images", *(f"'{name}'" for name in pictures)]))
+        ]
         for listing in parts:
             good: list[int] = []
-            for positions, results in _decoded(listing, config, pool, ahead=2 * workers):
+            for positions, results in _decoded(listing, config, channels, pool, ahead=2 * workers):
                 for position, result in zip(positions.tolist(), results):
                     name = listing.name(int(listing.indices[position]))
-                    if isinstance(result, np.ndarray):
-                        store.add(result, name)
-                        good.append(position)
-                    else:
+                    if isinstance(result, str):
                         skipped.append((name, result))
+                        continue
+                    for store, picture in zip(stores, result):
+                        store.add(picture, name)
+                    good.append(position)
                 if len(skipped) > config.corrupt_limit:
                     raise InputError(_too_many(skipped, config))
                 bar.advance(task, len(results))
-            kept.append(listing.take(np.array(good, dtype=np.int64)))
-        file.flush()
-        os.fsync(file.fileno())
+            kept.append(listing if len(good) == len(listing) else listing.take(np.array(good, dtype=np.int64)))
+        for store in stores:
+            store.file.flush()
+            os.fsync(store.file.fileno())
     n, train = sum(map(len, kept)), len(kept[0])
-    if n < 2 or store.shape is None:
+    shape = stores[0].shape
+    if n < 2 or shape is None:
         why = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise InputError(f"too few images of '{config.source}' can be read: {n}, of at least 2{why}.")
-    labelled = any(part.labels is not None for part in kept)
-    if labelled:
-        known = [np.full(len(p), -1, np.int64) if p.labels is None else p.labels for p in kept]
-        np.concatenate(known).tofile(folder / "labels")
-    captions: tuple[str, ...] = ()
-    if any(part.captions for part in kept):
-        captions = tuple(chain.from_iterable(part.captions or [""] * len(part) for part in kept))
+    described = [
+        _store_column(name, [part.columns[name] for part in kept], cache.place(folder, position))
+        for position, name in enumerate(plain)
+    ]
+    described += [
+        cache.ColumnDescription(name, "picture", store.shape or ()) for name, store in zip(pictures, stores[1:])
+    ]
     # Should a whole part have been unreadable, the other gives it one image.
     train = min(max(train, 1), n - 1)
-    return cache.Description((n, *store.shape), train, labelled, (), captions, tuple(skipped))
+    return cache.Description((n, *shape), train, tuple(described), tuple(skipped))
+
+
+def _store_column(name: str, parts: list[Column], place: Path) -> cache.ColumnDescription:
+    """Store the values of both parts in a file; text goes into the description."""
+    kind, classes = parts[0].kind, parts[0].classes
+    if kind == "text":
+        return cache.ColumnDescription(name, kind, texts=tuple(text for part in parts for text in part.values))
+    with place.open("wb") as file:
+        for part in parts:
+            for block in blocks(part.array):
+                file.write(block.data)
+        file.flush()
+        os.fsync(file.fileno())
+    return cache.ColumnDescription(name, kind, parts[0].array.shape[1:], classes)
 
 
 @dataclass
 class _Store:
-    """Pixels on their way to a file; all of the shape of the first."""
+    """Pixels on their way to a file, all of the shape of the first: the images, or further pictures of theirs."""
 
     file: IO[bytes]
     source: str
+    number: int
+    what: str
     shape: tuple[int, int, int] | None = None
     first: str = ""
 
@@ -148,23 +196,35 @@ class _Store:
         if image.shape[1:] != self.shape[1:]:
             sizes = ["{1}x{0}".format(*shape[1:]) for shape in (self.shape, image.shape)]
             raise InputError(
-                f"the images of '{self.source}' differ in size ({self.first} is {sizes[0]}, {name} is {sizes[1]} "
-                "pixels wide and high); bring them to one with --set data.size=[64,64]."
+                f"the {self.what} of '{self.source}' differ in size ({self.first} is {sizes[0]}, {name} is "
+                f"{sizes[1]} pixels wide and high); bring them to one with --set data.size=[64,64]."
             )
         if len(image) > self.shape[0]:
-            raise _ColourAfterGray
+            raise _ColourAfterGray(self.number)
         self.file.write(np.ascontiguousarray(np.broadcast_to(image, self.shape)).data)
 
 
 def _decoded(
-    listing: Listing, config: DataConfig, pool: ThreadPoolExecutor, ahead: int
-) -> Iterator[tuple[np.ndarray, list[np.ndarray | str]]]:
-    """(positions, images) in order; in place of an unreadable image, why. At most ``ahead`` chunks wait."""
+    listing: Listing, config: DataConfig, channels: Sequence[int | None], pool: ThreadPoolExecutor, ahead: int
+) -> Iterator[tuple[np.ndarray, list[_Decoded]]]:
+    """(positions, images with their pictures) in order, or why not; at most ``ahead`` chunks wait."""
+    names = ["", *(f"{name}: " for name in listing.pictures)]
 
-    def work(positions: np.ndarray) -> list[np.ndarray | str]:
-        return [_attempt(encoded, config) for encoded in listing.read(listing.indices[positions])]
+    def work(positions: np.ndarray) -> list[_Decoded]:
+        indices = listing.indices[positions]
+        encoded = [read(indices) for read in (listing.read, *listing.pictures.values())]
+        return [together(pictures) for pictures in zip(*encoded)]
 
-    waiting: deque[tuple[np.ndarray, Future[list[np.ndarray | str]]]] = deque()
+    def together(encoded: tuple[Encoded, ...]) -> _Decoded:
+        decoded = []
+        for name, picture, wanted in zip(names, encoded, channels):
+            result = _attempt(picture, config.size, wanted)
+            if isinstance(result, str):
+                return name + result
+            decoded.append(result)
+        return decoded
+
+    waiting: deque[tuple[np.ndarray, Future[list[_Decoded]]]] = deque()
     for start in range(0, len(listing), _CHUNK):
         positions = np.arange(start, min(start + _CHUNK, len(listing)))
         waiting.append((positions, pool.submit(work, positions)))
@@ -175,9 +235,9 @@ def _decoded(
         yield positions, future.result()
 
 
-def _attempt(encoded: Encoded, config: DataConfig) -> np.ndarray | str:
+def _attempt(encoded: Encoded, size: tuple[int, int] | None, channels: int | None) -> np.ndarray | str:
     try:
-        return decode(encoded, config.size, config.channels)
+        return decode(encoded, size, channels)
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything

@@ -1,8 +1,8 @@
 """Decoded images on disk: an entry is a folder that appears whole or not at all.
 
-``pixels`` holds uint8 (N, C, H, W), raw; ``labels`` int64 (N,), raw; ``entry.json`` all else. An entry is written
-under a temporary name and renamed, so a job killed half way leaves no half entry, and of two jobs that write the
-same one the first wins and both go on with it.
+``pixels`` holds uint8 (N, C, H, W), raw; ``column-0`` and so on what is known of each image, raw; ``entry.json``
+text and all else. An entry is written under a temporary name and renamed, so a job killed half way leaves no half
+entry, and of two jobs that write the same one the first wins and both go on with it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unstir.data.columns import Column, Kind
 from unstir.errors import InputError
 
 _PART = ".part"
@@ -26,36 +27,64 @@ FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _STALE_AFTER = 24 * 3600.0  # seconds without a write, after which a killed job's leavings are swept
 
 
+_MAPPED: tuple[Kind, ...] = ("picture", "embedding")
+_TYPES = {"classes": np.int64, "numbers": np.float32, "embedding": np.float32, "picture": np.uint8}
+
+
+@dataclass(frozen=True)
+class ColumnDescription:
+    """A column without its values, unless they are text.
+
+    Attributes:
+        name: what it is called.
+        kind: what its values are.
+        shape: of one value, () for classes and text.
+        classes: class names.
+        texts: the N values of text.
+        complete: whether no value is missing, of the training and of the held-out images.
+    """
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...] = ()
+    classes: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    complete: tuple[bool, bool] = (True, True)
+
+
 @dataclass(frozen=True)
 class Description:
-    """An entry without its pixels and labels; stored as JSON.
+    """An entry without its pixels and arrays; stored as JSON.
 
     Attributes:
         shape: (N, C, H, W), training images first, held-out ones last.
         train: how many of the N are for training.
-        labelled: whether labels are stored; a label of -1 is unknown.
-        classes: class names.
-        captions: one per image, or ().
+        columns: what is known of each image, in the order of their files.
         skipped: (name, reason) of each image that could not be read.
         fingerprints: of the training and of the held-out images.
     """
 
     shape: tuple[int, int, int, int]
     train: int
-    labelled: bool
-    classes: tuple[str, ...]
-    captions: tuple[str, ...]
+    columns: tuple[ColumnDescription, ...]
     skipped: tuple[tuple[str, str], ...]
     fingerprints: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry that is whole: its pixels memory-mapped, its labels int64 (N,) or None."""
+    """An entry that is whole: its pixels, pictures and embeddings memory-mapped, other columns in memory."""
 
     pixels: np.ndarray
-    labels: np.ndarray | None
+    columns: tuple[Column, ...]
     description: Description
+
+    def part(self, number: int) -> tuple[np.ndarray, dict[str, Column]]:
+        """The pixels of the training (0) or of the held-out (1) images, and those columns that lack no value."""
+        train = self.description.train
+        where = slice(train, None) if number else slice(0, train)
+        described = zip(self.description.columns, self.columns)
+        return self.pixels[where], {d.name: column.take(where) for d, column in described if d.complete[number]}
 
 
 def read(folder: Path) -> Entry | None:
@@ -63,32 +92,47 @@ def read(folder: Path) -> Entry | None:
     try:
         stored = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
         shape = tuple(int(n) for n in stored["shape"])
-        description = Description(
-            **stored
-            | {name: tuple(stored[name]) for name in ("classes", "captions", "fingerprints")}
-            | {"shape": shape, "skipped": tuple((name, reason) for name, reason in stored["skipped"])}
+        columns = tuple(
+            ColumnDescription(
+                **{key: tuple(value) if isinstance(value, list) else value for key, value in c.items()}
+            )
+            for c in stored["columns"]
         )
-        return Entry(*arrays(folder, description), description)
+        skipped = tuple((name, reason) for name, reason in stored["skipped"])
+        fingerprints = tuple(stored["fingerprints"])
+        return entry(folder, Description(shape, int(stored["train"]), columns, skipped, fingerprints))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):  # absent, cut short, or of another version
         return None
 
 
-def arrays(folder: Path, description: Description) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels, memory-mapped, and labels, as they lie in a folder.
+def entry(folder: Path, description: Description) -> Entry:
+    """An entry's pixels and columns as they lie in a folder.
 
     Raises:
         ValueError: if they are not as many as the description says.
         OSError: if they are not there.
     """
-    pixels = np.asarray(np.memmap(folder / "pixels", dtype=np.uint8, mode="r"))
-    labels = np.fromfile(folder / "labels", dtype=np.int64) if description.labelled else None
-    if labels is not None and len(labels) != description.shape[0]:
-        raise ValueError(f"{len(labels)} labels for {description.shape[0]} images")
-    return pixels.reshape(description.shape), labels
+    pixels = np.asarray(np.memmap(folder / "pixels", dtype=np.uint8, mode="r")).reshape(description.shape)
+    columns = []
+    for position, known in enumerate(description.columns):
+        values: np.ndarray | tuple[str, ...] = known.texts
+        if known.kind != "text":
+            path, dtype = place(folder, position), _TYPES[known.kind]
+            raw = np.asarray(np.memmap(path, dtype, "r")) if known.kind in _MAPPED else np.fromfile(path, dtype)
+            values = raw.reshape(len(pixels), *known.shape)
+        columns.append(Column(known.kind, values, known.classes))
+        if len(values) != len(pixels):
+            raise ValueError(f"{len(values)} values of '{known.name}' for {len(pixels)} images")
+    return Entry(pixels, tuple(columns), description)
+
+
+def place(folder: Path, position: int) -> Path:
+    """The file with the values of the column at ``position``; text has none."""
+    return folder / f"column-{position}"
 
 
 def describe(folder: Path, description: Description) -> None:
-    """Store the description: the last thing to be written, once pixels and labels are on disk."""
+    """Store the description: the last thing to be written, once pixels and columns are on disk."""
     (folder / "entry.json").write_text(json.dumps(asdict(description), ensure_ascii=False), encoding="utf-8")
 
 

@@ -1,15 +1,21 @@
-"""Decoded images in memory or memory-mapped, and their way to the network: p in 0..255 becomes p / 127.5 - 1."""
+"""Decoded images in memory or memory-mapped, and their way to the network: p in 0..255 becomes p / 127.5 - 1.
+
+What is handed over are examples ``(x, told)``: the images, and by name whatever else is known of them.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from unstir.data.columns import Column, blocks, class_column, column
 from unstir.errors import InputError
+
+__all__ = ["Column", "ImageData", "Splits", "fingerprint"]
 
 
 @dataclass(frozen=True)
@@ -18,17 +24,14 @@ class ImageData:
 
     Attributes:
         pixels: uint8 (N, C, H, W), usually read-only and memory-mapped.
-        labels: int64 (N,), each an index into ``classes``; None if unlabelled.
-        classes: class names; () if unlabelled.
-        captions: one per image, "" where an image has none; () if no image has one.
-        fingerprint: hash of pixels and labels, whatever place they came from.
+        columns: by name what is known of every image. The classes that images are labelled with are called
+            ``label``, their captions ``caption``, "" where an image has none.
+        fingerprint: hash of pixels and columns, whatever place they came from.
         name: what to call the set.
     """
 
     pixels: np.ndarray
-    labels: np.ndarray | None
-    classes: tuple[str, ...]
-    captions: tuple[str, ...]
+    columns: Mapping[str, Column]
     fingerprint: str
     name: str
 
@@ -39,33 +42,36 @@ class ImageData:
         labels: np.ndarray | Sequence[object] | None = None,
         classes: Sequence[str] = (),
         name: str = "array",
+        columns: Mapping[str, object] | None = None,
     ) -> ImageData:
         """Images that are already decoded.
 
         Args:
             pixels: uint8 (N, C, H, W), any C, H and W, N at least 1.
             labels: one per image: indices into ``classes`` if these are given, otherwise any values that sort;
-                their sorted values then name the classes.
+                their sorted values then name the classes. They become the column ``label``.
             classes: class names.
             name: what to call the set.
+            columns: what else is known, by name: a :class:`Column`, or an array or a list whose kind follows from
+                its type, see :func:`unstir.data.columns.column`.
 
         Raises:
-            InputError: for pixels of another type or number of axes, or labels that do not fit.
+            InputError: for pixels of another type or number of axes, or labels or columns that do not fit.
         """
         pixels = np.asarray(pixels)
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.size == 0:
             raise InputError(
                 f"pixels must be uint8 of shape (N, C, H, W), not {pixels.dtype} of shape {pixels.shape}."
             )
-        names, indices = tuple(classes), None
+        known: dict[str, Column] = {}
         if labels is not None:
             if len(labels) != len(pixels):
                 raise InputError(f"there are {len(pixels)} images but {len(labels)} labels; give one for each.")
-            indices, names = (np.asarray(labels), names) if names else label_indices(labels)
-            if indices.dtype.kind not in "iu" or indices.min() < 0 or indices.max() >= len(names):
-                raise InputError(f"labels must be integers in 0..{len(names) - 1}, one for each of the classes.")
-            indices = indices.astype(np.int64)
-        return cls(pixels, indices, names, (), fingerprint(pixels, indices), name)
+            if columns and "label" in columns:
+                raise InputError("the column 'label' is given beside labels; give one of the two.")
+            known["label"] = class_column("label", labels, classes)
+        known |= {key: column(key, given, len(pixels)) for key, given in (columns or {}).items()}
+        return cls(pixels, known, fingerprint(pixels, known), name)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -74,35 +80,59 @@ class ImageData:
         return channels, height, width
 
     @property
+    def labels(self) -> np.ndarray | None:
+        """The values of the column ``label``: int64 (N,), each an index into ``classes``; None if unlabelled."""
+        label = self._label
+        return None if label is None else label.array
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names of the column ``label``; () if unlabelled."""
+        label = self._label
+        return () if label is None else label.classes
+
+    @property
     def num_classes(self) -> int:
         """How many classes there are; 0 if unlabelled."""
         return len(self.classes)
+
+    @property
+    def _label(self) -> Column | None:
+        label = self.columns.get("label")
+        return label if label is not None and label.kind == "classes" else None
 
     def __len__(self) -> int:
         """How many images there are."""
         return len(self.pixels)
 
-    def batch(
-        self, indices: np.ndarray, flips: np.ndarray | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The images at ``indices``, ready for the network.
+    def facts(self) -> dict[str, dict[str, object]]:
+        """What a network must know of each column to be told it, by name: see :meth:`Column.facts`."""
+        return {name: known.facts() for name, known in self.columns.items()}
+
+    def examples(
+        self, indices: np.ndarray | Sequence[int], flips: np.ndarray | None = None
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor | list[str]]]:
+        """The images at ``indices`` and what is known of them, ready for the network.
 
         Args:
             indices: int (B,), each in 0..N-1.
-            flips: bool (B,); those images are mirrored left-right.
+            flips: bool (B,); those images are mirrored left-right, and with each its pictures.
 
         Returns:
-            float32 (B, C, H, W) in [-1, 1], and int64 labels (B,) or None.
+            The images, float32 (B, C, H, W) in [-1, 1]; and by name the columns: classes int64 (B,), numbers
+            float32 (B, K), embeddings float32 (B, D) or (B, L, D), pictures float32 (B, C', H', W') in [-1, 1],
+            text a list of B.
         """
-        picked = self.pixels[indices]
-        if flips is not None and flips.any():
-            picked[flips] = picked[flips][..., ::-1]
-        # In numpy, on this one thread: torch would wake all of its threads for a millisecond's work, which on a
-        # busy machine costs a hundred times as much.
-        images = np.divide(picked, np.float32(127.5), dtype=np.float32)
-        images -= 1
-        labels = None if self.labels is None else torch.from_numpy(self.labels[indices])
-        return torch.from_numpy(images), labels
+        indices = np.asarray(indices)
+        told: dict[str, torch.Tensor | list[str]] = {}
+        for name, known in self.columns.items():
+            if not isinstance(known.values, np.ndarray):
+                told[name] = [known.values[i] for i in indices.tolist()]
+            elif known.kind == "picture":
+                told[name] = _images(known.values, indices, flips)
+            else:
+                told[name] = torch.from_numpy(known.values[indices])
+        return _images(self.pixels, indices, flips), told
 
 
 @dataclass(frozen=True)
@@ -113,30 +143,25 @@ class Splits:
     held_out: ImageData
 
 
-def label_indices(values: np.ndarray | Sequence[object]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Number label values by their sorted order.
-
-    Returns:
-        int64 (N,), each an index into the class names; and these: the sorted values, as text.
-
-    >>> label_indices([7, 3, 7])
-    (array([1, 0, 1]), ('3', '7'))
-    """
-    names, indices = np.unique(np.asarray(values), return_inverse=True)
-    return indices.reshape(-1).astype(np.int64), tuple(str(name) for name in names)
-
-
-def fingerprint(pixels: np.ndarray, labels: np.ndarray | None) -> str:
-    """Hash of shape, pixels and labels, 32 hexadecimal digits, read 64 MB at a time."""
+def fingerprint(pixels: np.ndarray, columns: Mapping[str, Column]) -> str:
+    """Hash of shape and pixels, and of the columns' names, kinds and values: 32 hexadecimal digits."""
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    for block in _blocks(pixels):
+    for block in blocks(pixels):
         digest.update(block.data)
-    if labels is not None:
-        digest.update(np.ascontiguousarray(labels, dtype=np.int64).data)
+    for name in sorted(columns):
+        digest.update(repr(name).encode())
+        for part in columns[name].content():
+            digest.update(part)
     return digest.hexdigest()
 
 
-def _blocks(pixels: np.ndarray, size: int = 64 * 2**20) -> Iterator[np.ndarray]:
-    step = max(1, size // max(1, pixels[0].size))
-    for start in range(0, len(pixels), step):
-        yield np.ascontiguousarray(pixels[start : start + step])
+def _images(pixels: np.ndarray, indices: np.ndarray, flips: np.ndarray | None) -> torch.Tensor:
+    """Pixels (N, C, H, W) at ``indices``, some mirrored, as float32 (B, C, H, W) in [-1, 1]."""
+    picked = pixels[indices]
+    if flips is not None and flips.any():
+        picked[flips] = picked[flips][..., ::-1]
+    # In numpy, on this one thread: torch would wake all of its threads for a millisecond's work, which on a
+    # busy machine costs a hundred times as much.
+    images = np.divide(picked, np.float32(127.5), dtype=np.float32)
+    images -= 1
+    return torch.from_numpy(images)

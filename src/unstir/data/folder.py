@@ -6,14 +6,19 @@
 - If every image lies in a subfolder and there are at least two of these, each is a class.
 - Captions: ``metadata.jsonl`` or ``metadata.csv`` with ``file_name`` (relative to the file's own folder) and
   ``text`` (or ``caption``), otherwise ``photo.txt`` beside ``photo.jpg``.
+- Whatever else the metadata say of every image goes with it: numbers; words, if there are at most 100 different
+  ones, as classes; and a further picture, ``edges``, where a column is called ``edges_file_name``. Such pictures
+  are no images themselves. Where subfolders are no classes, a column ``label`` is.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from posixpath import dirname, join, normpath, splitext
@@ -22,11 +27,17 @@ from typing import TYPE_CHECKING
 from unstir.errors import InputError
 
 if TYPE_CHECKING:
-    from unstir.data.listing import Contents, Listing
+
+    from unstir.data.columns import Column
+    from unstir.data.listing import Contents, Listing, Read
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _METADATA = ("metadata.jsonl", "metadata.csv")
+_PICTURE = "_file_name"
+_WORDS = 100  # different words up to which a column of strings is one of classes
 _HELD_OUT_FOLDERS = ("test", "validation", "valid", "val")
+
+_log = logging.getLogger(__name__)
 
 
 def walk(folder: Path) -> Iterator[list[tuple[str, os.DirEntry[str]]]]:
@@ -70,30 +81,46 @@ def is_image(path: str) -> bool:
 
 
 def contents(folder: Path) -> Contents:
-    """List the images of a folder, their classes and captions.
+    """List the images of a folder and what is known of them.
 
     Raises:
         InputError: for a folder that cannot be listed, or a caption file that cannot be understood.
     """
+    import numpy as np
+
+    from unstir.data.columns import Column
     from unstir.data.listing import Contents
 
     paths = [path for files in walk(folder) for path, _ in files]
-    images = [path for path in paths if is_image(path)]
-    captions = _captions(folder, paths, images)
-    train, held_out = _parts(images)
+    known = _known(folder, paths, [path for path in paths if is_image(path)])
+    train, held_out = _parts(known.images)
+    images = train[1] + held_out[1]
     # Within a part, the classes are the folders beneath it.
     tops = {path: path[len(prefix) :].split("/")[0] for prefix, part in (train, held_out) for path in part}
     nested = all("/" in path[len(prefix) :] for prefix, part in (train, held_out) for path in part)
     classes = tuple(sorted(set(tops.values()))) if nested else ()
     if len(classes) < 2:
         classes = ()
-    number = {name: index for index, name in enumerate(classes)}
-    labels = {path: number[tops[path]] for path in tops} if classes else {}
-    return Contents(
-        _listing(folder, train[1], labels, captions),
-        _listing(folder, held_out[1], labels, captions) if held_out[1] else None,
-        classes,
-    )
+    columns: dict[str, Column] = {}
+    if classes:
+        number = {name: index for index, name in enumerate(classes)}
+        columns["label"] = _classes([number[tops[path]] for path in images], classes)
+    for name, values in known.values.items():
+        if name not in columns and (column := _column(name, [values.get(path) for path in images])):
+            columns[name] = column
+    if known.captions:
+        columns["caption"] = Column("text", tuple(known.captions.get(path, "") for path in images))
+    pictures = {}
+    for name, beside in known.pictures.items():
+        if missing := len(images) - len(beside.keys() & {*images}):
+            _log.warning("%d images of '%s' have no %s, which is left out", missing, folder, name)
+        elif name not in columns:
+            pictures[name] = [beside[path] for path in images]
+    whole = _listing(folder, images, columns, pictures)
+    if not held_out[1]:
+        return Contents(whole, None)
+    places = np.arange(len(images))
+    return Contents(whole.take(places[: len(train[1])]), whole.take(places[len(train[1]) :]))
 
 
 def _parts(images: list[str]) -> tuple[tuple[str, list[str]], tuple[str, list[str]]]:
@@ -106,44 +133,109 @@ def _parts(images: list[str]) -> tuple[tuple[str, list[str]], tuple[str, list[st
     return ("train/", [path for path in images if path.startswith("train/")]), (other, held_out)
 
 
-def _listing(folder: Path, paths: list[str], labels: dict[str, int], captions: dict[str, str]) -> Listing:
+def _listing(
+    folder: Path, paths: list[str], columns: Mapping[str, Column], pictures: Mapping[str, list[str]]
+) -> Listing:
     import numpy as np
 
     from unstir.data.listing import Listing
 
-    return Listing(
-        indices=np.arange(len(paths)),
-        read=lambda indices: [folder / paths[i] for i in indices],
-        name=lambda index: paths[index],
-        labels=np.array([labels[path] for path in paths], dtype=np.int64) if labels else None,
-        captions=[captions.get(path, "") for path in paths] if captions else (),
-    )
+    def reader(files: list[str]) -> Read:
+        return lambda indices: [folder / files[i] for i in indices]
+
+    readers = {name: reader(files) for name, files in pictures.items()}
+    return Listing(np.arange(len(paths)), reader(paths), lambda index: paths[index], columns, readers)
 
 
-def _captions(folder: Path, paths: list[str], images: list[str]) -> dict[str, str]:
-    """Caption of each image that has one."""
-    known = set(paths)
-    captions = {
+def _classes(indices: list[int], names: tuple[str, ...]) -> Column:
+    import numpy as np
+
+    from unstir.data.columns import Column
+
+    return Column("classes", np.array(indices, dtype=np.int64), names)
+
+
+def _column(name: str, values: list[object]) -> Column | None:
+    """Numbers if all values are, otherwise classes if they are few words; None if they are neither."""
+    import numpy as np
+
+    from unstir.data.columns import Column, floats
+
+    given = {value for value in values if isinstance(value, (str, int, float))}
+    if not given or any(not isinstance(value, (str, int, float)) for value in values if value is not None):
+        return None
+    numbers = {value: _number(value) for value in given}
+    words: list[str | int]
+    if name == "label" and all(n is not None and n.is_integer() for n in numbers.values()):
+        words = sorted({int(n) for n in numbers.values() if n is not None})
+        index = {value: words.index(int(n)) for value, n in numbers.items() if n is not None}
+    elif all(n is not None for n in numbers.values()):
+        array = np.array([np.nan if value is None else numbers[value] for value in values])
+        return Column("numbers", floats(array))
+    elif all(isinstance(value, str) for value in given) and (name == "label" or len(given) <= _WORDS):
+        words = sorted(given)
+        index = {value: place for place, value in enumerate(words)}
+    else:
+        return None
+    return _classes([-1 if value is None else index[value] for value in values], tuple(map(str, words)))
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (ValueError, OverflowError):
+        return None
+
+
+@dataclass
+class _Known:
+    """What text and metadata files say, by image; of the columns of metadata, first by name."""
+
+    images: list[str]
+    captions: dict[str, str] = field(default_factory=dict)
+    values: dict[str, dict[str, object]] = field(default_factory=dict)
+    pictures: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def _known(folder: Path, paths: list[str], images: list[str]) -> _Known:
+    """What is known of each image; without those images that only are pictures of others."""
+    there = set(paths)
+    known = _Known(images)
+    known.captions = {
         image: _read_text(folder / f"{splitext(image)[0]}.txt").strip()
         for image in images
-        if f"{splitext(image)[0]}.txt" in known
+        if f"{splitext(image)[0]}.txt" in there
     }
-    pictured = set(images)
+    pictured, named = set(images), set()
     for path in paths:
         if path.rsplit("/", 1)[-1] not in _METADATA:
             continue
-        described = {normpath(join(dirname(path), name)): text for name, text in _metadata(folder / path) if text}
-        if described and not pictured & described.keys():
+        described = {normpath(join(dirname(path), name)): row for name, row in _metadata(folder / path)}
+        told = [image for image, row in described.items() if row]
+        if told and not pictured & {*told}:
             raise InputError(
-                f"'{folder / path}' names no image that is there (its first is '{next(iter(described))}'); "
+                f"'{folder / path}' names no image that is there (its first is '{told[0]}'); "
                 "its file_name must be relative to its own folder."
             )
-        captions.update((image, text) for image, text in described.items() if image in pictured)
-    return captions
+        for image, row in described.items():
+            if image not in pictured:
+                continue
+            named.add(image)
+            if caption := row.pop("text", None) or row.pop("caption", None):
+                known.captions[image] = str(caption)
+            for name, value in row.items():
+                if name.endswith(_PICTURE) and isinstance(value, str):
+                    beside = known.pictures.setdefault(name.removesuffix(_PICTURE), {})
+                    beside[image] = normpath(join(dirname(path), value))
+                elif name not in ("text", "caption"):
+                    known.values.setdefault(name, {})[image] = value
+    others = {other for beside in known.pictures.values() for other in beside.values()} - named
+    known.images = [image for image in images if image not in others]
+    return known
 
 
-def _metadata(path: Path) -> Iterator[tuple[str, str]]:
-    """(file_name, caption) of each line; the caption is "" where the file has none."""
+def _metadata(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
+    """The file_name of each line, and whatever else it says."""
     text = _read_text(path)
     if path.suffix == ".csv":
         rows: Iterable[object] = csv.DictReader(StringIO(text, newline=""))
@@ -152,7 +244,8 @@ def _metadata(path: Path) -> Iterator[tuple[str, str]]:
     for row in rows:
         if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
             raise InputError(f"'{path}' must give a file_name for every image, beside its text.")
-        yield row["file_name"], str(row.get("text") or row.get("caption") or "")
+        said = {name: value for name, value in row.items() if name and value not in (None, "")}
+        yield said.pop("file_name"), said
 
 
 def _parse(path: Path, number: int, line: str) -> object:

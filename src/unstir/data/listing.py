@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from unstir.data.columns import Column
 from unstir.data.decode import Encoded
 from unstir.errors import InputError
+
+Read = Callable[[np.ndarray], list[Encoded]]
 
 _HELD_BACK_SEED = 0
 
@@ -21,15 +24,15 @@ class Listing:
         indices: int (N,), what ``read`` and ``name`` are asked for, one per image.
         read: the encoded images at some of these indices; called from several threads.
         name: what to call the image at an index in a message.
-        labels: int64 (N,), -1 where unknown; None if no image has one.
-        captions: one per image, "" where unknown; () if no image has one.
+        columns: by name what is known of each image, N values, some of which may be missing.
+        pictures: by name further pictures of each image, still encoded: as ``read`` for the images themselves.
     """
 
     indices: np.ndarray
-    read: Callable[[np.ndarray], list[Encoded]]
+    read: Read
     name: Callable[[int], str]
-    labels: np.ndarray | None = None
-    captions: Sequence[str] = ()
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    pictures: Mapping[str, Read] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """How many images there are."""
@@ -40,18 +43,16 @@ class Listing:
         return replace(
             self,
             indices=self.indices[positions],
-            labels=None if self.labels is None else self.labels[positions],
-            captions=[self.captions[p] for p in positions] if self.captions else (),
+            columns={name: column.take(positions) for name, column in self.columns.items()},
         )
 
 
 @dataclass(frozen=True)
 class Contents:
-    """All that a source holds. ``held_out`` is its own test part; None if it has none."""
+    """All that a source holds. ``held_out`` is its own test part, with the same columns; None if it has none."""
 
     train: Listing
     held_out: Listing | None
-    classes: tuple[str, ...]
 
 
 def hold_back(listing: Listing, source: str) -> tuple[Listing, Listing]:

@@ -1,8 +1,9 @@
 """Image data sets as huggingface.co lays them out, from there or from a local folder, through `datasets`.
 
 Columns: the image is ``image`` or ``img`` (otherwise the first that holds images), the label ``label``, ``labels``
-or ``fine_label``, the caption ``text`` or ``caption``; others are ignored. The training part is ``train`` (or the
-only part there is), the held-out part ``test``, otherwise ``validation``.
+or ``fine_label``, the caption ``text`` or ``caption``. Others go with each image under their own names: those of
+further images, numbers, declared classes, and words of which at most 100 differ. The training part is ``train``
+(or the only part there is), the held-out part ``test``, otherwise ``validation``.
 """
 
 from __future__ import annotations
@@ -16,22 +17,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unstir.data.cache import FULL_DISK
-from unstir.data.dataset import label_indices
+from unstir.data.columns import Column, floats, label_indices
 from unstir.data.decode import Encoded
-from unstir.data.listing import Contents, Listing
+from unstir.data.listing import Contents, Listing, Read
 from unstir.data.sources import Source
 from unstir.errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow
     from datasets import Dataset, DatasetDict
 
 _IMAGE, _LABEL, _CAPTION = ("image", "img"), ("label", "labels", "fine_label"), ("text", "caption")
 _HELD_OUT = ("test", "validation", "valid", "val")
+_WORDS = 100  # different words up to which a column of strings is one of classes
 _PATIENCE = 5.0  # seconds to wait for the hub's first answer
+
+_log = logging.getLogger(__name__)
 
 
 def contents(source: Source, scratch: Path, show: bool) -> Contents:
-    """List the images, labels and captions of a data set.
+    """List the images of a data set and what is known of them.
 
     Args:
         source: of kind ``hub`` or ``tables``.
@@ -52,9 +57,10 @@ def contents(source: Source, scratch: Path, show: bool) -> Contents:
         raise InputError(f"'{source.place}' has no part called train (it has: {', '.join(parts) or 'none'}).")
     held_out = next((filled[name] for name in _HELD_OUT if name in filled and filled[name] is not train), None)
     both = [train] if held_out is None else [train, held_out]
-    labels, classes = _labels(both, source)
-    listings = [_listing(part, part_labels, source) for part, part_labels in zip(both, labels)]
-    return Contents(listings[0], listings[1] if len(listings) == 2 else None, classes)
+    columns = _columns(both, source)
+    pictures = _pictures(both, {*columns[0]}, source)
+    listings = [_listing(part, known, pictures, source) for part, known in zip(both, columns)]
+    return Contents(listings[0], listings[1] if len(listings) == 2 else None)
 
 
 def _fetch(source: Source) -> DatasetDict:
@@ -122,53 +128,137 @@ def _first_line(error: BaseException) -> str:
     return lines[0][:200].rstrip(".")
 
 
-def _column(part: Dataset, names: tuple[str, ...]) -> str | None:
-    return next((name for name in names if name in part.column_names), None)
+def _is_image(part: Dataset, name: str) -> bool:
+    import datasets
+
+    return isinstance(part.features[name], datasets.Image)
 
 
-def _labels(parts: list[Dataset], source: Source) -> tuple[list[np.ndarray | None], tuple[str, ...]]:
-    """Each part's labels, int64 (N,) with -1 where there is none, and the class names."""
-    column = _column(parts[0], _LABEL)
-    if column is None:
-        return [None for _ in parts], ()
-    values = [part[column][:] if column in part.column_names else [None] * len(part) for part in parts]
-    names = getattr(parts[0].features[column], "names", None)
+def _image(part: Dataset) -> str | None:
+    """The column of the images themselves."""
+    named = next((name for name in _IMAGE if name in part.column_names), None)
+    return named or next((name for name in part.column_names if _is_image(part, name)), None)
+
+
+def _named(part: Dataset, names: tuple[str, ...]) -> str | None:
+    """The first of these columns that is there and holds no images."""
+    return next((name for name in names if name in part.column_names and not _is_image(part, name)), None)
+
+
+def _columns(parts: list[Dataset], source: Source) -> list[dict[str, Column]]:
+    """All that is known of each part's images but further pictures, by name, some of it missing for some."""
+    import datasets
+
+    found: list[dict[str, Column]] = [{} for _ in parts]
+
+    def add(name: str, columns: list[Column]) -> None:
+        for known, column in zip(found, columns):
+            known[name] = column
+
+    label, caption = _named(parts[0], _LABEL), [_named(part, _CAPTION) for part in parts]
+    if label is not None:
+        add("label", _classes(parts, label, source))
+    texts = [_captions(part, name) for part, name in zip(parts, caption)]
+    if any(map(any, texts)):
+        add("caption", [Column("text", text) for text in texts])
+    for name, feature in parts[0].features.items():
+        if name in (label, *caption, _image(parts[0])) or name in found[0]:
+            continue
+        if isinstance(feature, datasets.ClassLabel):
+            add(name, _classes(parts, name, source))
+        elif isinstance(feature, datasets.Value) and "string" in feature.dtype:
+            if _few_words([_cells(part, name) for part in parts]):
+                add(name, _classes(parts, name, source))
+        elif isinstance(feature, datasets.Value) and feature.dtype.startswith(("int", "uint", "float", "bool")):
+            add(name, [_numbers(part, name) for part in parts])
+    return found
+
+
+def _cells(part: Dataset, name: str) -> pyarrow.ChunkedArray | None:
+    """A column as it is stored; None if this part has none of that name."""
+    if name not in part.column_names:
+        return None
+    return part.select_columns([name]).with_format("arrow")[:].column(name)
+
+
+def _few_words(columns: list[pyarrow.ChunkedArray | None]) -> bool:
+    words: set[str] = set()
+    for chunk in (chunk for column in columns if column is not None for chunk in column.chunks):
+        words.update(chunk.unique().drop_null().to_pylist())
+        if len(words) > _WORDS:
+            return False
+    return bool(words)
+
+
+def _numbers(part: Dataset, name: str) -> Column:
+    import pyarrow as pa
+
+    cells = _cells(part, name)
+    if cells is None:
+        return Column("numbers", np.full((len(part), 1), np.nan, np.float32))
+    return Column("numbers", floats(cells.cast(pa.float32(), safe=False).to_numpy()))
+
+
+def _classes(parts: list[Dataset], name: str, source: Source) -> list[Column]:
+    """Each part's classes, -1 where there is none, with names common to all."""
+    cells = [_cells(part, name) for part in parts]
+    values = [[None] * len(part) if cell is None else cell.to_pylist() for part, cell in zip(parts, cells)]
+    names = getattr(parts[0].features[name], "names", None)
     if names is not None:
         labels = [np.array([-1 if v is None else v for v in part], dtype=np.int64) for part in values]
         if max(int(part.max()) for part in labels) >= len(names):
-            raise InputError(f"column '{column}' of '{source.place}' has labels beyond its {len(names)} classes.")
-        return list(labels), tuple(names)
+            raise InputError(f"column '{name}' of '{source.place}' has labels beyond its {len(names)} classes.")
+        return [Column("classes", part, tuple(names)) for part in labels]
     known = [value for part in values for value in part if value is not None]
     if not all(isinstance(value, (int, str)) for value in known) or len({type(v) for v in known}) != 1:
-        raise InputError(
-            f"column '{column}' of '{source.place}' must hold one integer or one word for each image."
-        )
+        raise InputError(f"column '{name}' of '{source.place}' must hold one integer or one word for each image.")
     indices, classes = label_indices(known)
     number = iter(indices.tolist())
     return [
-        np.array([-1 if v is None else next(number) for v in part], dtype=np.int64) for part in values
-    ], classes
+        Column("classes", np.array([-1 if v is None else next(number) for v in part], dtype=np.int64), classes)
+        for part in values
+    ]
 
 
-def _listing(part: Dataset, labels: np.ndarray | None, source: Source) -> Listing:
+def _captions(part: Dataset, name: str | None) -> tuple[str, ...]:
+    """A caption for each image, "" where there is none."""
+    return tuple(map(_caption, part[name][:])) if name else ("",) * len(part)
+
+
+def _pictures(parts: list[Dataset], taken: set[str], source: Source) -> list[str]:
+    """The columns of images, beside the images themselves, that every image has."""
+    found = []
+    for name in parts[0].column_names:
+        if name in taken or name == _image(parts[0]) or not _is_image(parts[0], name):
+            continue
+        cells = [_cells(part, name) for part in parts]
+        missing = sum(len(part) if cell is None else cell.null_count for part, cell in zip(parts, cells))
+        if missing:
+            _log.warning("%d images of '%s' have no %s, which is left out", missing, source.name, name)
+        else:
+            found.append(name)
+    return found
+
+
+def _listing(part: Dataset, columns: dict[str, Column], pictures: list[str], source: Source) -> Listing:
+    image = _image(part)
+    if image is None:
+        raise InputError(f"'{source.place}' has no column called image (it has: {', '.join(part.column_names)}).")
+    name = f"{part.split} image " if part.split else "image "
+    readers = {picture: _reader(part, picture, source) for picture in pictures}
+    return Listing(
+        np.arange(len(part)), _reader(part, image, source), lambda i: f"{name}{i}", columns, pictures=readers
+    )
+
+
+def _reader(part: Dataset, column: str, source: Source) -> Read:
     import datasets
 
-    held = [name for name, feature in part.features.items() if isinstance(feature, datasets.Image)]
-    column = _column(part, _IMAGE) or (held[0] if held else None)
-    if column is None:
-        raise InputError(f"'{source.place}' has no column called image (it has: {', '.join(part.column_names)}).")
     try:
-        encoded = part.cast_column(column, datasets.Image(decode=False))
+        encoded = part.select_columns([column]).cast_column(column, datasets.Image(decode=False))
     except (TypeError, ValueError) as error:
         raise InputError(f"column '{column}' of '{source.place}' does not hold images.") from error
-
-    def read(indices: np.ndarray) -> list[Encoded]:
-        return [_encoded(cell) for cell in encoded[indices][column]]
-
-    caption = _column(part, _CAPTION)
-    captions = [_caption(cell) for cell in part[caption][:]] if caption else []
-    name = f"{part.split} image " if part.split else "image "
-    return Listing(np.arange(len(part)), read, lambda i: f"{name}{i}", labels, captions if any(captions) else ())
+    return lambda indices: [_encoded(cell) for cell in encoded[indices][column]]
 
 
 def _encoded(cell: dict[str, Any] | None) -> Encoded:
