@@ -17,7 +17,7 @@ class Part(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """A part of a configuration: unknown keys and infinite values are refused, and values do not change."""
 
     naming: ClassVar[str | None] = None
-    """The field that says which of several kinds this is: with another, all other values start at their defaults."""
+    """The field that says which of several kinds this is: with another, the others start at their defaults."""
 
     def tiny(self: Kind) -> Kind:
         """Return a version that is built and trained in seconds, for trying everything out; by itself the same."""
@@ -52,7 +52,9 @@ class Kinds(Generic[Kind]):
         """
         if name not in self.known:
             known = ", ".join(self.known)
-            raise InputError(f"no {self.what} is called '{name}'{nearest(str(name), [*self.known])} (there are {known})")
+            raise InputError(
+                f"no {self.what} is called '{name}'{nearest(str(name), [*self.known])} (there are {known})"
+            )
         return self.known[name]  # type: ignore[index]
 
     def read(self, value: Any) -> Any:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
+
+Item = TypeVar("Item")
 
 
 def has_accelerator() -> bool:
@@ -25,3 +28,13 @@ def processes() -> PartialState:
 def gathered(value: Any) -> list[Any]:
     """Return what every process gives, in the order of their ranks; all must ask."""
     return gather_object([value]) if processes().num_processes > 1 else [value]
+
+
+def rounds(stream: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield, round by round, what the streams of all processes give; all must ask, until theirs and others' end."""
+    every = iter(stream)
+    while True:
+        given = [item for item in gathered(next(every, None)) if item is not None]
+        if not given:
+            return
+        yield given

@@ -5,7 +5,9 @@ from __future__ import annotations
 from os import fspath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
+
+from unstir.config import Part
 
 
 def _square(size: object) -> object:
@@ -16,7 +18,7 @@ def _text(source: object) -> object:
     return fspath(source) if hasattr(source, "__fspath__") else source
 
 
-class DataConfig(BaseModel, extra="forbid", frozen=True):
+class DataConfig(Part):
     """The images of a run. Checked when made; whether the source exists is for `unstir.data.sources.find`.
 
     Attributes:

@@ -10,7 +10,7 @@ averages over the positions that are left, so images of any size and any number 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,31 +59,27 @@ class Classifier(Model):
         """Return the penultimate features, (B, F) float32, at least 0, of images (B, C, H, W) in [-1, 1]."""
         return self.body(x.contiguous(memory_format=torch.channels_last)).float().mean(dim=(2, 3))
 
-    def read(self, batches: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the features (B, F) and the class probabilities (B, K) of each batch, float64, on the CPU.
+    @torch.no_grad()
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (N, F) and class probabilities (N, K) of images (N, C, H, W) in [-1, 1], on the CPU.
 
-        Images are read in float32 everywhere.
-
-        Args:
-            batches: Images (B, C, H, W) in [-1, 1].
+        Both are float64; the images are read in float32 everywhere, 500 at a time.
 
         Raises:
-            InputError: If they are of another shape than those it was trained on.
+            InputError: If the images are of another shape than those it was trained on.
         """
-        for x in batches:
-            check_shape(self, x)
-            with torch.no_grad():
-                features = self.features(x.to(self.device))
-                probabilities = self.head(features).double().softmax(dim=1)
-            yield features.double().cpu(), probabilities.cpu()
+        check_shape(self, images)
+        features = torch.cat([self.features(x.to(self.device)) for x in images.split(500)])
+        probabilities = self.head(features).double().softmax(dim=1)
+        return features.double().cpu(), probabilities.cpu()
 
-    def embed(self, images: Tensor, batch: int = 500) -> Tensor:
+    def embed(self, images: Tensor) -> Tensor:
         """Return the features (N, F), float64, of images (N, C, H, W) in [-1, 1]."""
-        return torch.cat([features for features, _ in self.read(iter(images.split(batch)))])
+        return self.read(images)[0]
 
-    def classify(self, images: Tensor, batch: int = 500) -> Tensor:
+    def classify(self, images: Tensor) -> Tensor:
         """Return the class probabilities (N, K), float64, of images (N, C, H, W) in [-1, 1]."""
-        return torch.cat([probabilities for _, probabilities in self.read(iter(images.split(batch)))])
+        return self.read(images)[1]
 
 
 def shifted(x: Tensor, generator: torch.Generator) -> Tensor:

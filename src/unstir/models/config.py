@@ -22,6 +22,9 @@ Label = int | str
 Labels = Label | Sequence[Label] | None
 """One label for all, or one for each index from 0 on, by name or by number; None takes the classes in turn."""
 
+Facts = Mapping[str, Mapping[str, object]]
+"""What the data says of each of its columns: ``kind``, and the values of Told that it knows."""
+
 VERBS = {
     "draw": "unstir sample RUN",
     "invert": "run.invert(images) in Python",
@@ -90,7 +93,7 @@ class ModelConfig(Part):
         precision: In which number format it computes; ``auto``: the fastest that the machine has.
     """
 
-    naming: ClassVar[str] = "kind"
+    naming: ClassVar[str | None] = "kind"
     about: ClassVar[str] = "a model"
     """What it is, for messages; a property where it depends on the values."""
     verbs: ClassVar[tuple[str, ...]] = ()
@@ -100,15 +103,15 @@ class ModelConfig(Part):
 
     kind: str
     samples: SampleInfo = SampleInfo()
-    told: dict[str, Told] = {}
-    parts: dict[str, FrozenPart] = {}
+    told: dict[str, Told] = Field({})
+    parts: dict[str, FrozenPart] = Field({})
     precision: Precision = "auto"
 
     def build(self, parts: Mapping[str, Model]) -> Model:
         """Return the model with fresh weights, from torch's generator; ``parts`` are ready for their verbs."""
         raise NotImplementedError
 
-    def seeing(self: Self, shape: tuple[int, ...], facts: Mapping[str, Mapping[str, object]]) -> Self:
+    def seeing(self: Self, shape: tuple[int, ...], facts: Facts) -> Self:
         """Return this configuration with what the data turned out to be.
 
         What the data does not have the model is not told.
@@ -198,8 +201,8 @@ def label_indices(classes: Sequence[str], label: Labels, indices: Sequence[int])
 
     Args:
         classes: The class names the model knows.
-        label: One for all, or a row of them of which sample i gets the i-th: names (or numbers written as text), or
-            numbers; None takes the classes in turn.
+        label: One for all, or a row of them of which sample i gets the i-th: names (or numbers written as text),
+            or numbers; None takes the classes in turn.
         indices: Of the samples.
 
     Raises:
@@ -213,8 +216,10 @@ def label_indices(classes: Sequence[str], label: Labels, indices: Sequence[int])
         return [i % len(classes) for i in indices]
     if isinstance(label, (int, str)):
         return [_index(classes, label)] * len(indices)
-    if indices and len(label) != max(indices) + 1:
-        raise InputError(f"{len(label)} labels were given for {max(indices) + 1} images: give one, or one for each")
+    if len(label) <= max(indices, default=-1):
+        raise InputError(
+            f"{len(label)} labels were given for {max(indices) + 1} images: give one, or one for each"
+        )
     return [_index(classes, label[i]) for i in indices]
 
 

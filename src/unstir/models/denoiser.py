@@ -1,4 +1,4 @@
-"""The denoiser: a diffusion model, a score network or a denoising autoencoder, with all that it can be asked for."""
+"""The denoiser: a diffusion model, a score network or a denoising autoencoder, and all it can be asked for."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class DenoiserModel(Drawing):
             config.samples.shape,  # type: ignore[arg-type]
             outputs=config.diffusion.outputs,
             image=conditioner.image_channels if conditioner else 0,
-            tokens=any(one.place == "tokens" for one in told.values()),
+            tokens=any(one.enters == "tokens" for one in told.values()),
         )
         self.denoiser: Denoiser = config.diffusion.build(built, conditioner)
-        self.times = config.diffusion.times_of(self.schedule)
-        self.objective = config.diffusion.objective_of(self.schedule, config.sampling.sampler.variance_of_steps)
+        self.times = config.diffusion.build_times(self.schedule)
+        self.objective = config.diffusion.build_objective(self.schedule, config.sampling.sampler.reverse_variance)
 
     @property
     def schedule(self) -> Schedule:
@@ -59,8 +59,8 @@ class DenoiserModel(Drawing):
     def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
         """Draw each image's level and noise, and what is hidden from it.
 
-        Times are stratified: image i's uniform number lies in [i, i + 1) / B, which leaves the loss's mean as it is
-        and lowers its variance.
+        Times are stratified: image i's uniform number lies in [i, i + 1) / B, which leaves the loss's mean as it
+        is and lowers its variance.
         """
         images, told = examples
         x0 = self.codec.encode(images)

@@ -49,10 +49,10 @@ class Drawing(Model):
 
     @abstractmethod
     def walk(self, order: Order) -> Iterator[Tensor]:
-        """Yield the samples (B, ...) of one batch after each of ``order.settings.steps`` steps; the last are drawn."""
+        """Yield the samples (B, ...) of one batch after each of ``order.settings.steps`` steps; the last is it."""
 
     def quick(self, evaluations: int) -> dict[str, object]:
-        """Return the options with which ``draw`` asks the network about so many times, and as well as then can be."""
+        """Return the options with which ``draw`` asks the network about so often and makes the best of it."""
         return {}
 
     @property
@@ -78,8 +78,8 @@ class Drawing(Model):
         Args:
             indices: At least 0; process r of n takes ``indices[r::n]``.
             label: One label for all, or a row of which sample i gets the i-th; None takes the classes in turn.
-            told: What else the model is told, by name, with a row for each index from 0 on or one row for all. What
-                is left out is hidden from it.
+            told: What else the model is told, by name, with a row for each index from 0 on or one row for all.
+                What is left out is hidden from it.
             noise: The noise to start from, with a row for each index from 0 on; None draws it from the seeds.
             seed: Sample i is drawn from seed + i.
             batch: How many are drawn together.
@@ -120,7 +120,7 @@ class Drawing(Model):
             for first in range(0, len(indices), batch):
                 part = indices[first : first + batch]
                 rows = torch.tensor(part)
-                values = {name: v.expand(len(rows), *v.shape[1:]) if len(v) == 1 else v[rows] for name, v in told.items()}
+                values = {name: v[rows if len(v) > 1 else rows * 0] for name, v in told.items()}
                 own = None if labels is None else torch.tensor(labels[first : first + batch])
                 if own is not None:
                     values["label"] = own
@@ -134,9 +134,10 @@ class Drawing(Model):
                 )
                 with torch.no_grad(), model.in_precision:
                     for x in model.walk(order):
+                        last = x
                         advance()
-                    x = model.codec.decode(x)
-                yield Samples(x.cpu(), own, self.config.classes, part)
+                    x = model.codec.decode(last).cpu()
+                yield Samples(x, own, self.config.classes, part)
 
     def sample(self, n: int = 64, *, noise: Tensor | None = None, **how: Any) -> Samples:
         """Draw ``n`` samples, or with ``noise`` as many as that has, and return them together.

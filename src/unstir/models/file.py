@@ -65,7 +65,7 @@ def read_config(path: Path) -> tuple[Path, ModelConfig]:
 
 
 def load(path: str | Path) -> Model:
-    """Load a model from a run folder or a ``.safetensors`` file, onto the GPU if there is one, ready for its verbs.
+    """Load a model, ready for its verbs, from a run folder or a ``.safetensors`` file, onto a GPU if there is one.
 
     Raises:
         InputError: If the path is missing, is neither of these, the file is damaged, or a part that it needs is
@@ -161,7 +161,7 @@ def weights_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def relative(path: Path, folder: Path) -> str:
-    """Return a part's path as a file in ``folder`` names it: relative beside it, so that both may move, else full."""
+    """Return a part's path as a file in ``folder`` names it: relative if beside it, so that both may move."""
     whole, place = path.expanduser().absolute(), folder.absolute()
     beside = place.parent in whole.parents
     return os.path.relpath(whole, place) if beside else str(whole)

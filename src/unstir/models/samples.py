@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from PIL import Image
 from torch import Tensor
 
@@ -33,10 +35,19 @@ class Samples:
 
     @staticmethod
     def joined(parts: Iterable[Samples]) -> Samples:
-        """Return the samples of a stream together."""
+        """Return the samples of a stream together, by their indices."""
         every = list(parts)
-        labels = None if every[0].labels is None else torch.cat([part.labels for part in every])  # type: ignore[misc]
-        return Samples(torch.cat([part.tensor for part in every]), labels, every[0].classes)
+        first = every[0]
+        numbers = [i for part in every for i in part.numbers]
+        order = sorted(range(len(numbers)), key=numbers.__getitem__)
+        labels = None if first.labels is None else torch.cat([part.labels for part in every])[order]  # type: ignore[misc]
+        tensor = torch.cat([part.tensor for part in every])[order]
+        return Samples(tensor, labels, first.classes, sorted(numbers))
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The index of each sample."""
+        return range(len(self)) if self.indices is None else self.indices
 
     def __len__(self) -> int:
         """Return how many images there are."""
@@ -56,24 +67,7 @@ class Samples:
         Raises:
             InputError: If the ending is unknown, takes no such images, or the path cannot be written.
         """
-        folder = str(path).endswith("/") or not Path(path).suffix
-        path = Path(path)
-        if folder:
-            width = len(str(len(self) - 1))
-            for i, image in enumerate(self.bytes()):
-                label = "" if self.labels is None else f"-{self._name(i)}"
-                with whole_file(path / f"{i:0{width}d}{label}.png") as partial:
-                    _picture(image).save(partial)
-        elif path.suffix == ".npz":
-            labels = [] if self.labels is None else [self.labels.numpy()]
-            with whole_file(path) as partial:
-                np.savez(partial, self.bytes().permute(0, 2, 3, 1).numpy(), *labels)
-        elif Image.registered_extensions().get(path.suffix.lower()) in Image.SAVE:
-            with whole_file(path) as partial:
-                self.grid().save(partial)
-        else:
-            raise InputError(f"{path} could not be written: no picture ends in {path.suffix}")
-        return path
+        return write([self], path, len(self))
 
     def picture(self, i: int) -> Image.Image:
         """Return image ``i`` as a picture, pixel for pixel."""
@@ -98,9 +92,61 @@ class Samples:
         images = images.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
         return _picture(make_grid(images, nrow=max(1, columns), padding=2, pad_value=255))
 
-    def _name(self, i: int) -> str:
-        assert self.labels is not None
-        return "".join(c if c.isalnum() or c in "-_" else "_" for c in self.classes[int(self.labels[i])])
+    def name(self, i: int) -> str:
+        """Return the class of sample ``i`` as a part of a file's name, with a dash before it; "" without labels."""
+        if self.labels is None:
+            return ""
+        return "-" + "".join(c if c.isalnum() or c in "-_" else "_" for c in self.classes[int(self.labels[i])])
+
+
+def write(stream: Iterable[Samples], out: str | Path, count: int) -> Path:
+    """Save images as they come, and return where; each file is written whole or not at all.
+
+    No more than what comes at once is held in memory, but for a grid.
+
+    Args:
+        stream: Images in the order of their indices, from 0 on.
+        out: ``x.png`` (or another picture format) for a grid, ``x.npz`` for uint8 NHWC as ``arr_0`` with the labels
+            as ``arr_1``, or a folder for one PNG each.
+        count: How many there are in all.
+
+    Raises:
+        InputError: If the ending is unknown, takes no such images, or the path cannot be written.
+    """
+    path = Path(out)
+    if str(out).endswith("/") or not path.suffix:
+        width = len(str(count - 1))
+        for samples in stream:
+            for i, (number, image) in enumerate(zip(samples.numbers, samples.bytes(), strict=True)):
+                with whole_file(path / f"{number:0{width}d}{samples.name(i)}.png") as partial:
+                    _picture(image).save(partial)
+    elif path.suffix == ".npz":
+        with whole_file(path) as partial:
+            _write_npz(stream, partial, count)
+    elif Image.registered_extensions().get(path.suffix.lower()) in Image.SAVE:
+        grid = Samples.joined(stream).grid()
+        with whole_file(path) as partial:
+            grid.save(partial)
+    else:
+        raise InputError(f"{path} could not be written: no picture ends in {path.suffix}")
+    return path
+
+
+def _write_npz(stream: Iterable[Samples], path: Path, count: int) -> None:
+    """Write what numpy's ``savez`` would."""
+    labels: list[Tensor] = []
+    with zipfile.ZipFile(path, "w") as archive:
+        with archive.open("arr_0.npy", "w", force_zip64=True) as file:
+            for first, samples in enumerate(stream):
+                pixels = samples.bytes().permute(0, 2, 3, 1).contiguous().numpy()
+                if not first:
+                    about = {"descr": "|u1", "fortran_order": False, "shape": (count, *pixels.shape[1:])}
+                    npy.write_array_header_1_0(file, about)
+                file.write(pixels.data)
+                labels += [] if samples.labels is None else [samples.labels]
+        if labels:
+            with archive.open("arr_1.npy", "w") as file:
+                npy.write_array(file, torch.cat(labels).numpy())
 
 
 def _picture(image: Tensor) -> Image.Image:

@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.errors import InputError
-from unstir.models.config import ModelConfig, systems
+from unstir.models.config import Facts, ModelConfig, systems
 from unstir.networks.config import AnyNetwork, UNetConfig
 from unstir.sampling.config import SamplingConfig
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @systems.add
 class DenoiserConfig(ModelConfig):
-    """A diffusion model, a score network or a denoising autoencoder: :class:`unstir.models.denoiser.DenoiserModel`."""
+    """A diffusion model, score network or denoising autoencoder, :class:`unstir.models.denoiser.DenoiserModel`."""
 
     kind: Literal["denoiser"] = "denoiser"
     network: AnyNetwork = UNetConfig()
@@ -65,7 +65,7 @@ class DenoiserConfig(ModelConfig):
         if limit is not None and result.steps > limit:
             owner = f"{result.schedule} schedule" if result.schedule else "model's schedule"
             raise InputError(f"{result.steps} steps were asked for, and the {owner} has {limit}")
-        if result.sampler.needs_learned_variance and self.diffusion.variance == "fixed":
+        if result.sampler.reverse_variance == "learned" and self.diffusion.variance == "fixed":
             raise InputError("The variance 'learned' needs a model trained with diffusion.variance=learned")
         if options.get("guidance") and not self.told:
             raise InputError("Guidance needs a model that was trained with labels, and this one was not")
@@ -121,7 +121,7 @@ class ClassifierConfig(ModelConfig):
 
         return Classifier(self, parts)
 
-    def seeing(self, shape: tuple[int, ...], facts: Mapping[str, Mapping[str, object]]) -> ClassifierConfig:  # noqa: D102
+    def seeing(self, shape: tuple[int, ...], facts: Facts) -> ClassifierConfig:  # noqa: D102
         labels = tuple(facts.get("label", {}).get("classes", ()))  # type: ignore[arg-type]
         if len(labels) < 2:
             raise InputError(f"A classifier needs images of two classes or more, and these have {len(labels)}")

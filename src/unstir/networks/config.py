@@ -20,6 +20,8 @@ Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
 class NetworkConfig(Part):
     """A kind of network."""
 
+    naming: ClassVar[str | None] = "kind"
+
     kind: str
     sockets: ClassVar[tuple[str, ...]] = ("vector", "image")
     """What it can be told through."""

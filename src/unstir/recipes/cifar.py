@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from unstir.data.config import DataConfig
+from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
+from unstir.models.systems import DenoiserConfig
+from unstir.networks.config import UNetConfig
 from unstir.recipes.request import Request
-from unstir.training.config import Config, DiffusionConfig, SamplingConfig, ScheduleConfig, UNetConfig
+from unstir.sampling.config import DDPMConfig, SamplingConfig
+from unstir.training.config import Config
 
 
 def cifar10(request: Request) -> Config:
@@ -12,9 +16,12 @@ def cifar10(request: Request) -> Config:
     return Config(
         recipe="cifar10",
         data=DataConfig(source=request.data or "cifar10", flip=True),
-        conditional=False,
-        network=UNetConfig(channels=(128, 256, 256, 256), attention=("none", "full", "none", "none"), dropout=0.1),
-        diffusion=DiffusionConfig(schedule=ScheduleConfig(name="linear")),
         training=request.training(images=800_000 * 128, batch=128, learning_rate=2e-4, warmup=5000, decay=0.0),
-        sampling=SamplingConfig(sampler="ddpm", steps=1000, variance="large"),
+        model=DenoiserConfig(
+            network=UNetConfig(
+                channels=(128, 256, 256, 256), attention=("none", "full", "none", "none"), dropout=0.1
+            ),
+            diffusion=DiffusionConfig(schedule=ScheduleConfig(name="linear")),
+            sampling=SamplingConfig(sampler=DDPMConfig(variance="large"), steps=1000),
+        ),
     )

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from unstir.data.config import DataConfig
-from unstir.recipes.request import Request
-from unstir.training.config import Config, DiffusionConfig, SamplingConfig, UNetConfig
+from unstir.diffusion.config import DiffusionConfig
+from unstir.models.systems import DenoiserConfig
+from unstir.networks.config import UNetConfig
+from unstir.recipes.request import LABEL, Request
+from unstir.sampling.config import SamplingConfig
+from unstir.training.config import Config
 
 
 def digits(request: Request) -> Config:
@@ -12,8 +16,11 @@ def digits(request: Request) -> Config:
     return Config(
         recipe="digits",
         data=DataConfig(source=request.data or "digits"),
-        network=UNetConfig(channels=(64, 128), blocks=1, attention=("none", "none"), norm="layer"),
-        diffusion=DiffusionConfig(parameterization="v", objective="v"),
         training=request.training(seconds=100, batch=256, learning_rate=1e-3),
-        sampling=SamplingConfig(guidance=0.5),
+        model=DenoiserConfig(
+            told=LABEL,
+            network=UNetConfig(channels=(64, 128), blocks=1, attention=("none", "none"), norm="layer"),
+            diffusion=DiffusionConfig(parameterization="v", objective="v"),
+            sampling=SamplingConfig(guidance=0.5),
+        ),
     )

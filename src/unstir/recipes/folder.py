@@ -7,9 +7,13 @@ from typing import NamedTuple
 from unstir.data.config import DataConfig
 from unstir.data.peek import peek
 from unstir.data.sources import find
+from unstir.diffusion.config import DiffusionConfig
 from unstir.errors import InputError
-from unstir.recipes.request import Request, training_gflops
-from unstir.training.config import Config, DiffusionConfig, SamplingConfig, UNetConfig
+from unstir.models.systems import DenoiserConfig
+from unstir.networks.config import UNetConfig
+from unstir.recipes.request import LABEL, Request, training_gflops
+from unstir.sampling.config import SamplingConfig
+from unstir.training.config import Config
 
 
 class _Choice(NamedTuple):
@@ -66,10 +70,13 @@ def images(request: Request) -> Config:
         note=f"{seen.images:,} images of about {seen.side} pixels and a budget of {budget}: "
         f"{size}x{size} pixels" + (", with dropout, as the images are few" if dropout else ""),
         data=DataConfig(source=request.data, size=(size, size), flip=True),
-        network=_CHOICES[size].network.model_copy(update={"dropout": dropout}),
-        diffusion=DiffusionConfig(parameterization="v", objective="v"),
         training=request.training(seconds=None if request.images else HOUR, **_TRAINING),
-        sampling=SamplingConfig(),
+        model=DenoiserConfig(
+            told=LABEL,
+            network=_CHOICES[size].network.model_copy(update={"dropout": dropout}),
+            diffusion=DiffusionConfig(parameterization="v", objective="v"),
+            sampling=SamplingConfig(),
+        ),
     )
 
 

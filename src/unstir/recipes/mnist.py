@@ -6,16 +6,13 @@ from pathlib import Path
 
 from unstir.data.config import DataConfig
 from unstir.data.sources import find
+from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
+from unstir.models.systems import DenoiserConfig
+from unstir.networks.config import FullyConnectedConfig, UNetConfig
 from unstir.recipes.folder import images
-from unstir.recipes.request import Request, training_gflops
-from unstir.training.config import (
-    Config,
-    DiffusionConfig,
-    FullyConnectedConfig,
-    SamplingConfig,
-    ScheduleConfig,
-    UNetConfig,
-)
+from unstir.recipes.request import LABEL, Request, training_gflops
+from unstir.sampling.config import DDPMConfig, SamplingConfig
+from unstir.training.config import Config
 
 SHORT = 160_000.0
 """A budget of less arithmetic, in GFLOP, gets a small network in small batches: more images, more steps.
@@ -31,10 +28,13 @@ def mnist(request: Request) -> Config:
     return Config(
         recipe="mnist",
         data=DataConfig(source=request.data or "mnist"),
-        network=UNetConfig(channels=channels, blocks=1, attention=("none", "none"), patch=2, norm="layer"),
-        diffusion=DiffusionConfig(parameterization="v", objective="v"),
         training=request.training(seconds=5 * 60, batch=batch, optimizer="muon", learning_rate=2e-3),
-        sampling=SamplingConfig(steps=30, guidance=0.5),
+        model=DenoiserConfig(
+            told=LABEL,
+            network=UNetConfig(channels=channels, blocks=1, attention=("none", "none"), patch=2, norm="layer"),
+            diffusion=DiffusionConfig(parameterization="v", objective="v"),
+            sampling=SamplingConfig(steps=30, guidance=0.5),
+        ),
     )
 
 
@@ -43,11 +43,12 @@ def mnist_hybrid(request: Request) -> Config:
     return Config(
         recipe="mnist-hybrid",
         data=DataConfig(source=request.data or "mnist"),
-        conditional=False,
-        network=UNetConfig(channels=(64, 128), blocks=1, attention=("none", "none"), patch=2, norm="layer"),
-        diffusion=DiffusionConfig(objective="hybrid", variance="learned"),
         training=request.training(seconds=15 * 60, batch=64, optimizer="muon", learning_rate=2e-3),
-        sampling=SamplingConfig(sampler="ddpm", steps=50, variance="learned"),
+        model=DenoiserConfig(
+            network=UNetConfig(channels=(64, 128), blocks=1, attention=("none", "none"), patch=2, norm="layer"),
+            diffusion=DiffusionConfig(objective="hybrid", variance="learned"),
+            sampling=SamplingConfig(sampler=DDPMConfig(variance="learned"), steps=50),
+        ),
     )
 
 
@@ -63,18 +64,21 @@ def mnist_fc(request: Request) -> Config:
     return Config(
         recipe="mnist-fc",
         data=DataConfig(source=request.data or "mnist"),
-        network=FullyConnectedConfig(kind="fully_connected"),
-        diffusion=DiffusionConfig(schedule=ScheduleConfig(name="linear"), parameterization="v", objective="v"),
         training=request.training(seconds=5 * 60, batch=512, learning_rate=1e-3),
-        sampling=SamplingConfig(sampler="ddpm", steps=1000),
+        model=DenoiserConfig(
+            told=LABEL,
+            network=FullyConnectedConfig(),
+            diffusion=DiffusionConfig(schedule=ScheduleConfig(name="linear"), parameterization="v", objective="v"),
+            sampling=SamplingConfig(sampler=DDPMConfig(), steps=1000),
+        ),
     )
 
 
 def mnist_fc_notime(request: Request) -> Config:
     """The same network without the time element, to see what it is worth."""
     config = mnist_fc(request)
-    network = FullyConnectedConfig(kind="fully_connected", time=False)
-    return config.model_copy(update={"recipe": "mnist-fc-notime", "network": network})
+    model = config.model.model_copy(update={"network": FullyConnectedConfig(time=False)})
+    return config.model_copy(update={"recipe": "mnist-fc-notime", "model": model})
 
 
 def mnist_dae(request: Request) -> Config:
@@ -84,5 +88,5 @@ def mnist_dae(request: Request) -> Config:
     config = images(request) if pictures else mnist(request)
     level = ScheduleConfig(name="single", amount=0.5)
     diffusion = DiffusionConfig(schedule=level, parameterization="x0", objective="x0")
-    update = {"recipe": "mnist-dae", "conditional": False, "diffusion": diffusion, "sampling": SamplingConfig()}
-    return config.model_copy(update=update)
+    model = config.model.model_copy(update={"told": {}, "diffusion": diffusion, "sampling": SamplingConfig()})
+    return config.model_copy(update={"recipe": "mnist-dae", "model": model})

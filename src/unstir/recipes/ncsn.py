@@ -9,8 +9,12 @@ the score is it over sigma, as the second paper has it, but for the sign.
 from __future__ import annotations
 
 from unstir.data.config import DataConfig
+from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
+from unstir.models.systems import DenoiserConfig
+from unstir.networks.config import RefineNetConfig
 from unstir.recipes.request import Request
-from unstir.training.config import Config, DiffusionConfig, RefineNetConfig, SamplingConfig, ScheduleConfig
+from unstir.sampling.config import LangevinConfig, SamplingConfig
+from unstir.training.config import Config
 
 
 def mnist_ncsn(request: Request) -> Config:
@@ -18,12 +22,15 @@ def mnist_ncsn(request: Request) -> Config:
     return Config(
         recipe="mnist-ncsn",
         data=DataConfig(source=request.data or "mnist"),
-        conditional=False,
-        network=RefineNetConfig(kind="refinenet", channels=(64, 96, 96), blocks=1, patch=2),
-        # The largest distance between two digits is 32, and 784 pixels ask for a ratio of 1.08.
-        diffusion=DiffusionConfig(schedule=ScheduleConfig(name="ladder", steps=95, sigma_min=0.02, sigma_max=32)),
         training=request.training(seconds=20 * 60, batch=64, optimizer="muon", learning_rate=3e-3),
-        sampling=SamplingConfig(sampler="langevin", steps=95),
+        model=DenoiserConfig(
+            network=RefineNetConfig(channels=(64, 96, 96), blocks=1, patch=2),
+            # The largest distance between two digits is 32, and 784 pixels ask for a ratio of 1.08.
+            diffusion=DiffusionConfig(
+                schedule=ScheduleConfig(name="ladder", steps=95, sigma_min=0.02, sigma_max=32)
+            ),
+            sampling=SamplingConfig(sampler=LangevinConfig(), steps=95),
+        ),
     )
 
 
@@ -32,11 +39,12 @@ def cifar10_ncsn(request: Request) -> Config:
     return Config(
         recipe="cifar10-ncsn",
         data=DataConfig(source=request.data or "cifar10", flip=True),
-        conditional=False,
-        network=RefineNetConfig(kind="refinenet"),
-        diffusion=DiffusionConfig(
-            schedule=ScheduleConfig(name="ladder", steps=232, sigma_min=0.02, sigma_max=100)
-        ),
         training=request.training(images=300_000 * 128, batch=128, learning_rate=1e-4, decay=0.0, ema=0.999),
-        sampling=SamplingConfig(sampler="langevin", steps=232, clip="none"),
+        model=DenoiserConfig(
+            network=RefineNetConfig(),
+            diffusion=DiffusionConfig(
+                schedule=ScheduleConfig(name="ladder", steps=232, sigma_min=0.02, sigma_max=100)
+            ),
+            sampling=SamplingConfig(sampler=LangevinConfig(), steps=232, clip="none"),
+        ),
     )

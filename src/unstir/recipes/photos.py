@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from unstir.data.config import DataConfig
+from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
+from unstir.models.systems import DenoiserConfig
+from unstir.networks.config import PlainUNetConfig, UNetConfig
 from unstir.recipes.request import Request
-from unstir.training.config import (
-    Config,
-    DiffusionConfig,
-    PlainUNetConfig,
-    SamplingConfig,
-    ScheduleConfig,
-    UNetConfig,
-)
+from unstir.sampling.config import DDPMConfig, SamplingConfig
+from unstir.training.config import Config
 
 
 def _attention_unet(
@@ -20,11 +17,12 @@ def _attention_unet(
     return Config(
         recipe=name,
         data=DataConfig(source=request.data or source, size=(size, size), channels=3, flip=True),
-        conditional=False,
-        network=network,
-        diffusion=DiffusionConfig(parameterization="v", objective="min_snr"),
         training=request.training(images=images, batch=64, learning_rate=2e-4, warmup=1000),
-        sampling=SamplingConfig(steps=100),
+        model=DenoiserConfig(
+            network=network,
+            diffusion=DiffusionConfig(parameterization="v", objective="min_snr"),
+            sampling=SamplingConfig(steps=100),
+        ),
     )
 
 
@@ -50,9 +48,10 @@ def cars64(request: Request) -> Config:
     return Config(
         recipe="cars64",
         data=DataConfig(source=request.data or "cars", size=(64, 64), channels=3, flip=True),
-        conditional=False,
-        network=PlainUNetConfig(kind="plain"),
-        diffusion=DiffusionConfig(schedule=ScheduleConfig(name="linear", steps=300)),
         training=request.training(images=4_000_000, batch=128, learning_rate=1e-3),
-        sampling=SamplingConfig(sampler="ddpm", steps=300, variance="small"),
+        model=DenoiserConfig(
+            network=PlainUNetConfig(),
+            diffusion=DiffusionConfig(schedule=ScheduleConfig(name="linear", steps=300)),
+            sampling=SamplingConfig(sampler=DDPMConfig(), steps=300),
+        ),
     )

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from unstir.errors import InputError
-from unstir.training.config import Config, FullyConnectedConfig, PlainUNetConfig, TrainingConfig
+from unstir.networks.told import Told
+from unstir.training.config import Config, TrainingConfig
 
 SHARE = 0.55
 """Of the speed of convolutions by themselves, what whole training steps reach."""
+
+LABEL = {"label": Told(kind="classes", dropout=0.1)}
+"""What most recipes tell their model: the label, where the data has one, and of a tenth of the images not."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,12 @@ class Request:
     images: int | None = None
     seconds: float | None = None
 
-    def training(self, **own: Any) -> TrainingConfig:
-        """Return a recipe's own training values, under the user's budget if there is one."""
+    def __post_init__(self) -> None:
         if self.images is not None and self.seconds is not None:
             raise InputError("Give either --for or --images, not both")
+
+    def training(self, **own: Any) -> TrainingConfig:
+        """Return a recipe's own training values, under the user's budget if there is one."""
         if self.images is not None or self.seconds is not None:
             own.update(images=self.images, seconds=self.seconds)
         return TrainingConfig(**own)
@@ -53,16 +59,6 @@ def smoke(config: Config, own_data: bool) -> Config:
         config: A recipe's configuration.
         own_data: Whether the user named the data; if not, the bundled digits stand in at the recipe's size.
     """
-    values = config.model_dump()
-    if not own_data:
-        values["data"].update(source="digits")
-    network = config.network
-    if isinstance(network, FullyConnectedConfig):
-        values["network"]["widths"] = tuple(max(8, width // 16) for width in network.widths)
-    else:
-        values["network"]["channels"] = tuple(max(8, width // 16) for width in network.channels)
-    if not isinstance(network, (FullyConnectedConfig, PlainUNetConfig)):
-        values["network"]["blocks"] = 1
-    values["training"].update(images=32, seconds=None, batch=8, log_every=2)
-    values["sampling"]["steps"] = 4
-    return Config.model_validate(values)
+    tiny = config.tiny()
+    data = tiny.data if own_data else tiny.data.model_copy(update={"source": "digits"})
+    return tiny.model_copy(update={"data": data})

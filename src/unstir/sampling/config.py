@@ -10,7 +10,7 @@ import types
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
@@ -29,6 +29,8 @@ AtLeastZero = Annotated[float, Field(ge=0)]
 
 class SamplerConfig(Part):
     """A sampler and its values, each a field with a description; none is called as one of ``SamplingConfig``."""
+
+    naming: ClassVar[str | None] = "name"
 
     name: str
 

@@ -115,7 +115,9 @@ def restore(path: Path, objects: Mapping[str, Stateful]) -> None:
         try:
             one.load_state_dict(own)
         except (KeyError, RuntimeError, ValueError) as error:
-            raise InputError(f"The checkpoint {path} is damaged: its {name} does not fit the run ({error})") from None
+            raise InputError(
+                f"The checkpoint {path} is damaged: its {name} does not fit the run ({error})"
+            ) from None
 
 
 def _link(path: Path, target: Path) -> None:

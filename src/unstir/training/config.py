@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from unstir.config import Part
 from unstir.data.config import DataConfig
-from unstir.models.config import AnyModel
+from unstir.models.config import AnyModel, Facts
 
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -66,7 +65,7 @@ class Config(Part):
     fingerprint: str = ""
     """Of the training images; filled in when training starts."""
 
-    def seeing(self, shape: tuple[int, ...], facts: Mapping[str, Mapping[str, object]], fingerprint: str) -> Config:
+    def seeing(self, shape: tuple[int, ...], facts: Facts, fingerprint: str) -> Config:
         """Return the configuration with what the training data turned out to be."""
         return self.model_copy(update={"model": self.model.seeing(shape, facts), "fingerprint": fingerprint})
 

@@ -56,7 +56,7 @@ def parameter_count(config: ModelConfig, parts: Mapping[str, Model] = MappingPro
 
 
 def machine(precision: str) -> tuple[str, str]:
-    """Return where models are trained, such as ``2 CPU threads``, and in which format if ``precision`` is asked for."""
+    """Return where models are trained, such as ``2 CPU threads``, and the format if ``precision`` is asked for."""
     device = processes().device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     if device.type == "cpu":

@@ -73,7 +73,9 @@ class RunFolder:
         if not isinstance(values, dict):
             raise InputError(f"{self.config} is not the configuration of a run")
         if "model" not in values and "network" in values:
-            raise InputError(f"{self.path} is a run of an older unstir, which this one does not read: train it again")
+            raise InputError(
+                f"{self.path} is a run of an older unstir, which this one does not read: train it again"
+            )
         return checked(Config, values)
 
     def write_config(self, config: Config) -> None:

@@ -56,8 +56,8 @@ def train(config: Config, out: Path, splits: Splits, began: float) -> Path | Non
         The last picture drawn, or None where there is nothing to see.
 
     Raises:
-        InputError: If the budget is spent before the first step, the loss stops being a number, the disk is full, a
-            checkpoint is damaged, or a part is missing.
+        InputError: If the budget is spent before the first step, the loss stops being a number, the disk is full,
+            a checkpoint is damaged, or a part is missing.
         Interrupted: If the user stops it.
     """
     seen = with_data(config, splits.train, out)

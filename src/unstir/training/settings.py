@@ -68,7 +68,9 @@ def _assign(values: dict[str, Any], path: Sequence[str], value: Any, holder: Any
         values[path[-2]] = {path[-1]: value}
         return
     if isinstance(getattr(holder, path[-1], None), Part):
-        raise InputError(f"'{key}' is a group of settings: {', '.join(f'{key}.{name}' for name in inner[path[-1]])}")
+        raise InputError(
+            f"'{key}' is a group of settings: {', '.join(f'{key}.{name}' for name in inner[path[-1]])}"
+        )
     if path[0] == "training" and path[-1] in ("images", "seconds") and value is not None:
         inner["images"] = inner["seconds"] = None  # one budget replaces the other
     inner[path[-1]] = value

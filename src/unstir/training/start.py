@@ -66,7 +66,7 @@ def with_parts(config: Config, out: Path) -> Config:
 
 
 def check_same(config: Config, out: Path) -> None:
-    """Check that a run in ``out`` was trained on the very images, and with the very parts, that ``config`` has seen.
+    """Check that a run in ``out`` was trained on the images and with the parts that ``config`` has seen.
 
     Raises:
         InputError: If they are others.
@@ -104,7 +104,9 @@ def first_difference(
 
 
 def _lasting(config: Config) -> dict[str, object]:
-    values = config.model_dump(mode="json", exclude={"note": True, "fingerprint": True, "training": {"images", "seconds"}})
+    values = config.model_dump(
+        mode="json", exclude={"note": True, "fingerprint": True, "training": {"images", "seconds"}}
+    )
     for part in values["model"]["parts"].values():
         part.pop("hash")
     return values

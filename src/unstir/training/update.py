@@ -1,4 +1,4 @@
-"""From gradients to new weights: clipping, the optimizer, the average. There is one update for each turn of a step."""
+"""From gradients to new weights: clipping, the optimizer, the average; one update for each turn of a step."""
 
 from __future__ import annotations
 
