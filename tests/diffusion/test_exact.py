@@ -126,3 +126,21 @@ def test_the_ideal_denoiser_is_a_softmax_of_distances() -> None:
     weights = torch.softmax(-distances / (2 * level.sigma**2), dim=0)
     expected = (weights.reshape(-1, 1, 1, 1) * images).sum(0, keepdim=True)
     torch.testing.assert_close(IdealDenoiser(images)(x, level).x0, expected)
+
+
+def test_gradients_are_those_of_differences() -> None:
+    means = torch.tensor([[-0.6, 0.2], [0.5, -0.5], [0.1, 0.7]]).double()
+    denoise = GaussianMixtureDenoiser(means, torch.tensor([0.3, 0.0, 0.2]), torch.tensor([0.2, 0.5, 0.3]))
+    x = torch.tensor([[0.1, -0.3], [0.8, 0.4]]).double().requires_grad_()
+    for t in (0.05, 0.3, 0.9):
+        level = linear()(t)
+        assert torch.autograd.gradcheck(lambda x, level=level: denoise(x, level).x0, x)
+
+
+def test_the_slope_is_the_posterior_covariance() -> None:
+    # d E[x0 | x] / dx = alpha / sigma^2 Cov[x0 | x], here with Cov = s^2 sigma^2 / (alpha^2 s^2 + sigma^2) I.
+    denoise = GaussianMixtureDenoiser(torch.tensor([[0.4, -0.1]]).double(), torch.tensor([0.6]), torch.ones(1))
+    level = linear()(0.3)
+    slope = torch.autograd.functional.jacobian(lambda x: denoise(x, level).x0, torch.ones(1, 2).double())
+    gain = level.alpha * 0.6**2 / (level.alpha**2 * 0.6**2 + level.sigma**2)
+    torch.testing.assert_close(slope[0, :, 0], gain * torch.eye(2).double(), rtol=1e-6, atol=1e-9)

@@ -42,7 +42,7 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
-from unstir.diffusion import Condition, Denoise, Denoiser, DiscreteSchedule
+from unstir.diffusion import Denoise, Denoiser, DiscreteSchedule, Sockets
 from unstir.diffusion.parameterization import parameterization
 from unstir.diffusion.schedule import linear, schedules
 from unstir.sampling import DDIM, DDPM, PLMS, DPMSolver, Heun, Sampler, UniPC, grid, trajectory
@@ -65,7 +65,7 @@ class Network(nn.Module):
         self.mix = torch.randn(18, 18, generator=generator, dtype=torch.float64) / 18**0.5
         self.shift = torch.randn(18, generator=generator, dtype=torch.float64)
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, sockets: Sockets) -> Tensor:
         flat = x.flatten(1) @ self.mix + self.shift * torch.cos(5 * t)[:, None]
         return (1.5 * torch.tanh(flat)).reshape(x.shape)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unstir.diffusion import Condition, Denoiser
+from unstir.diffusion import Condition, Denoiser, NoiseLevel, Prediction, Sockets
 from unstir.diffusion.parameterization import parameterization
 from unstir.diffusion.schedule import flow, linear
 from unstir.sampling import DDIM, grid, sample
@@ -12,26 +12,36 @@ from unstir.sampling.guidance import classifier_free, conditioned
 
 
 class Network(nn.Module):
-    """Adds its label, or a null value where it is hidden, and keeps count of its calls."""
+    """Is told a number for each image, and keeps count of its calls."""
 
     def __init__(self) -> None:
         super().__init__()
         self.calls = 0
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, sockets: Sockets) -> Tensor:
         self.calls += 1
-        assert condition is not None and condition.vector is not None
-        label = condition.vector.to(x)
-        if condition.hidden is not None:
-            label = torch.where(condition.hidden, torch.full_like(label, -0.7), label)
-        return torch.sin(x.flip(-1) * (1 + label.reshape(-1, 1, 1, 1))) + t.reshape(-1, 1, 1, 1)
+        assert sockets.vector is not None
+        return torch.sin(x.flip(-1) * (1 + sockets.vector.reshape(-1, 1, 1, 1))) + t.reshape(-1, 1, 1, 1)
+
+
+class Conditioner(nn.Module):
+    """Adds the parts up, with a null value of each where it is hidden."""
+
+    def forward(self, condition: Condition | None, x: Tensor) -> Sockets:
+        assert condition is not None
+        total = torch.zeros(len(x), 1, dtype=x.dtype)
+        for name, null in (("label", -0.7), ("age", 0.3)):
+            if name in condition.parts:
+                value, hidden = condition.parts[name]
+                total = total + torch.where(hidden, null, value.to(x))[:, None]
+        return Sockets(vector=total)
 
 
 def setting(name: str = "eps") -> tuple[Denoiser, Condition, Tensor]:
     schedule = linear(10)
     x = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    denoiser = Denoiser(Network(), parameterization(name, schedule), schedule)
-    return denoiser, Condition(vector=torch.tensor([1, 2, 4])), x
+    denoiser = Denoiser(Network(), parameterization(name, schedule), schedule, Conditioner())
+    return denoiser, Condition.of({"label": torch.tensor([1, 2, 4])}), x
 
 
 @pytest.mark.parametrize("name", ["eps", "x0", "v"])
@@ -59,7 +69,7 @@ def test_a_strength_of_zero_is_off() -> None:
 
 def test_images_whose_condition_is_hidden_are_not_guided() -> None:
     denoiser, condition, x = setting()
-    hidden = condition.hide(torch.tensor([False, True, False]))
+    hidden = condition.hide(mask=torch.tensor([False, True, False]))
     guided = classifier_free(denoiser, hidden, 3.0)(x, linear(10).level(6))
     free = denoiser(x, linear(10).level(6), condition.hide())
     torch.testing.assert_close(guided.eps[1], free.eps[1])
@@ -71,7 +81,7 @@ def test_one_level_per_image_will_do() -> None:
     n = torch.tensor([2, 5, 9])
     together = classifier_free(denoiser, condition, 2.0)(x, linear(10).level(n))
     for i in range(3):
-        alone = classifier_free(denoiser, Condition(vector=condition.vector[i : i + 1]), 2.0)
+        alone = classifier_free(denoiser, condition[i : i + 1], 2.0)
         torch.testing.assert_close(together.x0[i : i + 1], alone(x[i : i + 1], linear(10).level(int(n[i]))).x0)
 
 
@@ -89,7 +99,7 @@ def test_conditioning_fixes_the_condition() -> None:
 
 def test_guidance_at_pure_noise_is_finite() -> None:
     schedule = flow()
-    denoiser = Denoiser(Network(), parameterization("v", schedule), schedule)
+    denoiser = Denoiser(Network(), parameterization("v", schedule), schedule, Conditioner())
     _, condition, x = setting()
     guided = classifier_free(denoiser, condition, 2.0)(x, schedule(1.0))
     assert bool(guided.x0.isfinite().all())
@@ -98,13 +108,44 @@ def test_guidance_at_pure_noise_is_finite() -> None:
 
 def test_a_learned_variance_is_the_conditional_predictions() -> None:
     class WithVariance(Network):
-        def forward(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
-            return torch.cat([super().forward(x, t, condition), super().forward(x.flip(-2), t, condition)], dim=1)
+        def forward(self, x: Tensor, t: Tensor, sockets: Sockets) -> Tensor:
+            return torch.cat([super().forward(x, t, sockets), super().forward(x.flip(-2), t, sockets)], dim=1)
 
     schedule = linear(10)
     _, condition, x = setting()
-    denoiser = Denoiser(WithVariance(), parameterization("eps", schedule), schedule, learned_variance=True)
+    meaning = parameterization("eps", schedule)
+    denoiser = Denoiser(WithVariance(), meaning, schedule, Conditioner(), learned_variance=True)
     level = schedule.level(6)
     guided = classifier_free(denoiser, condition, 3.0)(x, level)
     torch.testing.assert_close(guided.variance, denoiser(x, level, condition).variance)
     assert not torch.allclose(guided.variance, denoiser(x, level, condition.hide()).variance)
+
+
+def test_only_the_named_parts_are_guided_by() -> None:
+    denoiser, _, x = setting()
+    condition = Condition.of({"label": torch.tensor([1, 2, 4]), "age": torch.tensor([0.1, 0.9, -0.4])})
+    level, w = linear(10).level(6), 2.0
+    told = denoiser(x, level, condition)
+    guided = {}
+    for names in (["label"], ["age"], ["label", "age"], None):
+        free = denoiser(x, level, condition.hide(names))
+        guided[str(names)] = classifier_free(denoiser, condition, w, names)(x, level)
+        torch.testing.assert_close(guided[str(names)].eps, (1 + w) * told.eps - w * free.eps)
+    assert torch.equal(guided["None"].x0, guided["['label', 'age']"].x0)
+    assert (guided["['label']"].x0 - guided["['age']"].x0).abs().max() > 0.1
+
+
+def test_anything_that_takes_a_condition_can_be_guided() -> None:
+    seen = []
+
+    def denoise(x: Tensor, level: NoiseLevel, condition: Condition) -> Prediction:
+        value, hidden = condition.parts["label"]
+        seen.append(len(x))
+        return Prediction.from_x0(torch.where(hidden, 0, value).to(x).reshape(-1, 1, 1, 1) + 0 * x, x, level)
+
+    _, condition, x = setting()
+    level = linear(10).level(6)
+    guided = classifier_free(denoise, condition, 0.5)(x, level)
+    torch.testing.assert_close(guided.x0, 1.5 * torch.tensor([1.0, 2, 4]).to(x).reshape(-1, 1, 1, 1) + 0 * x)
+    torch.testing.assert_close(level.noise(guided.x0, guided.eps), x)
+    assert seen == [6]
