@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING
 from unstir.errors import InputError
 
 if TYPE_CHECKING:
-
     from unstir.data.columns import Column
     from unstir.data.listing import Contents, Listing, Read
 
