@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,55 @@ def test_labels_stay_with_their_images(tmp_path: Path) -> None:
     for part in (splits.train, splits.held_out):
         assert part.labels is not None
         assert [part.classes[i] for i in part.labels] == [known[image.tobytes()] for image in part.pixels]
+
+
+def test_other_arrays_go_with_the_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    random = np.random.default_rng(2)
+    others = {
+        "age": np.arange(40),
+        "edges": random.integers(0, 256, (40, 2, 3, 3), dtype=np.uint8),
+        "gap": np.where(np.arange(40) == 39, np.nan, 1.0),
+        "pose": random.normal(size=(40, 3)).astype(np.float32),
+        "tokens": random.normal(size=(40, 2, 5)).astype(np.float16),
+        "words": np.array([f"word {i}" for i in range(40)]),
+    }
+    ignored = {"mean": np.zeros(3), "scalar": np.float32(1), "maps": np.zeros((40, 2, 2), np.int16)}
+    np.savez(tmp_path / "set.npz", images=SEVEN, labels=np.arange(40) % 4, **others, **ignored)
+    with caplog.at_level(logging.WARNING):
+        first, again = (load(DataConfig(source=str(tmp_path / "set.npz"))) for _ in range(2))
+    assert "'maps' of" in caplog.text and "have no gap" in caplog.text and len(caplog.records) == 2
+    place = {image.tobytes(): i for i, image in enumerate(SEVEN)}
+    for part, other in ((first.train, again.train), (first.held_out, again.held_out)):
+        rows = [place[image.tobytes()] for image in part.pixels]
+        assert list(part.columns) == [
+            name
+            for name in ("label", "age", "gap", "pose", "tokens", "words", "edges")
+            if name != "gap" or 39 not in rows
+        ]
+        assert part.labels is not None and part.labels.tolist() == [row % 4 for row in rows]
+        assert part.columns["age"].array.tolist() == [[row] for row in rows]
+        assert part.columns["words"].values == tuple(f"word {row}" for row in rows)
+        for name in ("edges", "pose", "tokens"):
+            np.testing.assert_array_equal(part.columns[name].array, others[name][rows].astype(np.float32))
+        assert not part.columns["edges"].array.flags.writeable and not part.columns["tokens"].array.flags.writeable
+        assert part.fingerprint == other.fingerprint
+    assert {39} & {place[image.tobytes()] for image in first.train.pixels} and "gap" in first.held_out.columns
+
+
+def test_pictures_of_other_channels_cannot_be_resized(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", images=SEVEN[:, :3], edges=SEVEN)
+    assert load(DataConfig(source=str(tmp_path / "set.npz"))).train.columns["edges"].facts()["width"] == 7
+    with pytest.raises(InputError, match=r"the 'edges' of .* have 7 channels"):
+        load(DataConfig(source=str(tmp_path / "set.npz"), size=(2, 2)))
+
+
+def test_pickled_objects_beside_the_images_are_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    np.savez(tmp_path / "set.npz", images=SEVEN, odd=np.array([{}] * 40, dtype=object))
+    with caplog.at_level(logging.WARNING):
+        assert load(DataConfig(source=str(tmp_path / "set.npz"))).train.columns == {}
+    assert "'odd' of" in caplog.text
 
 
 def test_files_that_do_not_fit(tmp_path: Path) -> None:

@@ -122,3 +122,19 @@ def test_an_unreadable_held_out_part_gets_an_image(photos: Callable[..., Path]) 
     (folder / "test" / "1.png").write_bytes(b"x")
     splits = load(DataConfig(source=str(folder)))
     assert (len(splits.train), len(splits.held_out)) == (2, 1)
+
+
+def test_captions_keep_their_images_where_one_in_the_middle_is_skipped(photos: Callable[..., Path]) -> None:
+    folder = photos("070.png")
+    for i in range(150):
+        if i != 70:
+            Image.new("L", (3, 2), i).save(folder / f"{i:03d}.png")
+        (folder / f"{i:03d}.txt").write_text(f"shows {i}")
+    (folder / "070.png").write_bytes(b"junk")
+    splits = load(DataConfig(source=str(folder)))
+    both = [
+        *zip(splits.train.pixels, captions(splits.train)),
+        *zip(splits.held_out.pixels, captions(splits.held_out)),
+    ]
+    assert len(both) == 149
+    assert all(caption == f"shows {pixels[0, 0, 0]}" for pixels, caption in both)

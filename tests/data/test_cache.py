@@ -90,6 +90,21 @@ def test_a_damaged_entry_is_made_again(photos: Callable[..., Path], decodes: lis
     assert len(decodes) == 6 and entries() == [entry]
 
 
+@pytest.mark.parametrize("column", range(3))
+def test_a_damaged_column_is_made_again(tmp_path: Path, column: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 4), dtype=np.uint8)
+    numbers = np.arange(15.0).reshape(5, 3)
+    np.savez(tmp_path / "set.npz", images=pixels, a=numbers, b=numbers[:, :, None], c=pixels)
+    config = DataConfig(source=str(tmp_path / "set.npz"))
+    whole = load(config).train
+    assert [c.kind for c in whole.columns.values()] == ["numbers", "embedding", "picture"]
+    path = entries()[0] / f"column-{column}"
+    path.write_bytes(path.read_bytes()[:-4])
+    again = load(config).train
+    for name, known in whole.columns.items():
+        np.testing.assert_array_equal(again.columns[name].array, known.array)
+
+
 def test_a_killed_job_leaves_no_entry(photos: Callable[..., Path]) -> None:
     folder = photos(*(f"{i}.png" for i in range(200)))
     code = (

@@ -6,10 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from unstir.data.config import DataConfig
 from unstir.data.folder import contents
 from unstir.data.listing import Listing
+from unstir.data.load import load
 from unstir.errors import InputError
 
 
@@ -116,3 +120,87 @@ def test_captions_in_another_encoding(photos: Callable[..., Path]) -> None:
     (folder / "a.txt").write_bytes("käfer".encode("latin-1"))
     with pytest.raises(InputError, match=r"a\.txt.*UTF-8"):
         contents(folder)
+
+
+def test_numbers_words_and_pictures_of_the_metadata(photos: Callable[..., Path]) -> None:
+    folder = photos("a.png", "b.png", "c.png", "maps/a.png", "maps/b.png", "maps/c.png")
+    rows = [
+        {"file_name": "a.png", "depth_file_name": "maps/c.png", "age": 3, "old": False, "by": "zoe", "text": "x"},
+        {"file_name": "b.png", "depth_file_name": "maps/a.png", "age": 1.5, "old": True, "by": "ada", "tags": []},
+        {"file_name": "c.png", "depth_file_name": "./maps/b.png", "age": 2, "old": True, "by": "zoe", "tags": [1]},
+    ]
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    listing = contents(folder).train
+    assert names(listing) == ["a.png", "b.png", "c.png"]  # the maps are no images, and make no class
+    assert list(listing.columns) == ["age", "old", "by", "caption"] and captions(listing) == ["x", "", ""]
+    assert listing.columns["age"].array.tolist() == [[3], [1.5], [2]]
+    assert listing.columns["old"].array.tolist() == [[0], [1], [1]]
+    assert listing.columns["by"].array.tolist() == [1, 0, 1] and listing.columns["by"].classes == ("ada", "zoe")
+    some = listing.take(np.array([2, 0]))
+    assert some.pictures["depth"](some.indices) == [folder / "maps" / "b.png", folder / "maps" / "c.png"]
+
+
+def test_metadata_as_csv_know_numbers_from_words(photos: Callable[..., Path]) -> None:
+    folder = photos("train/a.png", "train/b.png", "train/c.png", "test/d.png", "train/x/a.png", "val/e.png")
+    (folder / "train" / "metadata.csv").write_text(
+        "file_name,age,by,mixed,label,next_file_name\na.png,3,zoe,1,10,b.png\nb.png,,ada,one,9,x/a.png\n"
+        "c.png,-1e1,,2,10,a.png\n"
+    )
+    (folder / "test" / "metadata.csv").write_text("file_name,age,by,label,next_file_name\nd.png,4,eve,9,d.png\n")
+    found = contents(folder)
+    assert found.held_out is not None
+    # Those that are pictures of others are images too if they have lines of their own.
+    assert names(found.train) == ["train/a.png", "train/b.png", "train/c.png"]
+    assert names(found.held_out) == ["test/d.png"]
+    ages = found.train.columns["age"]
+    assert ages.array[[0, 2]].tolist() == [[3], [-10]] and ages.missing() == 1
+    assert found.held_out.columns["age"].array.tolist() == [[4]]
+    assert found.train.columns["by"].array.tolist() == [2, 0, -1]
+    assert found.held_out.columns["by"].array.tolist() == [1]
+    assert found.train.columns["mixed"].classes == ("1", "2", "one")
+    assert classes(found.train) == ("9", "10") and labels(found.train) == [1, 0, 1]
+    assert labels(found.held_out) == [0]
+    assert found.train.pictures["next"](np.array([1])) == [folder / "train" / "x" / "a.png"]
+    assert found.held_out.pictures["next"](found.held_out.indices) == [folder / "test" / "d.png"]
+
+
+def test_folders_are_classes_before_a_column_called_label(photos: Callable[..., Path]) -> None:
+    folder = photos("cat/a.png", "dog/b.png")
+    (folder / "metadata.csv").write_text("file_name,label\ncat/a.png,7\ndog/b.png,8\n")
+    assert classes(contents(folder).train) == ("cat", "dog")
+
+
+def test_pictures_that_only_some_images_have_are_left_out(
+    photos: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = photos("a.png", "b.png", "m.png")
+    (folder / "metadata.csv").write_text("file_name,mask_file_name\na.png,m.png\nb.png,\n")
+    listing = contents(folder).train
+    assert listing.pictures == {} and "1 images" in caplog.text and "have no mask" in caplog.text
+    assert names(listing) == ["a.png", "b.png"]
+
+
+def test_many_different_words_are_no_classes(photos: Callable[..., Path]) -> None:
+    folder = photos(*(f"{i:03d}.png" for i in range(101)))
+    lines = [f"{i:03d}.png,w{i},v{i % 100}" for i in range(101)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,id,by", *lines]))
+    assert list(contents(folder).train.columns) == ["by"]
+
+
+def test_what_metadata_say_reaches_the_examples(photos: Callable[..., Path]) -> None:
+    folder = photos(*(f"{i}.png" for i in range(6)))
+    small = photos(*(f"maps/{i}.png" for i in range(6)), size=(3, 2)) / "maps"
+    lines = [f"{i}.png,maps/{i}.png,{i},says {i}" for i in range(6)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,low_file_name,age,text", *lines]))
+    (folder / "2.png").write_bytes(b"junk")
+    (small / "4.png").unlink()
+    splits = load(DataConfig(source=str(folder)))
+    assert len(splits.train) + len(splits.held_out) == 4
+    for part in (splits.train, splits.held_out):
+        _, told = part.examples(np.arange(len(part)))
+        for place, pixels in enumerate(part.pixels):
+            age = int(told["age"][place])  # type: ignore[arg-type]
+            assert told["caption"][place] == f"says {age}"
+            assert (pixels == np.asarray(Image.open(folder / f"{age}.png")).transpose(2, 0, 1)).all()
+            low = np.asarray(Image.open(small / f"{age}.png")).transpose(2, 0, 1)
+            np.testing.assert_allclose(told["low"][place], low / 127.5 - 1, atol=1e-6)  # type: ignore[arg-type]

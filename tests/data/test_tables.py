@@ -15,8 +15,11 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
+from unstir.data import tables
 from unstir.data.config import DataConfig
+from unstir.data.dataset import ImageData
 from unstir.data.load import load
+from unstir.data.sources import Source
 from unstir.errors import InputError
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -120,6 +123,140 @@ def test_labels_that_are_none(tmp_path: Path) -> None:
     write(tmp_path, "train", range(3), label=[0.5, 1.5, 2.5])
     with pytest.raises(InputError, match=r"'label'.*one integer or one word"):
         load(DataConfig(source=str(tmp_path)))
+
+
+def rich(folder: Path, n: int = 40, **changes: list) -> Path:
+    """A table in which everything follows from the number that the image shows."""
+    features = {
+        "image": datasets.Image(),
+        "edges": datasets.Image(),
+        "fine_label": datasets.ClassLabel(names=["even", "odd"]),
+        "coarse_label": datasets.ClassLabel(names=["low", "high", "unused"]),
+        "artist": datasets.Value("string"),
+        "id": datasets.Value("string"),
+        "text": datasets.Value("string"),
+        "score": datasets.Value("float64"),
+        "year": datasets.Value("int32"),
+        "safe": datasets.Value("bool"),
+        "when": datasets.Value("timestamp[s]"),
+    }
+    rows = {
+        "image": [Image.new("RGB", (6, 4), (v, 0, 9)) for v in range(n)],
+        "edges": [Image.new("L", (3, 2), 200 - v) for v in range(n)],
+        "fine_label": [v % 2 for v in range(n)],
+        "coarse_label": [int(v >= 20) for v in range(n)],
+        "artist": ["zoe" if v % 3 else "ada" for v in range(n)],
+        "id": [f"{v:05d}" for v in range(n)],
+        "text": [f"no {v}" for v in range(n)],
+        "score": [v / 8 for v in range(n)],
+        "year": [1900 + v for v in range(n)],
+        "safe": [v > 5 for v in range(n)],
+        "when": [v for v in range(n)],
+    }
+    assert changes.keys() <= rows.keys()
+    datasets.Dataset.from_dict(rows | changes, datasets.Features(features)).to_parquet(folder / "train.parquet")
+    return folder
+
+
+def test_all_that_a_table_knows_goes_with_each_image(tmp_path: Path, cache: Path) -> None:
+    rich(tmp_path, 120)
+    first, again = (load(DataConfig(source=str(tmp_path))) for _ in range(2))
+    assert (len(first.train), len(first.held_out)) == (114, 6)
+    for part, other in ((first.train, again.train), (first.held_out, again.held_out)):
+        # More than 100 different words, as in id, and times are left out.
+        assert list(part.columns) == [
+            *("label", "caption", "coarse_label", "artist", "score", "year", "safe", "edges")
+        ]
+        assert part.classes == ("even", "odd") and part.columns["artist"].classes == ("ada", "zoe")
+        assert part.columns["coarse_label"].classes == ("low", "high", "unused")
+        _, told = part.examples(np.arange(len(part)))
+        shown = part.pixels[:, 0, 0, 0].astype(int)
+        assert told["caption"] == [f"no {v}" for v in shown]
+        values = {name: value.tolist() for name, value in told.items() if not isinstance(value, list)}
+        assert values["label"] == (shown % 2).tolist()
+        assert values["coarse_label"] == (shown >= 20).astype(int).tolist()
+        assert values["artist"] == (shown % 3 > 0).astype(int).tolist()
+        assert values["score"] == (shown[:, None] / 8).tolist()
+        assert values["year"] == (shown[:, None] + 1900).tolist()
+        assert values["safe"] == (shown[:, None] > 5).astype(float).tolist()
+        edges = part.columns["edges"].array
+        assert edges.shape == (len(part), 1, 2, 3) and not edges.flags.writeable
+        assert (edges == 200 - shown.reshape(-1, 1, 1, 1)).all()
+        assert part.fingerprint == other.fingerprint
+        whole = ImageData.from_array(part.pixels, columns=part.columns)
+        assert part.fingerprint == whole.fingerprint
+    (entry,) = (cache / "images").iterdir()
+    assert (entry / "column-7").read_bytes()[:6] == bytes([200 - first.train.pixels[0, 0, 0, 0]] * 6)
+
+
+def test_a_size_is_of_pictures_too_but_channels_are_their_own(tmp_path: Path) -> None:
+    splits = load(DataConfig(source=str(rich(tmp_path)), size=(2, 5), channels=4))
+    assert splits.train.shape == (4, 2, 5) and splits.train.columns["edges"].array.shape[1:] == (1, 2, 5)
+
+
+def test_one_colour_picture_makes_all_of_them_colour(tmp_path: Path) -> None:
+    edges = [Image.new("RGB" if v == 30 else "L", (3, 2), (1, 2, 3) if v == 30 else v) for v in range(40)]
+    splits = load(DataConfig(source=str(rich(tmp_path, edges=edges))))
+    for part in (splits.train, splits.held_out):
+        assert part.shape == (3, 4, 6) and part.columns["edges"].array.shape[1:] == (3, 2, 3)
+        for shown, pixel in zip(part.pixels[:, 0, 0, 0], part.columns["edges"].array[:, :, 1, 2].tolist()):
+            assert pixel == ([1, 2, 3] if shown == 30 else [shown] * 3)
+
+
+def test_pictures_that_differ_in_size_are_named(tmp_path: Path) -> None:
+    edges = [Image.new("L", (3, 2 + v // 39)) for v in range(40)]
+    with pytest.raises(InputError, match=r"the 'edges' of .* differ in size.*data\.size"):
+        load(DataConfig(source=str(rich(tmp_path, edges=edges))))
+
+
+def test_an_image_whose_picture_cannot_be_read_is_skipped_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    edges: list = [{"bytes": png(200 - v), "path": None} for v in range(40)]
+    edges[17] = {"bytes": b"junk", "path": None}
+    with caplog.at_level(logging.WARNING):
+        splits = load(DataConfig(source=str(rich(tmp_path, edges=edges))))
+    assert "image 17: edges: not an image" in caplog.text and len(splits.train) + len(splits.held_out) == 39
+    for part in (splits.train, splits.held_out):
+        shown = part.pixels[:, 0, 0, 0].astype(int)
+        assert 17 not in shown
+        assert part.columns["caption"].values == tuple(f"no {v}" for v in shown)
+        assert (part.columns["score"].array[:, 0] * 8 == shown).all()
+        assert (part.columns["edges"].array[:, 0, 0, 0] == 200 - shown).all()
+    with pytest.raises(InputError, match="such as train image 17"):
+        load(DataConfig(source=str(tmp_path), corrupt_limit=0))
+
+
+def test_columns_with_gaps_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    edges = [None if v == 5 else Image.new("L", (3, 2), v) for v in range(40)]
+    score = [None if v in (3, 4) else float("inf") if v == 9 else 1.0 for v in range(40)]
+    artist = [None if v == 7 else "ada" for v in range(40)]
+    text = [None if v == 8 else f"no {v}" for v in range(40)]
+    with caplog.at_level(logging.WARNING):
+        splits = load(DataConfig(source=str(rich(tmp_path, edges=edges, score=score, artist=artist, text=text))))
+    missing = {"1 images": "edges", "3 images": "score"}
+    assert all(
+        f"{count} of '" in caplog.text and f"have no {name}" in caplog.text for count, name in missing.items()
+    )
+    assert "have no artist" in caplog.text and len(caplog.records) == 3
+    assert not {"edges", "score", "artist"} & splits.train.columns.keys() and "year" in splits.train.columns
+    captions = splits.train.columns["caption"].values
+    assert [v for v, text in zip(splits.train.pixels[:, 0, 0, 0], captions) if text == ""] == [8]
+
+
+def test_a_column_that_only_the_training_part_has(tmp_path: Path) -> None:
+    both = {
+        "train": datasets.Dataset.from_dict(
+            {"image": [Image.new("L", (2, 2), v) for v in range(4)], "n": [1, 2, 3, 4], "word": list("abab")}
+        ),
+        "test": datasets.Dataset.from_dict({"image": [Image.new("L", (2, 2), v) for v in range(3)]}),
+    }
+    for name, part in both.items():
+        part.to_parquet(tmp_path / f"{name}.parquet")
+    parts = [part.with_format(None) for part in both.values()]
+    known = tables._columns(parts, Source("x", "tables", str(tmp_path)))
+    assert known[0]["n"].array.tolist() == [[1], [2], [3], [4]] and known[0]["word"].array.tolist() == [0, 1, 0, 1]
+    assert known[1]["n"].missing() == known[1]["word"].missing() == 3
 
 
 def test_a_hub_out_of_reach_is_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
