@@ -31,7 +31,7 @@ def gathered(value: Any) -> list[Any]:
 
 
 def rounds(stream: Iterable[Item]) -> Iterator[list[Item]]:
-    """Yield, round by round, what the streams of all processes give; all must ask, until theirs and others' end."""
+    """Yield, round by round, what the streams of all processes give; all must ask, until all have ended."""
     every = iter(stream)
     while True:
         given = [item for item in gathered(next(every, None)) if item is not None]

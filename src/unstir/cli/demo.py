@@ -14,7 +14,7 @@ from unstir.cli.train import carry_out, configure
 
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData
-    from unstir.sampling.images import Images
+    from unstir.models.samples import Samples
 
 DRAWN = 100
 """Ten of each digit."""
@@ -41,7 +41,7 @@ def demo(
         report.say(f"The run in {out} is finished; drawing from it")
 
     from unstir.data.load import load as load_images
-    from unstir.training.run import load
+    from unstir.models.file import load
 
     images = load(out).sample(DRAWN, batch=DRAWN, progress=True)
     picture = images.save(out / "demo.png")
@@ -55,7 +55,7 @@ def demo(
     report.end(f"Ten drawings of each digit are in {picture}", values)
 
 
-def read_rightly(drawn: Images, train: ImageData, held_out: ImageData) -> tuple[float, float]:
+def read_rightly(drawn: Samples, train: ImageData, held_out: ImageData) -> tuple[float, float]:
     """Return the share of drawn and of held-out digits that scikit-learn reads as their labels, in [0, 1].
 
     Its support vector machine is trained on the real training digits, on the scale of 0 to 16 that they come in.

@@ -19,12 +19,13 @@ def describe(config: Config, out: Path, report: Report) -> None:
     """Say what ``unstir train`` would do. What is printed is YAML: what was measured stands in comments."""
     import yaml
 
-    text = yaml.safe_dump(config.model_dump(mode="json", exclude={"images"}), sort_keys=False)
+    asked = config.asked()
     if not report.as_json:
-        report.say(text)
+        report.say(yaml.safe_dump(asked, sort_keys=False))
 
+    from unstir.models.file import load_parts
     from unstir.training.estimate import estimate, machine, parameter_count, synthetic
-    from unstir.training.start import with_images
+    from unstir.training.start import with_data
 
     known = expected_images(config.data)
     if known is None:
@@ -33,9 +34,10 @@ def describe(config: Config, out: Path, report: Report) -> None:
         splits = load(config.data)
     else:
         splits = synthetic(*known)
-    config = with_images(config, splits.train)
-    parameters, (where, precision) = parameter_count(config), machine(config)
-    found = estimate(config, splits)
+    config = with_data(config, splits.train, out)
+    parts = load_parts(config.model.parts, out)
+    parameters, (where, precision) = parameter_count(config.model, parts), machine(config.model.precision)
+    found = estimate(config, splits, parts)
     images, seconds = end(config, found.images_per_second)
     lines = [
         f"out: {out}",
@@ -48,7 +50,7 @@ def describe(config: Config, out: Path, report: Report) -> None:
         f"end: after {duration(seconds)}, about {images:,} images in {images // config.training.batch:,} steps",
     ]
     values = {
-        "config": config.model_dump(mode="json", exclude={"images"}),
+        "config": asked,
         "out": str(out),
         "shape": list(splits.train.shape),
         "parameters": parameters,

@@ -17,7 +17,7 @@ from unstir.files import whole_file
 if TYPE_CHECKING:
     import numpy as np
 
-    from unstir.training.config import Config
+    from unstir.models.systems import DenoiserConfig
 
 edit = typer.Typer(name="edit", help="Change an image of yours with a trained model.")
 
@@ -45,20 +45,20 @@ def clean(
 
     A denoising autoencoder removes the corruption it was trained on, a diffusion model Gaussian noise of --sigma.
     """
-    from unstir.training.folder import model_file
-    from unstir.training.request import check_sigma, check_unlabelled
+    from unstir.models.file import read_config
 
-    _, config = model_file(run)
-    check_unlabelled(config, "Cleaning")
+    _, config = read_config(run)
+    config.require("clean")
+    config.hideable("Cleaning")
     scaled = None if sigma is None else sigma / 127.5
-    check_sigma(config, scaled)
+    config.check_sigma(scaled)
     pixels = read_image(image, config)
     endings = [ending for ending in IMAGE_SUFFIXES if len(pixels) < 4 or ending not in (".jpg", ".jpeg")]
     place = picture_place(out, run, f"edits/{image.stem}-cleaned.png", endings)
 
     import torch
 
-    from unstir.training.run import load
+    from unstir.models.file import load
 
     x = torch.tensor(pixels)[None] / 127.5 - 1
     cleaned = load(run).clean(x, scaled, progress=True)
@@ -69,19 +69,17 @@ def clean(
     Report(as_json).end(f"The cleaned image is in {place}", values)
 
 
-def read_image(path: Path, config: Config) -> np.ndarray:
+def read_image(path: Path, config: DenoiserConfig) -> np.ndarray:
     """Return a picture as uint8 (C, H, W), with the channels that the model's images have.
 
     Raises:
         InputError: If it cannot be read, or the model cannot take it.
     """
     from unstir.data.decode import decode_file
-    from unstir.training.request import check_takes
 
-    assert config.images is not None
-    channels = config.images.shape[0]
+    channels = config.samples.shape[0]
     if channels not in (1, 3, 4):
         raise InputError(f"The model's images have {channels} channels, which no picture has")
     pixels = decode_file(path, channels)
-    check_takes(config, (channels, pixels.shape[1], pixels.shape[2]))
+    config.check_takes(pixels.shape)
     return pixels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ from unstir.files import whole_file
 if TYPE_CHECKING:
     from unstir.data.config import DataConfig
     from unstir.data.dataset import Splits
-    from unstir.training.config import Config
+    from unstir.models.config import ModelConfig, Settings
 
 _MEANINGS = {
     **METRICS,
@@ -43,6 +43,7 @@ _OF_BITS = ("variance", "clip", "steps")
 """The sampling values that the chain of bpd heeds."""
 
 
+@options.with_drawing
 def evaluate(
     run: options.RunPath,
     metrics: Annotated[
@@ -56,29 +57,8 @@ def evaluate(
         int, typer.Option(metavar="N", min=1, help="bpd: at how many levels each image is measured, at random.")
     ] = 50,
     seed: options.Seed = 0,
-    sampler: options.Sampler = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            help="How many steps to draw in; for bpd and bpd_ode, how many levels.",
-            show_default="the run's; bpd: all, or 1,000 of a continuous schedule; bpd_ode: 100",
-        ),
-    ] = None,
-    spacing: options.Spacing = None,
-    eta: options.Eta = None,
-    variance: options.Variance = None,
-    order: options.Order = None,
-    churn: options.Churn = None,
-    churn_min: options.ChurnMin = None,
-    churn_max: options.ChurnMax = None,
-    churn_noise: options.ChurnNoise = None,
-    schedule: options.Schedule = None,
-    epsilon: options.Epsilon = None,
-    updates: options.Updates = None,
-    snr: options.Snr = None,
-    predictor: options.Predictor = None,
-    guidance: options.Guidance = None,
-    clip: options.Clip = None,
+    *,
+    asked: dict[str, Any],
     batch: options.Batch = 250,
     data: Annotated[
         str | None,
@@ -90,26 +70,26 @@ def evaluate(
 
     The ruler of drawn images is a classifier trained once on the same data; results compare models of one set.
     """
-    asked = options.sampling_values(locals())
+    from unstir.models.file import read_config
+    from unstir.training.folder import data_of
 
-    from unstir.training.folder import model_file
-    from unstir.training.request import check_draws, sampling_config
-
-    _, config = model_file(run)
+    _, config = read_config(run)
     wanted = [metric.strip() for metric in metrics.split(",")]
     check(wanted)
-    check_draws(config)
     draws = any(metric in METRICS for metric in wanted)
+    bits = any(metric in LIKELIHOODS for metric in wanted)
+    for verb in ["draw"] * draws + ["bits"] * bits:
+        config.require(verb)
+    chain = {name: asked[name] for name in _OF_BITS}
     if not draws:
         vain = [name for name, value in asked.items() if value is not None and name not in _OF_BITS]
         if vain:
             raise InputError(f"--{vain[0].replace('_', '-')} is for drawing images, and {metrics} draws none")
         asked["sampler"] = "ddpm"  # the bound is the ancestral sampler's, whatever the run draws by
-    sampling = sampling_config(config, asked)
-    source = config.data if data is None else config.data.model_copy(update={"source": data})
+    sampling = config.drawing(asked)
+    source = data_of(run, data)
     _check_source(source, draws)
-    what = f"{sampling.sampler}-{sampling.steps}" if draws else wanted[0]
-    place = default_place(run, f"evaluations/{what}-n{n}-seed{seed}.json")
+    place = default_place(run, f"evaluations/{_name(sampling) if draws else wanted[0]}-n{n}-seed{seed}.json")
     report = Report(as_json)
 
     from unstir.data.load import load as load_images
@@ -119,18 +99,22 @@ def evaluate(
 
     from unstir.evaluation.evaluate import measure
     from unstir.evaluation.likelihood import measure_bits
-    from unstir.training.run import load
+    from unstir.models.file import load
+    from unstir.processes import processes
 
-    model, measured = load(run), {}
+    model, measured, rank = load(run), {}, processes()
     if draws:
-        report.say(f"Measuring {n:,} images of {run}, drawn by {sampling.sampler} in {sampling.steps} steps")
-        images = model.sample(n, seed=seed, batch=batch, progress=True, **asked)
-        measured |= measure(images.tensor, images.labels, splits, wanted)
-    if any(metric in LIKELIHOODS for metric in wanted):
+        report.say(f"Measuring {n:,} images of {run}, drawn by {_name(sampling)}")
+        share = range(n)[rank.process_index :: rank.num_processes]
+        drawn = model.draw(share, seed=seed, batch=batch, progress=rank.is_main_process, **asked)
+        measured |= measure(drawn, splits, wanted, progress=rank.is_main_process)
+    if bits:
         count = min(n, len(splits.held_out))
         report.say(f"Measuring the bits that {run} needs for {count:,} held-out images of {source.source}")
-        chain = {"variance": variance, "clip": sampling.clip, "steps": steps, "terms": terms}
-        measured |= measure_bits(model, splits.held_out, wanted, n=n, seed=seed, batch=batch, **chain)
+        chain["clip"] = sampling.clip
+        measured |= measure_bits(model, splits.held_out, wanted, n=n, seed=seed, batch=batch, terms=terms, **chain)
+    if not rank.is_main_process:
+        return
     place = unused(place)
     values = {
         "run": str(run),
@@ -158,18 +142,23 @@ def _check_source(source: DataConfig, labels: bool) -> None:
         )
 
 
-def _check_images(config: Config, splits: Splits, labels: bool) -> None:
+def _name(sampling: Settings) -> str:
+    """Return what a way of drawing is called in a file's name."""
+    values = sampling.model_dump(mode="json")
+    return f"{values['sampler']['name']}-{sampling.steps}" if "sampler" in values else "drawn"
+
+
+def _check_images(config: ModelConfig, splits: Splits, labels: bool) -> None:
     """Check, before anything is drawn, that a run's images can be measured against these.
 
     Raises:
         InputError: If these have another shape or other classes, or have no labels and ``labels`` are needed.
     """
     held_out = splits.held_out
-    assert config.images is not None
     if labels and (splits.train.labels is None or held_out.labels is None):
         raise InputError(f"'{held_out.name}' has no labels, and the metrics need a classifier of its classes")
-    if held_out.shape != config.images.shape:
-        ours, theirs = ("x".join(map(str, shape)) for shape in (config.images.shape, held_out.shape))
+    if held_out.shape != config.samples.shape:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (config.samples.shape, held_out.shape))
         raise InputError(f"The run draws images of {ours}, and those of '{held_out.name}' are {theirs}")
     if config.classes and held_out.classes and held_out.classes != config.classes:
         raise InputError(f"The classes of '{held_out.name}' are not those that the run was trained with")

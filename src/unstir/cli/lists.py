@@ -40,12 +40,15 @@ def datasets(as_json: Json = False) -> None:
 
 def samplers(as_json: Json = False) -> None:
     """List the samplers that --sampler takes."""
-    from unstir.sampling import samplers as known
-    from unstir.training.config import SAMPLER_OPTIONS
+    from unstir.sampling.config import sampler_options
+    from unstir.sampling.config import samplers as kinds
 
-    report = Report(as_json)
-    about = {name: _first_line(factory) for name, factory in known.items()}
-    options = {name: [o.replace("_", "-") for o in SAMPLER_OPTIONS.get(name, ())] for name in known}
+    report, known = Report(as_json), kinds.known
+    about = {name: _first_line(sampler) for name, sampler in known.items()}
+    options = {
+        name: [option.replace("_", "-") for option, of in sampler_options().items() if name in of.samplers]
+        for name in known
+    }
     report.table((name, about[name], " ".join(f"--{option}" for option in options[name])) for name in known)
     if as_json:
         report.end("", {"samplers": {name: {"about": about[name], "options": options[name]} for name in known}})

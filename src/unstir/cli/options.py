@@ -2,81 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 
 import typer
 
 RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/mnist, or a .safetensors model.")
 ]
-Sampler = Annotated[str | None, typer.Option(help="The sampler; see unstir samplers.", show_default="the run's")]
-Steps = Annotated[
-    int | None,
-    typer.Option(help="How many steps; most samplers ask the network once in each.", show_default="the run's"),
-]
-Spacing = Annotated[
-    str | None,
-    typer.Option(
-        help="How the steps lie: trailing, leading, linspace, quadratic, uniform, log_snr or karras.",
-        show_default="the run's",
-    ),
-]
-Eta = Annotated[
-    float | None, typer.Option(help="ddim: from 0, no fresh noise, to 1, as ddpm.", show_default="the run's")
-]
-Variance = Annotated[
-    str | None, typer.Option(help="ddpm: small, large or learned, how much fresh noise.", show_default="the run's")
-]
-Order = Annotated[int | None, typer.Option(help="unipc: 2 or 3.", show_default="the run's")]
-Churn = Annotated[
-    float | None,
-    typer.Option(help="euler, heun: how much fresh noise over all steps; 0 is none.", show_default="the run's"),
-]
-ChurnMin = Annotated[
-    float | None,
-    typer.Option(help="euler, heun: the least sigma / alpha at which there is churn.", show_default="the run's"),
-]
-ChurnMax = Annotated[
-    float | None,
-    typer.Option(help="euler, heun: the most sigma / alpha at which there is churn.", show_default="the run's"),
-]
-ChurnNoise = Annotated[
-    float | None,
-    typer.Option(help="euler, heun: the churn's standard deviation, about 1.", show_default="the run's"),
-]
-Schedule = Annotated[
-    str | None,
-    typer.Option(
-        help="Sample on another schedule: linear, quadratic, cosine, sigmoid, vp, ve or flow.",
-        show_default="the run's",
-    ),
-]
 Label = Annotated[
     str | None,
     typer.Option(help="A class, by name or number; or several with commas, in turn.", show_default="all in turn"),
-]
-Epsilon = Annotated[
-    float | None,
-    typer.Option(help="langevin: the step, in units of the smallest variance.", show_default="by the levels"),
-]
-Updates = Annotated[
-    int | None, typer.Option(help="langevin, pc: Langevin updates on each level.", show_default="the run's")
-]
-Snr = Annotated[
-    float | None, typer.Option(help="pc: how long a correction is beside its noise.", show_default="the run's")
-]
-Predictor = Annotated[str | None, typer.Option(help="pc: reverse or ancestral.", show_default="the run's")]
-Guidance = Annotated[
-    float | None,
-    typer.Option(help="How much to push towards the label; 0 is off.", show_default="the run's"),
-]
-Clip = Annotated[
-    str | None,
-    typer.Option(
-        help="How predicted images are kept in range: static, dynamic or none.", show_default="the run's"
-    ),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Image i is drawn from N + i alone.")]
 Batch = Annotated[int, typer.Option(metavar="N", min=1, help="How many images are drawn together.")]
@@ -87,8 +26,57 @@ Duration = Annotated[
 ]
 
 
-def sampling_values(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of a command's arguments that say how to sample: it must have an option for each such value."""
-    from unstir.training.config import SamplingConfig
+_THE_RUNS = "the run's"
+_HOW = {
+    "sampler": (str, "The sampler; see unstir samplers."),
+    "steps": (int, "How many steps; most samplers ask the network once in each."),
+    "spacing": (str, "How the steps lie: {}."),
+    "schedule": (str, "Sample on another schedule: {}."),
+    "guidance": (float, "How much to push towards what is told, such as the label; 0 is off."),
+    "clip": (str, "How predicted images are kept in range: {}."),
+}
+"""The options of drawing that belong to no sampler: their type and their help."""
 
-    return {name: arguments[name] for name in SamplingConfig.model_fields}
+
+def with_drawing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each value of drawing; its argument ``asked`` gets them all by name."""
+
+    @wraps(command)
+    def wrapped(**arguments: Any) -> None:
+        asked = {name: arguments.pop(name) for name in ways}
+        command(**arguments, asked=asked)
+
+    ways = _ways()
+    parameters = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        if parameter.name == "asked":
+            parameters += ways.values()
+        else:
+            parameters.append(parameter)
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapped
+
+
+def _ways() -> dict[str, inspect.Parameter]:
+    """Return an option for each value of drawing, made from the configurations of sampling."""
+    from unstir.sampling.config import SamplingConfig, sampler_options
+
+    found: dict[str, tuple[type, str]] = {}
+    for name, (kind, text) in _HOW.items():
+        found[name] = kind, text.format(_choices(SamplingConfig.model_fields[name].annotation))
+    for name, option in sampler_options().items():
+        found[name] = option.type, option.help
+    return {name: _way(name, kind, text) for name, (kind, text) in found.items()}
+
+
+def _way(name: str, kind: type, text: str) -> inspect.Parameter:
+    option = Annotated[Optional[kind], typer.Option(help=text, show_default=_THE_RUNS)]  # noqa: UP045
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+
+
+def _choices(annotation: Any) -> str:
+    """Return the names that a field takes, as a person lists them."""
+    literals = [part for part in (annotation, *get_args(annotation)) if get_origin(part) is Literal]
+    names = [name for literal in literals for name in get_args(literal)]
+    return f"{', '.join(names[:-1])} or {names[-1]}" if names else ""

@@ -16,20 +16,23 @@ class Report:
 
     Args:
         as_json: Whether standard output gets one JSON object alone; sentences then go to standard error.
+
+    Attributes:
+        speaks: Whether this process is the first.
     """
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self._speaks = os.environ.get("RANK", "0") == "0"
+        self.speaks = os.environ.get("RANK", "0") == "0"
 
     def say(self, text: str) -> None:
         """Say something on the way."""
-        if self._speaks and text:
+        if self.speaks and text:
             print(text, file=sys.stderr if self.as_json else sys.stdout, flush=True)
 
     def table(self, rows: Iterable[Sequence[str]]) -> None:
         """Show a table, a line for each row; under ``--json`` nothing."""
-        if self.as_json or not self._speaks:
+        if self.as_json or not self.speaks:
             return
         from rich.console import Console
         from rich.table import Table
@@ -45,5 +48,5 @@ class Report:
 
     def end(self, text: str, values: dict[str, Any]) -> None:
         """Say the last line, or the JSON object."""
-        if self._speaks:
+        if self.speaks:
             print(json.dumps(values, ensure_ascii=False) if self.as_json else text, flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,27 +13,13 @@ from unstir.cli.report import Report
 from unstir.errors import InputError
 
 
+@options.with_drawing
 def sample(
     run: options.RunPath,
     n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="How many images.")] = 64,
-    sampler: options.Sampler = None,
-    steps: options.Steps = None,
-    spacing: options.Spacing = None,
-    eta: options.Eta = None,
-    variance: options.Variance = None,
-    order: options.Order = None,
-    churn: options.Churn = None,
-    churn_min: options.ChurnMin = None,
-    churn_max: options.ChurnMax = None,
-    churn_noise: options.ChurnNoise = None,
-    schedule: options.Schedule = None,
-    epsilon: options.Epsilon = None,
-    updates: options.Updates = None,
-    snr: options.Snr = None,
-    predictor: options.Predictor = None,
     label: options.Label = None,
-    guidance: options.Guidance = None,
-    clip: options.Clip = None,
+    *,
+    asked: dict[str, Any],
     seed: options.Seed = 0,
     batch: options.Batch = 64,
     out: Annotated[
@@ -45,34 +31,40 @@ def sample(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Draw images from a run and save them."""
-    asked = options.sampling_values(locals())
+    """Draw images from a run and save them, under torchrun by all its processes."""
+    from unstir.models.config import label_indices
+    from unstir.models.file import read_config
 
-    from unstir.training.folder import model_file
-    from unstir.training.request import check_draws, label_indices, sampling_config
-
-    _, config = model_file(run)
-    check_draws(config)
-    sampling = sampling_config(config, asked)
+    _, config = read_config(run)
+    config.require("draw")
+    sampling = config.drawing(asked)
     labels = split_labels(label, config.classes, n)
-    label_indices(config.classes, labels, n)
-    assert config.images is not None
+    label_indices(config.classes, labels, range(n))
     if out is None:
         out = str(default_place(run, f"samples/sample-seed{seed}.png"))
     else:
-        out = check_pictures(out, config.images.shape[0])
+        out = check_pictures(out, config.samples.shape[0])
 
-    from unstir.training.run import load
+    from unstir.models.file import load
+    from unstir.models.samples import Samples, write
+    from unstir.processes import processes, rounds
 
-    images = load(run).sample(n, label=labels, seed=seed, batch=batch, progress=True, **asked)
-    out = f"{unused(Path(out))}{'/' if out.endswith('/') else ''}"
-    images.save(out)
+    place = processes()
+    share = range(n)[place.process_index :: place.num_processes]
+    drawn = load(run).draw(share, label=labels, seed=seed, batch=batch, progress=place.is_main_process, **asked)
+    together = map(Samples.joined, rounds(drawn))
+    if place.is_main_process:
+        out = f"{unused(Path(out))}{'/' if out.endswith('/') else ''}"
+        write(together, out, n)
+    else:
+        for _ in together:
+            pass
     values = {
         "run": str(run),
         "out": out,
         "n": n,
         "seed": seed,
-        "labels": None if images.labels is None else images.labels.tolist(),
+        "labels": label_indices(config.classes, labels, range(n)),
         "sampling": sampling.model_dump(mode="json"),
     }
     Report(as_json).end(f"{n} image{' is' if n == 1 else 's are'} in {out}", values)

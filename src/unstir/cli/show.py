@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from unstir.data.config import DataConfig
     from unstir.data.dataset import Splits
-    from unstir.training.config import Config
 
 show = typer.Typer(name="show", help="Draw a figure of an idea and save it.")
 
@@ -79,17 +79,17 @@ def reverse(
 ) -> None:
     """Draw the learned reverse process: from noise to images, and what the model believes on the way."""
     from unstir.cli.sample import split_labels
-    from unstir.training.folder import model_file
-    from unstir.training.request import check_draws, label_indices
+    from unstir.models.config import label_indices
+    from unstir.models.file import read_config
 
-    _, config = model_file(run)
-    check_draws(config)
+    _, config = read_config(run)
+    config.require("invert")
     labels = split_labels(label, config.classes, n)
-    label_indices(config.classes, labels, n)
+    label_indices(config.classes, labels, range(n))
     place = picture_place(out, run, "figures/reverse.png", (*PICTURES, ".gif"))
 
     from unstir.evaluation.figures.reverse import FRAMES, STAGES, draw_reverse, reverse_stages, save_film
-    from unstir.training.run import load
+    from unstir.models.file import load
 
     film = place.suffix.lower() == ".gif"
     stages = reverse_stages(load(run), n, FRAMES if film else STAGES, labels, seed, progress=True)
@@ -113,24 +113,21 @@ def levels(
 ) -> None:
     """Draw the loss over noise levels, beside that of the ideal denoiser and that of the mean image."""
     from unstir.data.sources import find
-    from unstir.training.folder import model_file
-    from unstir.training.request import check_unlabelled
+    from unstir.models.file import read_config
+    from unstir.training.folder import data_of
 
-    _, config = model_file(run)
-    check_unlabelled(config, "The figure of levels")
-    if config.diffusion.one_level:
-        raise InputError(
-            f"{run} is a denoising autoencoder and has one level of noise; its loss is the validation_loss in "
-            "metrics.jsonl"
-        )
-    find(config.data.source)
+    _, config = read_config(run)
+    config.require("bits")
+    config.hideable("The figure of levels")
+    data = data_of(run)
+    find(data.source)
     place = picture_place(out, run, "figures/levels.png", PICTURES)
-    splits = _images(config)
+    splits = _images(run, data)
     report = Report(as_json)
     report.say(f"Measuring {run} on {n} images at each level")
 
     from unstir.evaluation.figures.levels import draw_levels, level_losses
-    from unstir.training.run import load
+    from unstir.models.file import load
 
     losses = level_losses(load(run), splits, n, seed, progress=True)
     place = _save(draw_levels(losses), place)
@@ -159,18 +156,19 @@ def _is_run(source: str) -> bool:
     return path.suffix == ".safetensors" or (path / "config.yaml").exists()
 
 
-def _images(config: Config) -> Splits:
+def _images(run: Path, data: DataConfig) -> Splits:
     """Return the images that a run was trained on.
 
     Raises:
         InputError: If they are not there any more, or others.
     """
     from unstir.data.load import load
+    from unstir.models.file import locate
+    from unstir.training.folder import RunFolder
 
-    splits = load(config.data)
-    assert config.images is not None
-    if splits.train.fingerprint != config.images.fingerprint:
-        raise InputError(f"The images of '{config.data.source}' are not those that the run was trained on")
+    splits = load(data)
+    if splits.train.fingerprint != RunFolder(locate(run).parent).read_config().fingerprint:
+        raise InputError(f"The images of '{data.source}' are not those that the run was trained on")
     return splits
 
 
@@ -184,7 +182,7 @@ def _image(source: str, run: Path | None, seed: int) -> Tensor:
     from unstir.data.decode import decode_file
     from unstir.data.folder import is_image, walk
     from unstir.data.sources import DATASETS, find
-    from unstir.training.folder import model_file
+    from unstir.training.folder import data_of
 
     path = Path(source).expanduser()
     if run is None and not (path.is_file() and is_image(source)):
@@ -199,7 +197,7 @@ def _image(source: str, run: Path | None, seed: int) -> Tensor:
         known = DATASETS.get(source)
         varies = run is None and known is not None and known.size is None
         size = (SIDE, SIDE) if varies else None
-        data = model_file(run)[1].data if run else DataConfig(source=source, size=size)
+        data = data_of(run) if run else DataConfig(source=source, size=size)
 
         from unstir.data.load import load
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,10 +21,12 @@ from unstir.errors import InputError
 
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData
+    from unstir.networks.told import Told
     from unstir.recipes.request import Request
     from unstir.training.checkpoint import Position
     from unstir.training.config import Config, TrainingConfig
     from unstir.training.folder import RunFolder
+    from unstir.training.plan import Plan
 
 
 def train(
@@ -40,7 +43,18 @@ def train(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change a setting; --dry-run lists them. May be given many times."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a setting; --dry-run lists them. May be given many times. For a stage of a plan: "
+            "STAGE.KEY=VALUE.",
+        ),
+    ] = None,
+    parts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--part",
+            metavar="NAME=RUN",
+            help="A trained model that this one uses as it is; may be given many times.",
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder.", show_default="runs/RECIPE")] = None,
@@ -59,7 +73,7 @@ def train(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a recipe. The same command again goes on where it stopped.
+    """Train a recipe, or all stages of a plan. The same command again goes on where it stopped.
 
     A budget in time counts from the start of the command, and holds over all the times it was started.
     """
@@ -68,59 +82,83 @@ def train(
     if smoke and (for_ or images):
         raise InputError("--smoke has a budget of its own: leave --for and --images out")
     request = Request(data, count_in(images) if images else None, seconds_in(for_) if for_ else None)
-    config = configure(recipe, request, settings or [], seed, smoke)
     place = out or Path("runs") / f"{recipe}{'-smoke' if smoke else ''}"
+    planned = configure(recipe, request, place, settings or [], parts or [], seed, smoke)
     report = Report(as_json)
     if dry_run:
         from unstir.cli.dry_run import describe
 
-        check(config, place)
-        describe(config, place, report)
+        describe(planned, place, report)
         return
     alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    outcome = carry_out(config, place, report, renew=smoke and out is None and alone)
+    outcome = carry_out(planned, place, report, renew=smoke and out is None and alone)
     report.end(outcome.sentence(place), outcome.values(place))
     outcome.stop_if_interrupted()
 
 
 def configure(
-    name: str, request: Request, settings: Sequence[str] = (), seed: int | None = None, smoke: bool = False
-) -> Config:
-    """Return the configuration that was asked for, checked as far as it can be without its images.
+    name: str,
+    request: Request,
+    out: Path,
+    settings: Sequence[str] = (),
+    parts: Sequence[str] = (),
+    seed: int | None = None,
+    smoke: bool = False,
+) -> Config | Plan:
+    """Return the configuration or the plan that was asked for, checked as far as it can be without its images.
 
     Raises:
         InputError: For whatever is wrong with it.
     """
-    from unstir.data.sources import find
     from unstir.recipes import recipe
     from unstir.recipes.request import smoke as tiny
-    from unstir.training.request import sampling_config
-    from unstir.training.settings import apply_settings
+    from unstir.training.plan import Plan
 
     chosen = recipe(name)
     if request.data is not None and not request.data.strip():
         raise InputError("--data is empty; give a data set's name or a folder of images")
-    config = chosen(request)
-    if smoke:
-        config = tiny(config, own_data=request.data is not None)
-    if seed is not None:
-        config = config.model_copy(update={"seed": seed})
-    config = apply_settings(config, settings)
-    sampling_config(config, {})
+    planned = chosen(request)
+
+    def adjusted(config: Config, folder: Path, settings: Sequence[str], parts: Sequence[str]) -> Config:
+        if smoke:
+            config = tiny(config, own_data=request.data is not None)
+        if seed is not None:
+            config = config.model_copy(update={"seed": seed})
+        return _adjusted(config, folder, settings, parts)
+
+    if not isinstance(planned, Plan):
+        return adjusted(planned, out, settings, parts)
+    if parts:
+        raise InputError(f"The recipe '{name}' is a plan, which makes its own parts: leave --part out")
+    own = _by_stage(planned, settings)
+    stages = {stage: adjusted(config, out / stage, own[stage], []) for stage, config in planned.stages.items()}
+    return planned.model_copy(update={"stages": stages})
+
+
+def _adjusted(config: Config, out: Path, settings: Sequence[str], parts: Sequence[str]) -> Config:
+    """Return a run's configuration with settings and parts, checked."""
+    from unstir.data.sources import find
+    from unstir.training.settings import apply_settings
+    from unstir.training.start import check_parts, with_named_parts
+
+    config = with_named_parts(apply_settings(config, settings), parts, out)
+    check_parts(config)
+    if "draw" in config.model.verbs:
+        config.model.drawing({})  # before any training, not when the first picture is drawn
     find(config.data.source)
     return config
 
 
-def check(config: Config, out: Path) -> None:
-    """Check that ``out`` can take the run.
-
-    Raises:
-        InputError: If it holds something else or cannot be written.
-    """
-    from unstir.training.start import check_out
-
-    check_writable(out)
-    check_out(config, out)
+def _by_stage(plan: Plan, settings: Sequence[str]) -> dict[str, list[str]]:
+    """Return the settings of each stage of a plan, whose names they begin with."""
+    own: dict[str, list[str]] = {stage: [] for stage in plan.stages}
+    for text in settings:
+        stage, dot, rest = text.partition(".")
+        if not dot or stage not in own:
+            known = ", ".join(own)
+            raise InputError(f"A setting of a plan begins with its stage ({known}), as {next(iter(own))}.{text}")
+        own[stage].append(rest)
+    return own
 
 
 @dataclass(frozen=True)
@@ -128,23 +166,32 @@ class Outcome:
     """How training ended.
 
     Attributes:
-        position: Where the run stands.
+        position: Where the run stands; of a plan, its stage that was trained last.
         picture: Its newest picture, if there is one.
         budget: The run's.
         trained: Whether this command trained; not if the run was finished before.
+        stage: The stage of the plan that it is of, and whether it is the last; None for a single run.
     """
 
     position: Position
     picture: Path | None
     budget: TrainingConfig
     trained: bool = True
+    stage: tuple[str, bool] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all is trained."""
+        return self.position.finished and (self.stage is None or self.stage[1])
 
     def sentence(self, out: Path) -> str:
         """Return the command's last line."""
         spent = f"{self.position.images:,} images, {duration(self.position.elapsed)}"
+        what = f"stage {self.stage[0]}" if self.stage else "run"
         if not self.position.finished:
             whole = budget_words(self.budget)
-            return f"Stopped after {spent} of {whole}; the same command goes on. The run is in {out}"
+            stopped = f"Stopped in the {what} after" if self.stage else "Stopped after"
+            return f"{stopped} {spent} of {whole}; the same command goes on. The run is in {out}"
         picture = f"; its newest picture is {self.picture}" if self.picture else ""
         if not self.trained:
             return f"This run is finished ({spent}): it is in {out}{picture}"
@@ -154,8 +201,9 @@ class Outcome:
         """Return what ``--json`` prints."""
         return {
             "run": str(out),
+            **({"stage": self.stage[0]} if self.stage else {}),
             "picture": str(self.picture) if self.picture else None,
-            "finished": self.position.finished,
+            "finished": self.finished,
             "trained": self.trained,
             "steps": self.position.step,
             "images": self.position.images,
@@ -164,15 +212,15 @@ class Outcome:
 
     def stop_if_interrupted(self) -> None:
         """End the command with 130 if the user stopped it."""
-        if not self.position.finished:
+        if not self.finished:
             raise typer.Exit(130)
 
 
-def carry_out(config: Config, out: Path, report: Report, renew: bool = False) -> Outcome:
-    """Train ``config`` in ``out``, or go on with it, saying what happens.
+def carry_out(planned: Config | Plan, out: Path, report: Report, renew: bool = False) -> Outcome:
+    """Train what was planned in ``out``, or go on with it, saying what happens.
 
     Args:
-        config: From :func:`configure`.
+        planned: From :func:`configure`.
         out: The run folder.
         report: Where to say it.
         renew: Whether to start the very same run anew if ``out`` holds it, instead of going on with it.
@@ -180,14 +228,36 @@ def carry_out(config: Config, out: Path, report: Report, renew: bool = False) ->
     Raises:
         InputError: If ``out`` cannot take the run, its images cannot be read, or training fails.
     """
+    from unstir.training.plan import Plan, check_plan, write_plan
+
+    check_writable(out)
+    if not isinstance(planned, Plan):
+        return _carry_out_run(planned, out, report, BEGAN, renew)
+    check_plan(planned, out)
+    if renew and out.exists():
+        shutil.rmtree(out)
+    if report.speaks:
+        write_plan(planned, out)
+    trained, began = False, BEGAN
+    for number, (name, config) in enumerate(planned.stages.items(), start=1):
+        report.say(f"Stage {number} of {len(planned.stages)}: {name}")
+        outcome = _carry_out_run(config, out / name, report, began)
+        trained, began = trained or outcome.trained, time.monotonic()
+        outcome = replace(outcome, trained=trained, stage=(name, number == len(planned.stages)))
+        if not outcome.position.finished:
+            break
+    return outcome
+
+
+def _carry_out_run(config: Config, out: Path, report: Report, began: float, renew: bool = False) -> Outcome:
     from unstir.training.checkpoint import newest_checkpoint
     from unstir.training.folder import RunFolder
-    from unstir.training.start import check_images, with_images
+    from unstir.training.start import check_out, check_same, with_data
 
-    check(config, out)
+    check_out(config, out)
     folder = RunFolder(out)
     found = None if renew else newest_checkpoint(folder)
-    if found and found[1].finished and _same_budget(config, folder.read_config()) and newest_picture(folder):
+    if found and found[1].finished and _same_budget(config, folder.read_config()) and _complete(config, folder):
         return Outcome(found[1], newest_picture(folder), config.training, trained=False)
     report.say(f"Training {config.recipe} for {budget_words(config.training)}, in {out}")
     report.say(config.note)
@@ -195,20 +265,20 @@ def carry_out(config: Config, out: Path, report: Report, renew: bool = False) ->
     from unstir.data.load import load
 
     splits = load(config.data)
-    config = with_images(config, splits.train)
+    seen = with_data(config, splits.train, out)
     if not renew:
-        check_images(config, out)
+        check_same(seen, out)
 
     from unstir.training.loop import Interrupted, train
 
-    report.say(_describe(config, splits.train))
+    report.say(_describe(seen, splits.train))
     if found:
         at = found[1]
         report.say(f"Going on from step {at.step:,} ({at.images:,} images, {duration(at.elapsed)})")
     if renew and out.exists():
         shutil.rmtree(out)
     try:
-        picture: Path | None = train(config, out, splits, BEGAN)
+        picture = train(config, out, splits, began)
     except Interrupted:
         picture = newest_picture(folder)
     newest = newest_checkpoint(folder)
@@ -218,6 +288,11 @@ def carry_out(config: Config, out: Path, report: Report, renew: bool = False) ->
 
 def _same_budget(a: Config, b: Config) -> bool:
     return (a.training.images, a.training.seconds) == (b.training.images, b.training.seconds)
+
+
+def _complete(config: Config, folder: RunFolder) -> bool:
+    """Whether a run that has spent its budget has its last picture too, where there is something to see."""
+    return newest_picture(folder) is not None or not {"draw", "clean"} & {*config.model.verbs}
 
 
 def newest_picture(folder: RunFolder) -> Path | None:
@@ -234,10 +309,15 @@ def budget_words(training: TrainingConfig) -> str:
 def _describe(config: Config, images: ImageData) -> str:
     from unstir.training.estimate import machine, parameter_count
 
-    where, precision = machine(config)
+    where, precision = machine(config.model.precision)
     shape = "x".join(map(str, images.shape))
-    classes = f" in {len(config.classes)} classes" if config.classes else ""
+    told = f", told {', '.join(map(_told, config.model.told.items()))}" if config.model.told else ""
     return (
-        f"{len(images):,} images of {shape}{classes}; {parameter_count(config):,} parameters; "
+        f"{len(images):,} images of {shape}{told}; {parameter_count(config.model):,} parameters; "
         f"on {where} in {precision}"
     )
+
+
+def _told(item: tuple[str, Told]) -> str:
+    name, told = item
+    return f"{name} ({len(told.classes)} classes)" if told.classes else name

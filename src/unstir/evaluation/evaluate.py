@@ -1,12 +1,13 @@
 """What samples are worth, in figures: how far they lie from real images, and whether they heed their labels.
 
-Both are read by the set's own classifier (`unstir.evaluation.classifier`), so they need no download and fit digits
-as well as photographs; they compare models of one set, and are no Inception FID.
+Both are read by the set's own classifier (`unstir.evaluation.ruler`), so they need no download and fit digits as
+well as photographs; they compare models of one set, and are no Inception FID. Samples come as a stream: each
+process measures its share, and no more than a batch is held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,17 +15,59 @@ import torch
 from torch import Tensor
 
 from unstir.errors import InputError
-from unstir.evaluation.classifier import classifier_for, extract
-from unstir.evaluation.frechet import frechet_distance, statistics
+from unstir.evaluation.frechet import Statistics, distance
 from unstir.evaluation.metrics import METRICS, check
+from unstir.evaluation.ruler import ruler
+from unstir.models.samples import Samples
+from unstir.processes import gathered, processes
+from unstir.progress import tracked
 
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData, Splits
+    from unstir.models.classifier import Classifier
+
+BATCH = 500
+
+
+class Reading:
+    """What a classifier reads in images, a batch at a time.
+
+    Attributes:
+        features: Their statistics.
+        confident: How many were read with a probability over 0.9.
+        labelled: How many have a label.
+        right: How many of these were read as it.
+    """
+
+    def __init__(self) -> None:
+        self.features = Statistics()
+        self.confident = self.labelled = self.right = 0
+
+    def add(self, classifier: Classifier, images: Tensor, labels: Tensor | None) -> None:
+        """Read images (B, C, H, W) in [-1, 1] with their labels, int64 (B,), if they have any."""
+        features, probabilities = classifier.read(images)
+        self.features.add(features.numpy())
+        self.confident += int((probabilities.amax(1) > 0.9).sum())
+        if labels is not None:
+            self.labelled += len(labels)
+            self.right += int((probabilities.argmax(1) == labels.cpu()).sum())
+
+    def merge(self, other: Reading) -> Reading:
+        """Add what another has read, and return the reading."""
+        self.features.merge(other.features)
+        self.confident += other.confident
+        self.labelled += other.labelled
+        self.right += other.right
+        return self
+
+    @property
+    def count(self) -> int:
+        """How many images were read."""
+        return self.features.count
 
 
 def measure(
-    samples: Tensor,
-    labels: Tensor | None,
+    samples: Iterable[Samples],
     splits: Splits,
     metrics: Sequence[str] = tuple(METRICS),
     progress: bool = True,
@@ -34,8 +77,8 @@ def measure(
     Samples are rounded to 8 bits first, as they would be saved. The classifier comes from the cache or is trained.
 
     Args:
-        samples: (N, C, H, W), float32 in [-1, 1]; values beyond are clipped.
-        labels: (N,) int64, the class indices that the samples were asked for; None if the model takes no label.
+        samples: Images (N, C, H, W) as they are drawn, float32 in [-1, 1]; values beyond are clipped. Their labels
+            are what they were asked for. Of several processes each gives its share, and all get the same answer.
         splits: the set that the model was trained on.
         metrics: names out of ``METRICS``.
         progress: show progress bars, if standard error is a terminal.
@@ -51,55 +94,68 @@ def measure(
     Raises:
         InputError: an unknown metric, a set without labels, or samples and labels that do not fit the set.
     """
-    _check(samples, labels, splits, metrics)
+    check(metrics)
     train, held_out = splits.train, splits.held_out
-    classifier = classifier_for(splits, progress)
-    pixels = ((samples.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
-    features, probabilities = extract(classifier, pixels, progress=progress)
-    real_features, real_probabilities = extract(classifier, held_out, progress=progress)
-
+    if train.labels is None or held_out.labels is None:
+        asked = ", ".join(metrics)
+        raise InputError(f"'{held_out.name}' has no labels, and {asked} need a labelled set (for now)")
+    classifier = ruler(splits)
+    drawn = Reading()
+    for part in samples:
+        _check(part, held_out)
+        drawn.add(classifier, ((part.tensor.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1, part.labels)
+    drawn = _merged(drawn)
+    if drawn.count < 2:
+        raise InputError(f"{drawn.count} samples are too few to measure; 2 is the least, 1,000 is a good number")
+    real = _read(classifier, held_out, np.arange(len(held_out)), progress)
     report: dict[str, float | int | str] = {
-        "samples": len(samples),
+        "samples": drawn.count,
         "reference_images": len(held_out),
-        "classifier_accuracy": float((real_probabilities.argmax(axis=1) == held_out.labels).mean()),
-        "confidence": float((probabilities.max(axis=1) > 0.9).mean()),
+        "classifier_accuracy": real.right / real.labelled,
+        "confidence": drawn.confident / drawn.count,
     }
     if "fcd" in metrics:
-        real = statistics(real_features)
-        report["fcd"] = frechet_distance(*statistics(features), *real)
-        chosen, _ = extract(classifier, _some(train, len(samples)), progress=progress)
-        report["fcd_floor"] = frechet_distance(*statistics(chosen), *real)
+        # Always the same training images for one count, or all of them if there are fewer.
+        chosen = np.sort(np.random.default_rng(0).permutation(len(train))[: drawn.count])
+        report["fcd"] = distance(drawn.features, real.features)
+        report["fcd_floor"] = distance(_read(classifier, train, chosen, progress).features, real.features)
     if "accuracy" in metrics:
-        if labels is None:
-            report["accuracy_absent"] = "the samples were drawn without labels, so there is none to be right about"
+        if drawn.labelled:
+            report["accuracy"] = drawn.right / drawn.labelled
         else:
-            report["accuracy"] = float((probabilities.argmax(axis=1) == labels.cpu().numpy()).mean())
+            report["accuracy_absent"] = "the samples were drawn without labels, so there is none to be right about"
     return report
 
 
-def _some(data: ImageData, count: int) -> Tensor:
-    """Return ``count`` images of the set, always the same for one count, or all of them if there are fewer."""
-    chosen = np.random.default_rng(0).permutation(len(data))[:count]
-    return data.batch(np.sort(chosen))[0]
+def _read(classifier: Classifier, data: ImageData, indices: np.ndarray, progress: bool) -> Reading:
+    """Return what is read in some images of a set; of several processes each reads its share."""
+    reading, share = Reading(), indices[processes().process_index :: processes().num_processes]
+    batches: Iterator[np.ndarray] = (share[start : start + BATCH] for start in range(0, len(share), BATCH))
+    for batch in tracked(batches, -(-len(share) // BATCH), "reading the images", progress):
+        images, told = data.examples(batch)
+        reading.add(classifier, images, told["label"])  # type: ignore[arg-type]
+    return _merged(reading)
 
 
-def _check(samples: Tensor, labels: Tensor | None, splits: Splits, metrics: Sequence[str]) -> None:
-    held_out = splits.held_out
-    check(metrics)
-    if splits.train.labels is None or held_out.labels is None:
-        asked = ", ".join(metrics)
-        raise InputError(f"'{held_out.name}' has no labels, and {asked} need a labelled set (for now)")
-    if samples.ndim != 4 or tuple(samples.shape[1:]) != tuple(held_out.shape):
-        shape, asked = tuple(samples.shape), ", ".join(map(str, held_out.shape))
+def _merged(reading: Reading) -> Reading:
+    """Return what all processes have read."""
+    whole = Reading()
+    for part in gathered(reading):
+        whole.merge(part)
+    return whole
+
+
+def _check(samples: Samples, held_out: ImageData) -> None:
+    tensor, labels = samples.tensor, samples.labels
+    if tensor.ndim != 4 or tuple(tensor.shape[1:]) != tuple(held_out.shape):
+        shape, asked = tuple(tensor.shape), ", ".join(map(str, held_out.shape))
         raise InputError(f"the samples are {shape}, but the images of '{held_out.name}' ask for (N, {asked})")
-    if len(samples) < 2:
-        raise InputError(f"{len(samples)} samples are too few to measure; 2 is the least, 1,000 is a good number")
-    if not torch.isfinite(samples).all():
+    if not torch.isfinite(tensor).all():
         raise InputError("the samples hold a NaN or an infinity; only finite images can be measured")
     if labels is None:
         return
     classes = held_out.num_classes
-    if labels.shape != (len(samples),):
-        raise InputError(f"{len(samples)} samples need as many labels, not labels of {tuple(labels.shape)}")
+    if labels.shape != (len(tensor),):
+        raise InputError(f"{len(tensor)} samples need as many labels, not labels of {tuple(labels.shape)}")
     if labels.is_floating_point() or labels.min() < 0 or labels.max() >= classes:
         raise InputError(f"labels must be class indices from 0 to {classes - 1} for '{held_out.name}'")

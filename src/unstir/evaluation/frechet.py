@@ -15,20 +15,60 @@ from __future__ import annotations
 import numpy as np
 
 
-def statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean (F,) and the unbiased covariance (F, F) of features (N, F), both float64; N >= 2.
+class Statistics:
+    """The mean and covariance of features, a batch at a time and a process at a time (Chan et al. 1983).
 
-    Raises:
-        ValueError: ``features`` is no matrix, has fewer than two rows, or holds a NaN or an infinity.
+    Attributes:
+        count: How many features there are.
+        mean: Theirs, float64 (F,).
+        squares: The sum of the outer products of their distances from the mean, float64 (F, F).
     """
-    features = np.asarray(features, dtype=np.float64)
-    if features.ndim != 2 or len(features) < 2:
-        raise ValueError(f"features must be (N, F) with N >= 2, not {features.shape}")
-    if not np.isfinite(features).all():
-        raise ValueError("features hold a NaN or an infinity")
-    mean = features.mean(axis=0)
-    centred = features - mean
-    return mean, centred.T @ centred / (len(features) - 1)
+
+    def __init__(self) -> None:
+        self.count, self.mean, self.squares = 0, np.zeros(()), np.zeros(())
+
+    def add(self, features: np.ndarray) -> Statistics:
+        """Add features (N, F), N at least 1, and return the statistics.
+
+        Raises:
+            ValueError: If they are no matrix, or hold a NaN or an infinity.
+        """
+        features = np.asarray(features, dtype=np.float64)
+        if features.ndim != 2 or not len(features):
+            raise ValueError(f"features must be (N, F) with N >= 1, not {features.shape}")
+        if not np.isfinite(features).all():
+            raise ValueError("features hold a NaN or an infinity")
+        added = Statistics()
+        added.count, added.mean = len(features), features.mean(axis=0)
+        centred = features - added.mean
+        added.squares = centred.T @ centred
+        return self.merge(added)
+
+    def merge(self, other: Statistics) -> Statistics:
+        """Add what another has seen, and return the statistics."""
+        count = self.count + other.count
+        if other.count:
+            shift = other.mean - self.mean
+            self.squares = self.squares + other.squares + np.outer(shift, shift) * self.count * other.count / count
+            self.mean = self.mean + shift * other.count / count
+            self.count = count
+        return self
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """The unbiased covariance, float64 (F, F), of at least two features.
+
+        Raises:
+            ValueError: If there are fewer.
+        """
+        if self.count < 2:
+            raise ValueError(f"a covariance needs at least 2 features, not {self.count}")
+        return self.squares / (self.count - 1)
+
+
+def distance(a: Statistics, b: Statistics) -> float:
+    """Return the squared Fréchet distance between the Gaussians of two statistics."""
+    return frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
 
 
 def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:

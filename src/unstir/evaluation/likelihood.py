@@ -20,12 +20,12 @@ from unstir.data.dataset import ImageData
 from unstir.diffusion import Condition, Denoise, GridSchedule, NoiseLevel, Prediction
 from unstir.diffusion.likelihood import BoundTerms, flow_bits, variational_bound
 from unstir.diffusion.schedule import LadderSchedule
+from unstir.models.denoiser import DenoiserModel
 from unstir.progress import counter
 from unstir.sampling import SeededNoise, grid
+from unstir.sampling.config import SamplingConfig
+from unstir.sampling.draw import make_denoise
 from unstir.sampling.guidance import conditioned
-from unstir.training.config import SamplingConfig
-from unstir.training.draw import make_denoise
-from unstir.training.run import Run
 
 CONTINUOUS_LEVELS = 1000
 ODE_LEVELS = 100
@@ -34,7 +34,7 @@ Figures = dict[str, float | int | str]
 
 
 def measure_bits(
-    run: Run,
+    model: DenoiserModel,
     data: ImageData,
     metrics: Sequence[str],
     *,
@@ -52,7 +52,7 @@ def measure_bits(
     A model that was trained with labels is told those of the images: it is measured on p(x | label).
 
     Args:
-        run: The model.
+        model: A diffusion model.
         data: The images, of which the same are taken for the same ``n``.
         metrics: ``bpd``, ``bpd_ode`` or both; others are passed over.
         n: How many images.
@@ -65,7 +65,7 @@ def measure_bits(
         batch: How many are measured together.
         progress: Whether to show a progress bar, if standard error is a terminal.
     """
-    images = _HeldOut(run, data, np.sort(np.random.default_rng(0).permutation(len(data))[:n]), seed, batch)
+    images = _HeldOut(model, data, np.sort(np.random.default_rng(0).permutation(len(data))[:n]), seed, batch)
     report: Figures = {"bpd_images": len(images.chosen)}
     if "bpd" in metrics:
         report |= _bound(images, steps, variance, clip, terms, progress)
@@ -78,7 +78,7 @@ def measure_bits(
 class _HeldOut:
     """The images to measure, in batches, each with its condition and its noise."""
 
-    run: Run
+    model: DenoiserModel
     data: ImageData
     chosen: np.ndarray
     seed: int
@@ -88,29 +88,30 @@ class _HeldOut:
         return -(-len(self.chosen) // self.batch)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Condition | None, SeededNoise]]:
-        device = next(self.run.denoiser.parameters()).device
+        device = self.model.device
         for start in range(0, len(self.chosen), self.batch):
-            x0, labels = self.data.batch(self.chosen[start : start + self.batch])
-            told = self.run.config.classes and labels is not None
-            condition = Condition(vector=labels.to(device)) if told else None
-            yield x0.to(device), condition, SeededNoise(range(self.seed + start, self.seed + start + len(x0)))
+            x0, told = self.data.examples(self.chosen[start : start + self.batch])
+            condition = self.model.told(told)
+            seeds = range(self.seed + start, self.seed + start + len(x0))
+            yield x0.to(device), None if condition is None else condition.to(device), SeededNoise(seeds)
 
 
 def _bound(
     images: _HeldOut, steps: int | None, variance: str | None, clip: str, terms: int, progress: bool
 ) -> Figures:
-    schedule, config = images.run.denoiser.schedule, images.run.config
+    schedule, config = images.model.schedule, images.model.config
     if isinstance(schedule, GridSchedule):
         levels = grid(schedule, steps or schedule.steps, "trailing")
     else:
         levels = grid(schedule, steps or CONTINUOUS_LEVELS, "log_snr")
-    usual = "learned" if config.diffusion.variance == "learned" else config.sampling.variance
+    usual = "learned" if config.diffusion.variance == "learned" else config.sampling.sampler.reverse_variance
     if isinstance(schedule, LadderSchedule) or not isinstance(schedule, GridSchedule):
         # On levels even in log-SNR the small one, at the last step the next's, is far below what remains unknown.
         usual = "large"
     variance, taken, bounds = variance or usual, min(terms, len(levels) - 2), []
     counted = counter((taken + 1) * len(images), "measuring bpd", progress)
-    with images.run.computing() as denoiser, counted as advance:
+    denoiser = images.model.lowered().denoiser
+    with torch.no_grad(), images.model.in_precision, counted as advance:
         for x0, condition, noise in images:
             denoise = _counted(make_denoise(denoiser, condition, SamplingConfig(clip=clip)), advance)
             bounds.append(variational_bound(denoise, x0, levels, variance, noise, taken))
@@ -122,10 +123,10 @@ def _bound(
 
 
 def _flow(images: _HeldOut, steps: int | None, progress: bool) -> Figures:
-    levels, bits = grid(images.run.denoiser.schedule, steps or ODE_LEVELS, "log_snr"), []
+    levels, bits = grid(images.model.schedule, steps or ODE_LEVELS, "log_snr"), []
     with counter(2 * (len(levels) - 2) * len(images), "measuring bpd_ode", progress) as advance:
         for x0, condition, noise in images:
-            denoise = _counted(conditioned(images.run.denoiser, condition), advance)
+            denoise = _counted(conditioned(images.model.denoiser, condition), advance)
             bits.append(flow_bits(denoise, x0, levels, noise))
     return {**_summary("bpd_ode", torch.cat(bits)), "bpd_ode_levels": len(levels) - 1}
 

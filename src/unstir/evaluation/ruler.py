@@ -1,27 +1,29 @@
 """The ruler of a labelled set: a classifier of its clean images, trained once and kept in the cache.
 
-It is trained as any model is, on the set's own training images, in a minute or two on two CPU cores, and kept under
-the fingerprint of those images. Training runs in the format that the machine is fastest in, so two machines' rulers
-differ a little; images are read in float32 everywhere.
+It is trained as any model is, on the set's own training images, in a minute or two on two CPU cores, and kept
+under the fingerprint of those images. Training runs in the format that the machine is fastest in, so two machines'
+rulers differ a little; images are read in float32 everywhere.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unstir.cache import cache_folder
 from unstir.data.config import DataConfig
 from unstir.errors import InputError
-from unstir.models.file import load
+from unstir.models.file import NAME, load
 from unstir.models.systems import ClassifierConfig
 from unstir.processes import gathered, processes
-from unstir.progress import said
 from unstir.training.config import Config, TrainingConfig
 from unstir.training.loop import train
 
 if TYPE_CHECKING:
-    from unstir.data.dataset import Splits
+    from unstir.data.dataset import ImageData, Splits
     from unstir.models.classifier import Classifier
 
 VERSION = 2
@@ -34,10 +36,55 @@ def ruler(splits: Splits) -> Classifier:
     Raises:
         InputError: If the set has no labels, or only one class.
     """
-    folder = cache_folder() / "classifiers" / f"{splits.train.fingerprint}-v{VERSION}"
-    if gathered(_whole(folder))[0]:
-        return load(folder)  # type: ignore[return-value]
-    config = ruler_config(splits)
-    train(config, folder, splits, time.monotonic())
+    path = cache_folder() / "classifiers" / f"{splits.train.fingerprint}-v{VERSION}.safetensors"
+    found = _read(path)
+    if not all(gathered(found is not None)):
+        train_ruler(splits, path)
+        found = _read(path)
+        assert found is not None
+    return found
+
+
+def train_ruler(splits: Splits, path: Path, seed: int = 0) -> None:
+    """Train the classifier of a set and leave its model file at ``path``.
+
+    The same seed, images, machine and number of threads give the same weights.
+
+    Raises:
+        InputError: If the set has no labels, or only one class.
+    """
+    run = path.with_name(f".{path.stem}.partial-{gathered(os.getpid())[0]}")  # another command may train it too
+    try:
+        train(ruler_config(splits.train, seed), run, splits, time.monotonic())
+        if processes().is_main_process:
+            (run / NAME).replace(path)
+    finally:
+        if processes().is_main_process:
+            shutil.rmtree(run, ignore_errors=True)
     processes().wait_for_everyone()
-    return load(folder)  # type: ignore[return-value]
+
+
+def ruler_config(data: ImageData, seed: int = 0) -> Config:
+    """Return how a set's classifier is trained.
+
+    The images are passed 4 times, and more often (up to 20 times) where that makes fewer than 100,000 in all.
+    """
+    seen = max(4 * len(data), min(20 * len(data), 100_000))
+    batch = min(256 if seen >= 100_000 else 64, len(data))
+    return Config(
+        recipe="ruler",
+        seed=seed,
+        data=DataConfig(source=data.name),
+        training=TrainingConfig(
+            images=seen, batch=batch, learning_rate=4e-3, weight_decay=0.05, warmup=10**9, decay=0.8
+        ),
+        model=ClassifierConfig(),
+    )
+
+
+def _read(path: Path) -> Classifier | None:
+    """Return the classifier kept at ``path``, or None where there is none or its file is damaged."""
+    try:
+        return load(path)  # type: ignore[return-value]
+    except InputError:
+        return None

@@ -22,9 +22,6 @@ from unstir.models.model import Batch, Examples, Model, check_shape
 if TYPE_CHECKING:
     from unstir.models.systems import ClassifierConfig
 
-FEATURES = 64
-"""The width of the penultimate features: 1,000 samples give a well-conditioned covariance."""
-
 
 class Classifier(Model):
     """Reads images (B, C, H, W), float32 in [-1, 1], as one of K classes."""
@@ -42,8 +39,8 @@ class Classifier(Model):
             width = 64 if stage == 0 else 128
             layers += [_convolution(channels, width, stride), _convolution(width, width)]
             channels = width
-        self.body = nn.Sequential(*layers, _convolution(channels, FEATURES))
-        self.head = nn.Linear(FEATURES, len(config.labels))
+        self.body = nn.Sequential(*layers, _convolution(channels, config.features))
+        self.head = nn.Linear(config.features, len(config.labels))
 
     def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
         """Move each image by whole pixels, in training."""

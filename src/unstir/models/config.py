@@ -56,7 +56,7 @@ class FrozenPart(Part):
     Attributes:
         path: Of its run folder or file: from the folder of the file that names it, or in full.
         hash: Of its weights; "" before the run has started.
-        model: Its configuration, where an exported file holds its weights too.
+        model: Its configuration; None before the run has started.
     """
 
     path: str
@@ -98,8 +98,8 @@ class ModelConfig(Part):
     """What it is, for messages; a property where it depends on the values."""
     verbs: ClassVar[tuple[str, ...]] = ()
     """What it can be asked for, out of ``VERBS``; a property where it depends on the values."""
-    needs: ClassVar[tuple[str, ...]] = ()
-    """The names of the parts that it cannot do without."""
+    features: ClassVar[int] = 0
+    """The width of what its verb ``embed`` returns; a property where it depends on the values."""
 
     kind: str
     samples: SampleInfo = SampleInfo()
@@ -123,17 +123,30 @@ class ModelConfig(Part):
         Raises:
             InputError: If a column is of another kind than it should be told as.
         """
-        told = {}
+        told, known = {}, {**facts}
         for name, one in self.told.items():
-            if name not in facts:
+            if one.of is not None:
+                known[name] = {"kind": "embedding", "width": self._part(one.of).features}
+            if name not in known:
                 continue
-            if facts[name]["kind"] != one.kind:
+            if known[name]["kind"] != one.kind:
                 raise InputError(
-                    f"The model is to be told {name} as {one.kind}, and the data's {name} is {facts[name]['kind']}"
+                    f"The model is to be told {name} as {one.kind}, and the data's {name} is {known[name]['kind']}"
                 )
-            told[name] = one.model_copy(update=dict(facts[name]))
+            told[name] = one.model_copy(update=dict(known[name]))
         samples = self.samples.model_copy(update={"shape": tuple(shape)})
         return self.model_copy(update={"samples": samples, "told": told})
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names of the parts that it uses and cannot do without."""
+        return tuple(dict.fromkeys(one.of for one in self.told.values() if one.of is not None))
+
+    def _part(self, name: str) -> ModelConfig:
+        found = self.parts[name].model
+        assert found is not None
+        found.require("embed")
+        return found
 
     def drawing(self, options: Mapping[str, object]) -> Settings:
         """Return how to draw: as the model does by default, with ``options`` that are not None in their place.

@@ -66,7 +66,8 @@ class DenoiserModel(Drawing):
         x0 = self.codec.encode(images)
         u = (torch.arange(len(x0)) + torch.rand(len(x0), generator=generator, dtype=torch.float64)) / len(x0)
         eps = torch.randn(x0.shape, generator=generator)
-        condition = self.told(told)
+        made = {name: self.parts[one.of].embed(images).float() for name, one in self.config.told.items() if one.of}
+        condition = self.told({**told, **made})
         if condition is not None:
             condition = condition.drop({name: one.dropout for name, one in self.config.told.items()}, generator)
         batch = Batch(x0=x0, eps=eps)

@@ -26,6 +26,9 @@ FORMAT = 2
 NAME = "model.safetensors"
 """What a model file is called in a run folder."""
 
+PLAN = "plan.yaml"
+"""What names the stages of a plan's folder, in order."""
+
 _PARTS = "parts"
 
 
@@ -39,15 +42,22 @@ def locate(path: Path) -> Path:
         if not path.exists():
             raise InputError(f"There is no run folder or model file at {path}")
         return path
-    if (path / "plan.yaml").exists():
-        import yaml
-
-        return locate(path / list(yaml.safe_load((path / "plan.yaml").read_text()))[-1])
+    if (path / PLAN).exists():
+        return locate(path / _last_stage(path / PLAN))
     if (path / NAME).exists():
         return path / NAME
     if (path / "config.yaml").exists():
         raise InputError(f"{path} has no {NAME} yet: training has not reached a first checkpoint")
     raise InputError(f"{path} is no run folder: it has no {NAME}")
+
+
+def _last_stage(plan: Path) -> str:
+    import yaml
+
+    try:
+        return list(yaml.safe_load(plan.read_text()))[-1]
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, IndexError) as error:
+        raise InputError(f"{plan} cannot be read: {error}") from None
 
 
 def read_config(path: Path) -> tuple[Path, ModelConfig]:
@@ -208,12 +218,12 @@ def _built(config: ModelConfig, tensors: dict[str, Tensor], weights: Path, devic
     own = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{_PARTS}.")}
     parts = {}
     for name, part in config.parts.items():
-        if part.model is None:
-            parts |= load_parts({name: part}, weights.parent)
-        else:
-            inner = f"{_PARTS}.{name}."
-            inside = {key.removeprefix(inner): value for key, value in tensors.items() if key.startswith(inner)}
+        inner = f"{_PARTS}.{name}."
+        inside = {key.removeprefix(inner): value for key, value in tensors.items() if key.startswith(inner)}
+        if inside and part.model is not None:
             parts[name] = _built(part.model, inside, weights, device)
+        else:
+            parts |= load_parts({name: part}, weights.parent)
     model = config.build(parts)
     try:
         model.load_state_dict(own)

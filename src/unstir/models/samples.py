@@ -93,7 +93,7 @@ class Samples:
         return _picture(make_grid(images, nrow=max(1, columns), padding=2, pad_value=255))
 
     def name(self, i: int) -> str:
-        """Return the class of sample ``i`` as a part of a file's name, with a dash before it; "" without labels."""
+        """Return the class of sample ``i`` as a part of a file's name, behind a dash; "" without labels."""
         if self.labels is None:
             return ""
         return "-" + "".join(c if c.isalnum() or c in "-_" else "_" for c in self.classes[int(self.labels[i])])
@@ -106,8 +106,8 @@ def write(stream: Iterable[Samples], out: str | Path, count: int) -> Path:
 
     Args:
         stream: Images in the order of their indices, from 0 on.
-        out: ``x.png`` (or another picture format) for a grid, ``x.npz`` for uint8 NHWC as ``arr_0`` with the labels
-            as ``arr_1``, or a folder for one PNG each.
+        out: ``x.png`` (or another picture format) for a grid, ``x.npz`` for uint8 NHWC as ``arr_0`` with the
+            labels as ``arr_1``, or a folder for one PNG each.
         count: How many there are in all.
 
     Raises:

@@ -112,6 +112,9 @@ class ClassifierConfig(ModelConfig):
     about: ClassVar[str] = "a classifier of clean images"
     verbs: ClassVar[tuple[str, ...]] = ("classify", "embed")
 
+    features: ClassVar[int] = 64
+    """Enough to tell classes apart, and few enough for 1,000 samples to give a well-conditioned covariance."""
+
     kind: Literal["classifier"] = "classifier"
     labels: tuple[str, ...] = ()
     """The names of the classes; empty before the data has been seen."""

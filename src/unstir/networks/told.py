@@ -24,6 +24,8 @@ class Told(Part):
     kind: Literal["classes", "numbers", "embedding", "picture"]
     socket: Socket | None = None
     """None is the kind's usual one: ``image`` for a picture, else ``vector``."""
+    of: str | None = None
+    """The frozen part that makes it of the image itself, by its verb ``embed``; None: it is a column of the data."""
     dropout: Fraction = 0.0
     """How often it is hidden in training, by which the network learns to do without it; guidance needs that."""
     classes: tuple[str, ...] = ()
@@ -43,6 +45,8 @@ class Told(Part):
                 raise ValueError(
                     f"{name} has {len(values)} values for {self.width} numbers: it needs one for each"
                 )
+        if self.of is not None and self.kind != "embedding":
+            raise ValueError(f"what a part makes of the image is told as an embedding, not as {self.kind}")
         return self
 
     @property

@@ -6,19 +6,24 @@ from collections.abc import Callable
 
 from unstir.errors import InputError, nearest
 from unstir.recipes.cifar import cifar10
-from unstir.recipes.digits import digits
+from unstir.recipes.digits import digits, digits_variations
 from unstir.recipes.folder import images
 from unstir.recipes.mnist import fashion_mnist, mnist, mnist_dae, mnist_fc, mnist_fc_notime, mnist_hybrid
 from unstir.recipes.ncsn import cifar10_ncsn, mnist_ncsn
 from unstir.recipes.photos import cars64, church64, faces128, stl10_96
 from unstir.recipes.request import Request
 from unstir.training.config import Config
+from unstir.training.plan import Plan
 
-Recipe = Callable[[Request], Config]
-"""A function from what the user asked for to a configuration. Its docstring's first line describes it."""
+Recipe = Callable[[Request], Config | Plan]
+"""A function from what the user asked for to a configuration, or to a plan of several in turn.
+
+The first line of its docstring describes it.
+"""
 
 RECIPES: dict[str, Recipe] = {
     "digits": digits,
+    "digits-variations": digits_variations,
     "mnist": mnist,
     "mnist-fc": mnist_fc,
     "mnist-fc-notime": mnist_fc_notime,

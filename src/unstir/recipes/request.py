@@ -34,6 +34,14 @@ class Request:
         if self.images is not None and self.seconds is not None:
             raise InputError("Give either --for or --images, not both")
 
+    def share(self, part: float) -> Request:
+        """Return the request of one stage of a plan, which has ``part`` of the budget."""
+        return Request(
+            self.data,
+            None if self.images is None else max(1, round(part * self.images)),
+            None if self.seconds is None else part * self.seconds,
+        )
+
     def training(self, **own: Any) -> TrainingConfig:
         """Return a recipe's own training values, under the user's budget if there is one."""
         if self.images is not None or self.seconds is not None:

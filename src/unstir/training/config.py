@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -68,6 +68,13 @@ class Config(Part):
     def seeing(self, shape: tuple[int, ...], facts: Facts, fingerprint: str) -> Config:
         """Return the configuration with what the training data turned out to be."""
         return self.model_copy(update={"model": self.model.seeing(shape, facts), "fingerprint": fingerprint})
+
+    def asked(self) -> dict[str, Any]:
+        """Return plain values of all that was asked for, without what the data turned out to be."""
+        told = {name: {"classes", "width", "mean", "std"} for name in self.model.told}
+        parts = {name: {"model"} for name in self.model.parts}
+        found_out = {"samples": True, "told": told, "parts": parts}
+        return self.model_dump(mode="json", exclude={"fingerprint": True, "model": found_out})
 
     def tiny(self) -> Config:
         """Return a version that trains in seconds and touches every part of the run."""

@@ -9,9 +9,10 @@ from pathlib import Path
 import yaml
 
 from unstir.config import checked
+from unstir.data.config import DataConfig
 from unstir.errors import InputError
 from unstir.files import whole_file
-from unstir.models.file import NAME
+from unstir.models.file import NAME, read_config
 from unstir.training.config import Config
 
 
@@ -80,6 +81,23 @@ class RunFolder:
 
     def write_config(self, config: Config) -> None:
         """Write the configuration."""
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        text = yaml.safe_dump(config.asked() | {"fingerprint": config.fingerprint}, sort_keys=False)
         with whole_file(self.config) as partial:
             partial.write_text(text)
+
+
+def data_of(run: Path, source: str | None = None) -> DataConfig:
+    """Return the data of a run, or another source of it: of a model file without a run, in the model's shape.
+
+    Raises:
+        InputError: If the run's data cannot be known and none is given.
+    """
+    weights, config = read_config(run)
+    folder = RunFolder(weights.parent)
+    if run.is_dir() and folder.config.exists():
+        data = folder.read_config().data
+        return data if source is None else data.model_copy(update={"source": source})
+    if source is None:
+        raise InputError(f"{run} is a model without its run, and names no data: say which with --data")
+    channels, *size = config.samples.shape
+    return checked(DataConfig, {"source": source, "size": size, "channels": channels})

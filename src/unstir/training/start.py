@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unstir.errors import InputError
-from unstir.models.file import check_part
+from unstir.models.config import FrozenPart
+from unstir.models.file import check_part, relative
 from unstir.training.config import Config
 from unstir.training.folder import RunFolder
 
@@ -53,16 +55,46 @@ def with_data(config: Config, data: ImageData, out: Path) -> Config:
 
 
 def with_parts(config: Config, out: Path) -> Config:
-    """Return the configuration with the hashes of its parts.
+    """Return the configuration with what its parts are: their configurations and the hashes of their weights.
 
     Raises:
         InputError: If one is missing, or was noted with another hash.
     """
-    parts = {
-        name: part.model_copy(update={"hash": check_part(name, part, out)[1]})
-        for name, part in config.model.parts.items()
-    }
+    parts = {}
+    for name, part in config.model.parts.items():
+        model, noted = check_part(name, part, out)
+        parts[name] = part.model_copy(update={"hash": noted, "model": model})
     return config.model_copy(update={"model": config.model.model_copy(update={"parts": parts})})
+
+
+def with_named_parts(config: Config, named: Sequence[str], out: Path) -> Config:
+    """Return the configuration with parts that are given as ``name=path``.
+
+    Raises:
+        InputError: For a text of another form, a part that the model does not use, or one that is not there.
+    """
+    parts = dict(config.model.parts)
+    for text in named:
+        name, equals, path = text.partition("=")
+        if not equals or not path:
+            raise InputError(f"--part takes name=run, such as codec=runs/codec, not '{text}'")
+        if name not in config.model.needs:
+            uses = ", ".join(config.model.needs) or "none"
+            raise InputError(f"This model uses no part '{name}'; the parts it uses: {uses}")
+        parts[name] = FrozenPart(path=relative(Path(path), out))
+        check_part(name, parts[name], out)
+    return config.model_copy(update={"model": config.model.model_copy(update={"parts": parts})})
+
+
+def check_parts(config: Config) -> None:
+    """Check that a model has all the parts that it needs.
+
+    Raises:
+        InputError: If one is missing.
+    """
+    for name in config.model.needs:
+        if name not in config.model.parts:
+            raise InputError(f"The recipe '{config.recipe}' needs a part '{name}': give --part {name}=RUN")
 
 
 def check_same(config: Config, out: Path) -> None:
@@ -108,5 +140,5 @@ def _lasting(config: Config) -> dict[str, object]:
         mode="json", exclude={"note": True, "fingerprint": True, "training": {"images", "seconds"}}
     )
     for part in values["model"]["parts"].values():
-        part.pop("hash")
+        del part["hash"], part["model"]
     return values

@@ -23,9 +23,9 @@ from torch import Tensor
 from unstir.data.dataset import ImageData, Splits
 from unstir.diffusion import Denoise, NoiseLevel, Prediction, Schedule
 from unstir.diffusion.exact import IdealDenoiser
+from unstir.models.denoiser import DenoiserModel
 from unstir.progress import tracked
 from unstir.sampling import SeededNoise
-from unstir.training.run import Run
 
 LEVELS = 20
 BATCH = 128
@@ -63,7 +63,9 @@ class LevelLosses:
         return {who: factor * error for who, error in self.errors.items()}
 
 
-def level_losses(run: Run, splits: Splits, n: int = 256, seed: int = 0, progress: bool = False) -> LevelLosses:
+def level_losses(
+    run: DenoiserModel, splits: Splits, n: int = 256, seed: int = 0, progress: bool = False
+) -> LevelLosses:
     """Measure a run, the ideal denoiser and the mean image at 20 levels.
 
     The network is not told the labels, which the ideal denoiser does not know either.
@@ -79,13 +81,13 @@ def level_losses(run: Run, splits: Splits, n: int = 256, seed: int = 0, progress
     # The training images that are looked at are among those that the ideal denoiser knows.
     looked_at = {"": _some(splits.held_out, n, seed), ", training": known[:n]}
     noise = {where: SeededNoise(range(seed, seed + len(x0)))(x0) for where, x0 in looked_at.items()}
-    levels = shown_levels(run.denoiser.schedule)
-    device = next(run.denoiser.parameters()).device
+    levels = shown_levels(run.schedule)
+    denoiser = run.lowered().denoiser
     errors: dict[str, list[Tensor]] = {}
 
     def model(x: Tensor, level: NoiseLevel) -> Prediction:
-        with run.computing() as denoiser:  # the network alone: an ideal denoiser must not round to bfloat16
-            return denoiser(x.to(device), level)
+        with torch.no_grad(), run.in_precision:  # the network alone: an ideal denoiser must not round to bfloat16
+            return denoiser(x.to(run.device), level)
 
     asked: dict[str, Denoise] = {"model": model, "ideal": IdealDenoiser(known)}
     for level in tracked(levels, LEVELS, "measuring", progress):
@@ -108,7 +110,7 @@ def shown_levels(schedule: Schedule) -> list[NoiseLevel]:
 
 def _some(data: ImageData, count: int, seed: int) -> Tensor:
     """Return ``count`` images of a set, or all of them in another order if there are no more."""
-    return data.batch(np.random.default_rng(seed).permutation(len(data))[:count])[0]
+    return data.examples(np.random.default_rng(seed).permutation(len(data))[:count])[0]
 
 
 def _error(denoise: Denoise, x0: Tensor, x: Tensor, level: NoiseLevel) -> Tensor:

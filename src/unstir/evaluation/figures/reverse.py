@@ -13,11 +13,11 @@ from torch import Tensor
 
 from unstir.diffusion import NoiseLevel
 from unstir.evaluation.figures.strip import draw_strip
+from unstir.models.config import Labels, label_indices
+from unstir.models.denoiser import DenoiserModel
+from unstir.models.samples import Samples
 from unstir.progress import tracked
-from unstir.sampling.images import Images
-from unstir.training.draw import walk
-from unstir.training.request import Labels, label_indices, sampling_config
-from unstir.training.run import Run
+from unstir.sampling.draw import walk
 
 STAGES, FRAMES = 10, 60
 """How many stages a strip has, and how many frames a film has at most."""
@@ -32,7 +32,7 @@ class Stage(NamedTuple):
 
 
 def reverse_stages(
-    run: Run, n: int, count: int, label: Labels = None, seed: int = 0, progress: bool = False
+    run: DenoiserModel, n: int, count: int, label: Labels = None, seed: int = 0, progress: bool = False
 ) -> list[Stage]:
     """Return up to ``count`` stages of drawing ``n`` images as the run does, evenly over its steps.
 
@@ -41,14 +41,14 @@ def reverse_stages(
     Raises:
         InputError: For a label that the model does not know.
     """
-    assert run.config.images is not None
-    config = sampling_config(run.config, {})
-    labels = label_indices(run.config.classes, label, n)
+    config = run.config.drawing({})
+    labels = label_indices(run.config.classes, label, range(n))
+    condition = None if labels is None else run.told({"label": labels})
     kept = set(np.linspace(0, config.steps, min(count, config.steps + 1)).round().astype(int).tolist())
     stages = []
-    with run.computing() as denoiser:
-        asked = None if labels is None else torch.tensor(labels)
-        steps = walk(denoiser, run.config.images.shape, range(seed, seed + n), asked, config)
+    denoiser = run.lowered().denoiser
+    with torch.no_grad(), run.in_precision:
+        steps = walk(denoiser, run.config.samples.shape, range(seed, seed + n), condition, config)
         for step in tracked(steps, config.steps, "sampling", progress):
             # A prediction describes the very x it was made from: it and its level are a stage.
             if step.index - 1 in kept:
@@ -81,7 +81,7 @@ def save_film(stages: list[Stage], path: Path) -> None:
 
 def _frame(stage: Stage) -> Image.Image:
     """Return a picture of a stage, with its time written over it."""
-    grid = Images(torch.cat([stage.x, stage.x0])).grid(columns=len(stage.x)).convert("RGB")
+    grid = Samples(torch.cat([stage.x, stage.x0])).grid(columns=len(stage.x)).convert("RGB")
     size = 16
     frame = Image.new("RGB", (grid.width, grid.height + size + 6), "white")
     frame.paste(grid, (0, size + 6))

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from unstir.sampling.images import Images
+from unstir.models.samples import Samples
 
 CELL = 1.05
 """Inches that an image is wide."""
@@ -33,7 +33,7 @@ def draw_strip(
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for i, (images, label) in enumerate(zip(rows, labels, strict=True)):
         for j, axis in enumerate(axes[i]):
-            picture = np.asarray(Images(images).picture(j))
+            picture = np.asarray(Samples(images).picture(j))
             axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)

@@ -1,0 +1,78 @@
+"""A plan: several runs in turn, the later ones with earlier ones as their frozen parts. No torch.
+
+Each stage is a run in a folder of its own within the plan's, so that it is resumed, looked at and used as any run is;
+what names them in order is ``plan.yaml``. A stage names an earlier one as a part by the path from its own folder,
+``../encoder``, so that the whole may be moved.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import Field
+
+from unstir.config import Part
+from unstir.errors import InputError
+from unstir.files import whole_file
+from unstir.models.config import FrozenPart
+from unstir.models.file import PLAN
+from unstir.training.config import Config
+
+
+class Plan(Part):
+    """Several runs in turn.
+
+    Attributes:
+        recipe: What returned it.
+        stages: Their configurations by name, in order; the last one's model is the plan's.
+    """
+
+    recipe: str
+    stages: dict[str, Config] = Field(min_length=1)
+
+    def tiny(self) -> Plan:
+        """Return a plan of tiny stages."""
+        return self.model_copy(update={"stages": {name: stage.tiny() for name, stage in self.stages.items()}})
+
+
+def stage(name: str) -> FrozenPart:
+    """Return the part that an earlier stage of the same plan is."""
+    return FrozenPart(path=f"../{name}")
+
+
+def check_plan(plan: Plan, out: Path) -> None:
+    """Check that ``out`` is free, or holds this plan.
+
+    Raises:
+        InputError: If it holds another plan, or something else.
+    """
+    place = out / PLAN
+    if not place.exists():
+        if out.exists() and any(out.iterdir()):
+            raise InputError(f"--out {out} holds other files and no plan; name a new folder")
+        return
+    before = stages_in(out)
+    if before != list(plan.stages):
+        raise InputError(
+            f"--out {out} holds another plan, whose stages are {', '.join(before)}; name another folder"
+        )
+
+
+def write_plan(plan: Plan, out: Path) -> None:
+    """Note the stages in the plan's folder."""
+    text = yaml.safe_dump({name: config.recipe for name, config in plan.stages.items()}, sort_keys=False)
+    with whole_file(out / PLAN) as partial:
+        partial.write_text(text)
+
+
+def stages_in(out: Path) -> list[str]:
+    """Return the names of a plan's stages.
+
+    Raises:
+        InputError: If the file that names them cannot be read.
+    """
+    try:
+        return list(yaml.safe_load((out / PLAN).read_text()))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        raise InputError(f"{out / PLAN} cannot be read: {error}") from None
