@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unstir.diffusion import Condition, Denoiser, NoiseLevel, Schedule
+from unstir.diffusion import Condition, Denoiser, NoiseLevel, Schedule, Sockets
 from unstir.diffusion.likelihood import variational_bound
 from unstir.diffusion.objective import (
     Hybrid,
@@ -25,7 +25,7 @@ from unstir.errors import InputError
 class Network(nn.Module):
     """A fixed function of the image and the time, each image on its own."""
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, sockets: Sockets) -> Tensor:
         return torch.tanh(1.7 * x.flip(-1) + t.reshape(-1, 1, 1, 1)) - 0.3
 
 
@@ -36,7 +36,7 @@ class Told(nn.Module):
         super().__init__()
         self.output = output
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, sockets: Sockets) -> Tensor:
         return self.output
 
 
@@ -137,13 +137,17 @@ def test_an_images_loss_depends_on_that_image_only(name: str) -> None:
 
 def test_the_condition_reaches_the_network() -> None:
     class Labelled(nn.Module):
-        def forward(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-            assert condition.vector is not None
-            return torch.zeros_like(x) + condition.vector.reshape(-1, 1, 1, 1)
+        def forward(self, x: Tensor, t: Tensor, sockets: Sockets) -> Tensor:
+            assert sockets.vector is not None
+            return torch.zeros_like(x) + sockets.vector.reshape(-1, 1, 1, 1)
 
-    denoiser = Denoiser(Labelled(), parameterization("eps", vp()), vp())
+    class LabelAsVector(nn.Module):
+        def forward(self, condition: Condition, x: Tensor) -> Sockets:
+            return Sockets(vector=condition.parts["label"][0])
+
+    denoiser = Denoiser(Labelled(), parameterization("eps", vp()), vp(), LabelAsVector())
     labels, zero = torch.arange(6), torch.zeros(6, 2, 3, 4).double()
-    loss = simple()(denoiser, zero, vp()(TIMES), zero, Condition(vector=labels))
+    loss = simple()(denoiser, zero, vp()(TIMES), zero, Condition.of({"label": labels}))
     torch.testing.assert_close(loss, labels.double() ** 2)
 
 
@@ -195,7 +199,7 @@ class Learned(nn.Module):
         super().__init__()
         self.mean, self.spread = (nn.Parameter(torch.tensor(value).double()) for value in (0.8, -0.4))
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, sockets: Sockets) -> Tensor:
         return torch.cat([self.mean * x, self.spread + 0 * x], dim=1)
 
 
@@ -252,7 +256,7 @@ class Both(nn.Module):
         super().__init__()
         self.scales = nn.ParameterList(torch.tensor(value).double() for value in (0.5, 0.3, 0.9))
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, sockets: Sockets) -> Tensor:
         return torch.cat([scale * x for scale in self.scales], dim=1)
 
 

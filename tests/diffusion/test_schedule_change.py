@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unstir.diffusion import Condition, Denoiser, NoiseLevel, Prediction, on_any_schedule
+from unstir.diffusion import Denoiser, NoiseLevel, Prediction, Sockets, on_any_schedule
 from unstir.diffusion.exact import GaussianMixtureDenoiser
 from unstir.diffusion.parameterization import parameterization
 from unstir.diffusion.schedule import cosine, flow, linear, schedules, ve, vp
@@ -77,7 +77,7 @@ class Network(nn.Module):
         super().__init__()
         self.schedule, self.times = schedules[name](), []
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, sockets: Sockets) -> Tensor:
         self.times.append(t)
         return MIXTURE(x, self.schedule(t)).eps
 
