@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unstir.diffusion import Condition, Denoiser, NoiseLevel
+from unstir.diffusion import Condition, Denoiser, NoiseLevel, Sockets
 from unstir.diffusion.parameterization import Karras, parameterization
 from unstir.diffusion.schedule import flow, linear
 
@@ -16,9 +16,22 @@ class Recorder(nn.Module):
         super().__init__()
         self.output = output
 
-    def forward(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
-        self.seen = (x, t, condition)
+    def forward(self, x: Tensor, t: Tensor, sockets: Sockets) -> Tensor:
+        self.seen = (x, t, sockets)
         return self.output
+
+
+class LabelAsVector(nn.Module):
+    """A conditioner that keeps the images it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, condition: Condition | None, x: Tensor) -> Sockets:
+        self.seen = x
+        label = torch.full((len(x),), -1.0) if condition is None else condition.parts["label"][0]
+        return Sockets(vector=self.gain * label[:, None])
 
 
 @pytest.mark.parametrize("name", ["eps", "x0", "v", "score", "mean", "karras"])
@@ -37,16 +50,52 @@ def test_a_perfect_network_gives_a_perfect_prediction(name: str) -> None:
 def test_the_network_sees_time_and_condition() -> None:
     schedule = linear(8)
     x = torch.randn(3, 1, 2, 2)
-    network = Recorder(torch.zeros_like(x))
-    denoiser = Denoiser(network, parameterization("eps", schedule), schedule)
-    condition = Condition(vector=torch.tensor([1, 2, 3]))
-    denoiser(x, schedule.level(6), condition)
+    network, conditioner = Recorder(torch.zeros_like(x)), LabelAsVector()
+    denoiser = Denoiser(network, parameterization("eps", schedule), schedule, conditioner)
+    denoiser(x, schedule.level(6), Condition.of({"label": torch.tensor([1.0, 2.0, 3.0])}))
     assert torch.equal(network.seen[0], x)
     assert network.seen[1].dtype == torch.float32 and network.seen[1].tolist() == [0.75] * 3
-    assert network.seen[2] is condition
+    assert network.seen[2].vector.tolist() == [[2], [4], [6]]
+    assert conditioner.seen is x
     denoiser(x, schedule.level(torch.tensor([0, 2, 8])))
     assert network.seen[1].tolist() == [0, 0.25, 1]
-    assert network.seen[2] is None
+    assert network.seen[2].vector.tolist() == [[-2], [-2], [-2]]
+    untold = Denoiser(network, parameterization("eps", schedule), schedule)
+    untold(x, schedule.level(6))
+    assert (network.seen[2].vector, network.seen[2].tokens, network.seen[2].image) == (None, None, None)
+
+
+class Affine(nn.Module):
+    """A network whose gradients are known: ``3 x + vector``."""
+
+    def forward(self, x: Tensor, t: Tensor, sockets: Sockets) -> Tensor:
+        assert sockets.vector is not None
+        return 3 * x + sockets.vector[..., None, None]
+
+
+def test_gradients_reach_the_image_the_condition_and_the_conditioner() -> None:
+    """With x0 = 3 x + 2 label, also where gradients are enabled inside ``no_grad``, as a guidance does."""
+    schedule, conditioner = linear(8), LabelAsVector()
+    denoiser = Denoiser(Affine(), parameterization("x0", schedule), schedule, conditioner)
+    x, label = torch.randn(2, 1, 2, 2, requires_grad=True), torch.tensor([1.0, 5.0], requires_grad=True)
+    with torch.no_grad(), torch.enable_grad():
+        total = denoiser(x, schedule.level(4), Condition.of({"label": label})).x0.sum()
+    dx, dlabel, dgain = torch.autograd.grad(total, (x, label, conditioner.gain))
+    assert (dx == 3).all()
+    assert dlabel.tolist() == [8, 8]
+    assert dgain == 4 * 6
+    with torch.no_grad():
+        assert not denoiser(x, schedule.level(4)).x0.requires_grad
+
+
+def test_a_learned_variance_is_the_last_channels() -> None:
+    schedule = linear(8)
+    x, output = torch.randn(2, 3, 2, 2), torch.randn(2, 6, 2, 2)
+    meaning = parameterization("eps", schedule)
+    denoiser = Denoiser(Recorder(output), meaning, schedule, learned_variance=True)
+    prediction = denoiser(x, schedule.level(4))
+    torch.testing.assert_close(prediction.eps, output[:, :3])
+    assert torch.equal(prediction.variance, (output[:, 3:] + 1) / 2)
 
 
 def test_the_network_sees_the_scaled_input() -> None:

@@ -85,13 +85,49 @@ def test_in_bfloat16_it_errs_as_little_as_pytorch(shape: tuple[int, ...]) -> Non
         assert (result - right).norm() < allowed
 
 
+CROSSED = [(5, 9, 6, 6), (9, 5, 6, 6), (64, 1, 8, 8), (1, 77, 16, 16), (30, 7, 4, 10), (7, 30, 10, 4)]
+"""Queries, keys, width of both, width of the values."""
+
+
 @kernels
-def test_queries_need_not_be_as_many_as_keys(no_fallback: None) -> None:
-    q, k, v = (torch.randn(2, 2, pixels, 6) for pixels in (5, 9, 9))
-    do = torch.randn(2, 2, 5, 6)
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", CROSSED, ids=str)
+def test_values_need_be_neither_as_many_nor_as_wide_as_queries(
+    shape: tuple[int, ...], kind: torch.dtype, no_fallback: None
+) -> None:
+    queries, keys, d, e = shape
+    sizes = (queries, d), (keys, d), (keys, e), (queries, e)
+    q, k, v, do = (torch.randn(2, 3, *size).to(kind) for size in sizes)
     results = with_gradients(attention, (q, k, v), do)
+    assert [result.shape[-2:] for result in results] == [(queries, e), *sizes[:3]]
+    size, error = (0.02, 2e-2) if kind == torch.bfloat16 else (1e-5, 1e-5)
     for result, right in zip(results, exact((q, k, v), do), strict=True):
-        torch.testing.assert_close(result.double(), right, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(result.double(), right, rtol=error, atol=size * (1 + float(right.abs().max())))
+
+
+@kernels
+@pytest.mark.parametrize("shape", [(2, 3, 16, 8), (1, 2, 7, 5)], ids=str)
+def test_gradients_of_the_gradients(shape: tuple[int, ...], no_fallback: None) -> None:
+    inputs, do = drawn(shape)
+    results = []
+    for f, convert in ((attention, torch.Tensor.float), (definition, torch.Tensor.double)):
+        parts = [convert(part.detach()).requires_grad_() for part in inputs]
+        up = convert(do).requires_grad_()
+        first = torch.autograd.grad(f(*parts), parts, up, create_graph=True)
+        penalty = sum(part.square().sum() for part in first)
+        results.append([penalty.detach(), *torch.autograd.grad(penalty, [*parts, up])])
+    for result, right in zip(*results, strict=True):
+        torch.testing.assert_close(result.double(), right, rtol=1e-4, atol=1e-5 * float(right.abs().max()))
+
+
+@kernels
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16], ids=str)
+def test_a_part_alone_gets_the_gradient_it_gets_with_others(kind: torch.dtype, no_fallback: None) -> None:
+    """Queries of the pixels may need one where keys and values, of a frozen layer and of tokens, do not."""
+    (q, k, v), do = drawn((2, 2, 12, 8), kind)
+    _, *together = with_gradients(attention, (q, k[:, :, :5], v[:, :, :5]), do)
+    (alone,) = torch.autograd.grad(attention(q.requires_grad_(), k[:, :, :5], v[:, :, :5]), q, do)
+    assert torch.equal(alone, together[0])
 
 
 @kernels
@@ -171,16 +207,18 @@ def test_an_image_gives_the_same_alone_and_with_any_number_of_threads(
 
 
 @kernels
-def test_beyond_most_pixels_it_is_pytorchs(monkeypatch: pytest.MonkeyPatch, fallback: list[int]) -> None:
-    monkeypatch.setattr(module, "MOST_PIXELS", 16)
+def test_beyond_most_pairs_it_is_pytorchs(monkeypatch: pytest.MonkeyPatch, fallback: list[int]) -> None:
+    monkeypatch.setattr(module, "MOST_PAIRS", 16**2)
     for pixels in (16, 17):
         inputs, do = drawn((1, 2, pixels, 8))
         for result, right in zip(with_gradients(attention, inputs, do), exact(inputs, do), strict=True):
             torch.testing.assert_close(result.double(), right, rtol=1e-5, atol=1e-5)
     assert fallback == [17]
-    q, k = torch.randn(1, 1, 4, 8, requires_grad=True), torch.randn(1, 1, 30, 8)
+    q, k = torch.randn(1, 1, 4, 8, requires_grad=True), torch.randn(1, 1, 65, 8)
+    attention(q, k[:, :, :64], k[:, :, :64])
+    assert fallback == [17]
     attention(q, k, k)
-    assert fallback == [17, 4]  # it is the larger side that counts
+    assert fallback == [17, 4]  # it is both sides that count
 
 
 @kernels
@@ -203,6 +241,8 @@ def test_other_types_and_empty_batches(fallback: list[int]) -> None:
     results = with_gradients(attention, wide, do.double())
     torch.testing.assert_close(results, exact((q, k, v), do))
     assert fallback == [5]
+    nothing = torch.zeros(2, 3, 0, 4)
+    assert not attention(torch.randn(2, 3, 5, 4, requires_grad=True), nothing, nothing).any()
     inputs, do = drawn((0, 2, 5, 4))
     assert all(result.shape == (0, 2, 5, 4) for result in with_gradients(attention, inputs, do))
 

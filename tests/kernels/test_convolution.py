@@ -72,6 +72,28 @@ def test_only_the_gradients_asked_for_are_made() -> None:
 
 
 @kernels
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("learns", [(True, True, True), (True, False, False), (False, True, True)], ids=str)
+def test_gradients_of_the_gradients(layout: torch.memory_format, learns: tuple[bool, ...]) -> None:
+    """Also where the first gradient is of a part alone."""
+    results = []
+    for f, kind in ((convolution, torch.float32), (definition, torch.float64)):
+        x, kernel, bias, dy = (part.to(kind) for part in drawn(2, 16, 32, 7, 5))
+        inputs = [x.contiguous(memory_format=layout), kernel, bias]
+        inputs = [part.requires_grad_(needs) for part, needs in zip(inputs, learns, strict=True)]
+        wanted = [part for part in inputs if part.requires_grad]
+        dy.requires_grad_()
+        for power in (1, 3):  # of which the first makes what comes from above independent of the inputs
+            first = torch.autograd.grad((dy * f(*inputs) ** power).sum(), wanted, create_graph=True)
+            penalty = sum(part.square().sum() for part in first)
+            options = {"allow_unused": True, "materialize_grads": True}
+            results.append([penalty.detach(), *torch.autograd.grad(penalty, [*wanted, dy], **options)])
+    for ours, theirs in zip(results[:2], results[2:], strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert float((one - other).abs().max()) <= 1e-4 * float(other.abs().max())
+
+
+@kernels
 @pytest.mark.usefixtures("no_fallback")
 def test_memory_beyond_the_images_does_not_matter() -> None:
     x, kernel, bias, _ = (part.float() for part in drawn(4, 16, 16, 5, 6))

@@ -159,6 +159,70 @@ def test_the_gradient_around_it_is_added_before_rounding(no_fallback: None) -> N
     torch.testing.assert_close(dx.double(), expected, rtol=ROUNDING, atol=1e-5)
 
 
+@kernels
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("groups", [0, 2])
+@pytest.mark.parametrize("per_image", [False, True])
+def test_a_part_alone_gets_the_gradient_it_gets_with_others(
+    kind: torch.dtype, groups: int, per_image: bool, no_fallback: None
+) -> None:
+    """The image where the weights are frozen, and the weights where nothing before them learns."""
+    inputs = (torch.randn(2, 8, 5, 3).to(kind), *parameters(*((2, 8) if per_image else (8,))))
+    dy = torch.randn(2, 8, 5, 3).to(kind)
+    _, *together = computed(inputs, groups, True, dy)
+    for i in range(3):
+        parts = [part.detach().clone().requires_grad_(i == j) for j, part in enumerate(inputs)]
+        (alone,) = torch.autograd.grad(normed(*parts, groups, silu=True), parts[i], dy)
+        assert torch.equal(alone, together[i])
+
+
+def _penalty(f: Callable[..., tuple[Tensor, Tensor]], inputs: list[Tensor], dy: Tensor) -> list[Tensor]:
+    """Return the squared gradients of ``f`` and of a link around it, and the penalty's own gradients."""
+    wanted = [part for part in inputs if part.requires_grad]
+    y, x = f(*inputs)
+    first = torch.autograd.grad((dy * y).sum() + (dy * x**3).sum(), wanted, create_graph=True)
+    penalty = sum(part.double().square().sum() for part in first)
+    second = torch.autograd.grad(penalty, wanted, allow_unused=True, materialize_grads=True)
+    return [penalty.detach(), *second]
+
+
+@kernels
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("groups", [0, 2])
+@pytest.mark.parametrize("silu", [False, True])
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradients_of_the_gradients(
+    layout: torch.memory_format, groups: int, silu: bool, per_image: bool, frozen: bool
+) -> None:
+    x, dy = torch.randn(2, 2, 8, 5, 3)
+    parts = [x.contiguous(memory_format=layout), *parameters(*((2, 8) if per_image else (8,)))]
+    results = []
+    for kind in (torch.float32, torch.float64):  # of which the first goes by the kernels
+        inputs = [part.detach().to(kind).requires_grad_(not frozen or i == 0) for i, part in enumerate(parts)]
+        results.append(_penalty(lambda *inputs: norm(*inputs, groups, silu=silu), inputs, dy.to(kind)))
+    for result, right in zip(*results, strict=True):
+        torch.testing.assert_close(result.double(), right, rtol=1e-4, atol=1e-4 * (1 + float(right.abs().max())))
+
+
+@kernels
+def test_gradients_of_the_gradients_in_bfloat16_and_around_dropout() -> None:
+    x, dy = torch.randn(2, 2, 8, 5, 3).bfloat16()
+    gain, shift = parameters(8)
+    results = []
+    for kind in (torch.bfloat16, torch.float64):
+        inputs = [
+            x.detach().to(kind).requires_grad_(),
+            *(part.to(torch.promote_types(part.dtype, kind)) for part in (gain, shift)),
+        ]
+        results.append(_penalty(lambda *inputs: norm(*inputs, 2, silu=True), inputs, dy.to(kind)))
+    for result, right in zip(*results, strict=True):
+        assert (result - right).norm() < 0.03 * right.norm()
+    y = normed(x.requires_grad_(), gain, shift, 2, silu=True, dropout=0.5)
+    with pytest.raises(RuntimeError, match="cannot be differentiated twice: set dropout to 0"):
+        torch.autograd.grad(y.sum(), x, create_graph=True)
+
+
 def _layouts(x: Tensor) -> dict[str, Tensor]:
     """Return x laid out in memory in other ways."""
     wide = torch.zeros(x.shape[0], 2 * x.shape[1], x.shape[2], x.shape[3] + 3, dtype=x.dtype)

@@ -1,47 +1,70 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from unstir.networks.fully_connected import FullyConnectedUNet
-from unstir.networks.plain_unet import PlainUNet
-from unstir.networks.refinenet import RefineNet
-from unstir.networks.unet import UNet
+from unstir.diffusion import Condition
+from unstir.networks.conditioner import Conditioner
+from unstir.networks.config import (
+    FullyConnectedConfig,
+    NetworkConfig,
+    PlainUNetConfig,
+    RefineNetConfig,
+    UNetConfig,
+)
+from unstir.networks.told import Told
 
-Shape = Sequence[int]
-
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "unet": lambda s, **k: UNet(s[0], channels=(8, 16), blocks=1, attention=("linear", "full"), **k),
-    "unet-plain-attention": lambda s, **k: UNet(
-        s[0], channels=(8, 16, 16), blocks=1, attention=("none",) * 3, **k
+NETWORKS: dict[str, NetworkConfig] = {
+    "unet": UNetConfig(channels=(8, 16), blocks=1, attention=("linear", "full")),
+    "unet-no-attention": UNetConfig(channels=(8, 16, 16), blocks=1, attention=("none",) * 3),
+    "unet-patch2-layer": UNetConfig(
+        channels=(8, 16), blocks=2, attention=("none", "linear"), patch=2, norm="layer"
     ),
-    "unet-patch2-layer": lambda s, **k: UNet(
-        s[0], channels=(8, 16), blocks=2, attention=("none", "linear"), patch=2, kind="layer", **k
-    ),
-    "unet-patch3": lambda s, **k: UNet(s[0], channels=(16, 8), blocks=1, attention=("full", "none"), patch=3, **k),
-    "plain": lambda s, **k: PlainUNet(s[0], channels=(8, 16, 16), embedding=8, **k),
-    "refinenet": lambda s, **k: RefineNet(s[0], channels=(8, 12, 12), blocks=2, **k),
-    "refinenet-patch2": lambda s, **k: RefineNet(s[0], channels=(8, 8), blocks=1, patch=2, **k),
-    "fully_connected": lambda s, **k: FullyConnectedUNet(tuple(s), widths=(24, 16, 8), **k),
-    "fully_connected-no-norm": lambda s, **k: FullyConnectedUNet(tuple(s), widths=(24,), norm=False, **k),
+    "unet-patch3": UNetConfig(channels=(16, 8), blocks=1, attention=("full", "none"), patch=3),
+    "plain": PlainUNetConfig(channels=(8, 16, 16), embedding=8),
+    "refinenet": RefineNetConfig(channels=(8, 12, 12), blocks=2),
+    "refinenet-patch2": RefineNetConfig(channels=(8, 8), blocks=1, patch=2),
+    "fully_connected": FullyConnectedConfig(widths=(24, 16, 8)),
+    "fully_connected-no-norm": FullyConnectedConfig(widths=(24,), norm=False),
 }
 
 
-@pytest.fixture(params=NETWORKS)
-def make(request: pytest.FixtureRequest) -> Callable[..., nn.Module]:
-    """Return a maker of one kind of network, whose zero parameters are made random so that all take part."""
+class Network(nn.Module):
+    """A network with its conditioner, called with a condition."""
 
-    def build(shape: Shape, **options: Any) -> nn.Module:
+    def __init__(self, network: nn.Module, conditioner: Conditioner) -> None:
+        super().__init__()
+        self.network, self.conditioner = network, conditioner
+
+    def forward(self, x: Tensor, t: Tensor, condition: Condition | None = None) -> Tensor:
+        return self.network(x, t, self.conditioner(condition, x))
+
+
+def awake(network: nn.Module) -> nn.Module:
+    """Return the network with its zero parameters made random, so that all take part."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.2)
+    return network
+
+
+@pytest.fixture(params=NETWORKS)
+def config(request: pytest.FixtureRequest) -> NetworkConfig:
+    return NETWORKS[request.param]
+
+
+@pytest.fixture
+def make(config: NetworkConfig) -> Callable[..., nn.Module]:
+    """Return a maker of one kind of network."""
+
+    def build(shape: tuple[int, int, int], told: Mapping[str, Told] | None = None, outputs: int = 1) -> nn.Module:
         torch.manual_seed(0)
-        network = NETWORKS[request.param](shape, **options)
-        with torch.no_grad():
-            for parameter in network.parameters():
-                if not parameter.any():
-                    parameter.normal_(std=0.2)
-        return network
+        conditioner = Conditioner(told or {}, config.vector, config.tokens)
+        tokens = any(part.enters == "tokens" for part in (told or {}).values())
+        return awake(Network(config.build(shape, outputs, conditioner.image_channels, tokens), conditioner))
 
     return build

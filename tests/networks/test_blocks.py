@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from unstir.networks.blocks import Attention, LinearAttention, Norm, ResidualBlock
+from unstir.networks.blocks import Attention, CrossAttention, LinearAttention, Norm, ResidualBlock
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 6, 10, 16, 30, 100, 128, 130, 256])
@@ -98,3 +98,44 @@ def test_attention_moves_with_its_pixels(kind: type[Attention]) -> None:
 def test_attention_starts_as_the_identity(kind: type[Attention]) -> None:
     x = torch.randn(1, 8, 3, 3)
     assert torch.equal(kind(8)(x), x)
+
+
+@pytest.mark.parametrize(("channels", "heads"), [(64, 1), (128, 2), (130, 2), (24, 1)])
+@pytest.mark.parametrize("kind", ["group", "layer"])
+@pytest.mark.parametrize("learns", [True, False])
+def test_cross_attention_is_softmax_of_qk_over_root_d_v(
+    channels: int, heads: int, kind: str, learns: bool
+) -> None:
+    """Queries of the pixels in their order, keys and values of the tokens, head by head."""
+    layer = CrossAttention(channels, 10, kind=kind).requires_grad_(learns)  # type: ignore[arg-type]
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    x, tokens = torch.randn(2, channels, 3, 4), torch.randn(2, 5, 10)
+    assert layer.heads == heads
+    d = channels // heads
+    expected = x.clone()
+    for b in range(2):
+        k = layer.kv.weight[:channels] @ tokens[b].T + layer.kv.bias[:channels, None]
+        v = layer.kv.weight[channels:] @ tokens[b].T + layer.kv.bias[channels:, None]
+        normed = layer.norm(x)[0][b]
+        for i in range(3):
+            for j in range(4):
+                q = layer.q.weight @ normed[:, i, j] + layer.q.bias
+                mixed = torch.zeros(channels)
+                for head in range(heads):
+                    part = slice(head * d, (head + 1) * d)
+                    weights = (q[part] @ k[part] / math.sqrt(d)).softmax(0)
+                    mixed[part] = v[part] @ weights
+                expected[b, :, i, j] += layer.out.weight @ mixed + layer.out.bias
+    torch.testing.assert_close(layer(x, tokens), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_cross_attention_knows_no_order_of_tokens_and_starts_as_the_identity() -> None:
+    layer = CrossAttention(8, 6)
+    x, tokens = torch.randn(2, 8, 3, 3), torch.randn(2, 4, 6)
+    assert torch.equal(layer(x, tokens), x)
+    nn.init.normal_(layer.out.weight)
+    result = layer(x, tokens)
+    assert (result - x).abs().max() > 0.1
+    torch.testing.assert_close(layer(x, tokens[:, [2, 0, 3, 1]]), result)
+    torch.testing.assert_close(layer(x, tokens[:, [0, 0, 0]]), layer(x, tokens[:, :1]))

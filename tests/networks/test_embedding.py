@@ -4,8 +4,7 @@ import math
 
 import torch
 
-from unstir.diffusion import Condition
-from unstir.networks.embedding import Embedding, label_index, sinusoids
+from unstir.networks.embedding import Embedding, sinusoids
 
 
 def test_sinusoids_by_hand() -> None:
@@ -23,23 +22,9 @@ def test_neighbouring_steps_of_a_thousand_are_told_apart() -> None:
     assert nearest > 0.1
 
 
-def test_label_index() -> None:
-    labels = torch.tensor([2, 0, 1])
-    assert label_index(None, 3, 5).tolist() == [5, 5, 5]
-    assert label_index(Condition(), 3, 5).tolist() == [5, 5, 5]
-    assert label_index(Condition(vector=labels), 3, 5).tolist() == [2, 0, 1]
-    assert label_index(Condition(vector=labels, hidden=torch.tensor([False, True, False])), 3, 5).tolist() == [
-        2,
-        5,
-        1,
-    ]
-
-
-def test_the_label_is_added_to_the_time() -> None:
-    embedding = Embedding(64, classes=3)
+def test_the_vector_is_added_to_the_time() -> None:
+    embedding, vector = Embedding(64), torch.randn(2, 64)
     t = torch.tensor([0.3, 0.7])
-    assert embedding.label is not None
-    both = embedding(t, Condition(vector=torch.tensor([1, 2])))
-    torch.testing.assert_close(
-        both - embedding(t, None), embedding.label.table.weight[[1, 2]] - embedding.label.table.weight[3]
-    )
+    alone = embedding.mlp(sinusoids(t, 32))
+    assert torch.equal(embedding(t), alone)
+    assert torch.equal(embedding(t, vector), alone + vector)

@@ -32,9 +32,9 @@ def demo(
     from unstir.recipes.request import Request
 
     report = Report(as_json)
-    config = configure("digits", Request(seconds=seconds_in(for_) if for_ else None))
+    config = configure("digits", Request(seconds=seconds_in(for_) if for_ else None), out)
     outcome = carry_out(config, out, report)
-    if not outcome.position.finished:
+    if not outcome.finished:
         report.end(outcome.sentence(out), outcome.values(out))
     outcome.stop_if_interrupted()
     if not outcome.trained:
@@ -42,10 +42,11 @@ def demo(
 
     from unstir.data.load import load as load_images
     from unstir.models.file import load
+    from unstir.training.folder import data_of
 
     images = load(out).sample(DRAWN, batch=DRAWN, progress=True)
     picture = images.save(out / "demo.png")
-    splits = load_images(config.data)
+    splits = load_images(data_of(out))
     read, real = read_rightly(images, splits.train, splits.held_out)
     report.say(
         f"A support vector machine trained on the real digits reads {read:.0%} of the drawn ones as the digit "

@@ -4,28 +4,57 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from unstir.cli.places import check_writable
 from unstir.cli.quantities import duration, size
 from unstir.cli.report import Report
 from unstir.data.config import DataConfig
 from unstir.data.sources import DATASETS
 
 if TYPE_CHECKING:
+    from unstir.models.model import Model
     from unstir.training.config import Config
+    from unstir.training.plan import Plan
 
 
-def describe(config: Config, out: Path, report: Report) -> None:
+def describe(planned: Config | Plan, out: Path, report: Report) -> None:
     """Say what ``unstir train`` would do. What is printed is YAML: what was measured stands in comments."""
     import yaml
 
-    asked = config.asked()
-    if not report.as_json:
-        report.say(yaml.safe_dump(asked, sort_keys=False))
+    from unstir.training.plan import Plan
+    from unstir.training.start import check_out
 
-    from unstir.models.file import load_parts
+    if not isinstance(planned, Plan):
+        check_writable(out)
+        check_out(planned, out)
+        if not report.as_json:
+            report.say(yaml.safe_dump(planned.asked(), sort_keys=False))
+        lines, values = price(planned, out, {})
+        report.end("\n".join(f"# {line}" for line in lines), values)
+        return
+    check_writable(out)
+    built: dict[Path, Model] = {}
+    stages = {}
+    for name, config in planned.stages.items():
+        if not report.as_json:
+            report.say(yaml.safe_dump({name: config.asked()}, sort_keys=False))
+        lines, stages[name] = price(config, out / name, built)
+        report.say("\n".join(f"# {line}" for line in lines))
+    total = sum(stage["seconds"] for stage in stages.values())
+    report.end(f"# all stages: {duration(total)}", {"out": str(out), "stages": stages, "seconds": round(total, 1)})
+
+
+def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str], dict[str, Any]]:
+    """Return what training a run would take, as lines for a person and as values.
+
+    Args:
+        config: The run.
+        out: Its folder.
+        built: The models of earlier stages by their folders, which are not there yet; this one is added.
+    """
+    from unstir.models.file import check_part, load_parts, part_path
     from unstir.training.estimate import estimate, machine, parameter_count, synthetic
-    from unstir.training.start import with_data
 
     known = expected_images(config.data)
     if known is None:
@@ -34,14 +63,26 @@ def describe(config: Config, out: Path, report: Report) -> None:
         splits = load(config.data)
     else:
         splits = synthetic(*known)
-    config = with_data(config, splits.train, out)
-    parts = load_parts(config.model.parts, out)
+    parts, described = {}, {}
+    for name, part in config.model.parts.items():
+        place = part_path(part, out).resolve()
+        if place in built:
+            parts[name] = built[place]
+        else:
+            check_part(name, part, out)
+            parts |= load_parts({name: part}, out)
+        described[name] = part.model_copy(update={"model": parts[name].config})
+    seen = config.model.model_copy(update={"parts": described})
+    config = config.model_copy(update={"model": seen})
+    train = splits.train
+    config = config.seeing(train.shape, train.facts(), train.fingerprint)
+    built[out.resolve()] = config.model.build(parts).eval()
     parameters, (where, precision) = parameter_count(config.model, parts), machine(config.model.precision)
     found = estimate(config, splits, parts)
     images, seconds = end(config, found.images_per_second)
     lines = [
         f"out: {out}",
-        f"images: {'x'.join(map(str, splits.train.shape))}",
+        f"images: {'x'.join(map(str, train.shape))}",
         f"parameters: {parameters:,}",
         f"memory: about {size(found.state_bytes + found.activation_bytes)}, of which "
         f"{size(found.activation_bytes)} for a batch of {config.training.batch}",
@@ -50,9 +91,9 @@ def describe(config: Config, out: Path, report: Report) -> None:
         f"end: after {duration(seconds)}, about {images:,} images in {images // config.training.batch:,} steps",
     ]
     values = {
-        "config": asked,
+        "config": config.asked(),
         "out": str(out),
-        "shape": list(splits.train.shape),
+        "shape": list(train.shape),
         "parameters": parameters,
         "device": where,
         "precision": precision,
@@ -61,7 +102,7 @@ def describe(config: Config, out: Path, report: Report) -> None:
         "steps": images // config.training.batch,
         "seconds": round(seconds, 1),
     }
-    report.end("\n".join(f"# {line}" for line in lines), values)
+    return lines, values
 
 
 def expected_images(data: DataConfig) -> tuple[tuple[int, int, int], int] | None:

@@ -82,9 +82,12 @@ class ScheduleConfig(Part):
         Raises:
             InputError: If betas are to be learned and end in pure noise.
         """
+        import torch
+
         from unstir.diffusion.schedule import DiscreteSchedule, LearnedSchedule, schedules
 
-        schedule = schedules[self.name](**self.options())
+        with torch.device("cpu"):  # also where a model is only counted, on no device at all
+            schedule = schedules[self.name](**self.options())
         if not self.learned:
             return schedule
         assert isinstance(schedule, DiscreteSchedule)

@@ -5,7 +5,8 @@ Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray 2016): 6x6 inputs d and
 .. math:: Y = A^T \left[ (G g G^T) \odot (B^T d B) \right] A
 
 by 36 products where the definition takes 144; over all tiles and channels each of the 36 is a matrix product. The
-gradients are the same chain backwards. In float32 an output is off by some 1e-6 of the largest.
+gradients are the same chain backwards. In float32 an output is off by some 1e-6 of the largest. Where a gradient
+is to be differentiated itself, PyTorch computes it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 from unstir.kernels.library import library
 
@@ -93,8 +94,8 @@ def _parts(x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
 class _Winograd(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(x, kernel)
+        x = x.contiguous(memory_format=torch.channels_last)
         batch, _, height, width = x.shape
         y = x.new_empty(batch, height, width, len(kernel)).permute(0, 3, 1, 2)
         bias = None if bias is None else bias.detach().contiguous()
@@ -105,9 +106,14 @@ class _Winograd(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, kernel = ctx.saved_tensors
+        dbias = dy.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+        if torch.is_grad_enabled():
+            dx = conv2d_input(x.shape, kernel, dy, padding=1) if ctx.needs_input_grad[0] else None
+            dkernel = conv2d_weight(x, kernel.shape, dy, padding=1) if ctx.needs_input_grad[1] else None
+            return dx, dkernel, dbias
+        x = x.contiguous(memory_format=torch.channels_last)
         dy = dy.contiguous(memory_format=torch.channels_last)
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         dkernel = torch.empty_like(kernel, memory_format=torch.channels_last) if ctx.needs_input_grad[1] else None
@@ -122,4 +128,4 @@ class _Winograd(torch.autograd.Function):
         if dkernel is not None:
             sizes = tuple(ctypes.c_int64(size) for size in kernel.shape[:2])
             _call("kernel_gradient", sums, dkernel, sizes=sizes)
-        return dx, dkernel, dy.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+        return dx, dkernel, dbias

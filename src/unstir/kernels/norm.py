@@ -5,6 +5,7 @@ r"""Group and layer norm with what follows them in a residual block, as one oper
 
 with the mean and variance over a group's channels and all pixels of an image (Wu and He 2018), or over the
 channels of one pixel. On a CPU, PyTorch's operators for these take ten times as long as one pass over memory does.
+Where a gradient is to be differentiated itself, those compute it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from unstir.kernels.library import TYPES, library
@@ -80,8 +80,8 @@ class _Norm(torch.autograd.Function):
         ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, groups: int, silu: bool, dropout: float
     ) -> tuple[Tensor, Tensor]:
         batch, channels, height, width = x.shape
+        inputs = x, gain, shift
         x = x.contiguous(memory_format=torch.channels_last)
-        ctx.shape = gain.shape
         gain, shift = (part.float().expand(batch, channels).contiguous() for part in (gain, shift))
         seed = int(torch.randint(2**32, ())) if dropout else 0
         options = _Options(
@@ -90,23 +90,41 @@ class _Norm(torch.autograd.Function):
         y = torch.empty_like(x)
         mean, rstd = x.new_empty(2, batch, channels if groups else height * width, dtype=torch.float32)
         _call("forward", x.dtype, [x, y, mean, rstd, gain, shift], options)
-        ctx.save_for_backward(x, mean, rstd, gain, shift)
+        ctx.save_for_backward(*inputs, mean, rstd)
         ctx.options = options
         ctx.set_materialize_grads(False)
         return y, x.view_as(x)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor | None, around: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, mean, rstd, gain, shift = ctx.saved_tensors
+        x, gain, shift, mean, rstd = ctx.saved_tensors
         if dy is None:
             return around, None, None, None, None, None
+        if torch.is_grad_enabled():
+            return *_differentiable(ctx, x, gain, shift, dy, around), None, None, None
+        shape = gain.shape
+        x = x.contiguous(memory_format=torch.channels_last)
+        gain, shift = (part.float().expand(x.shape[:2]).contiguous() for part in (gain, shift))
         dy, around = (
             None if part is None else part.to(x.dtype).contiguous(memory_format=torch.channels_last)
             for part in (dy, around)
         )
         dx, dgain, dshift = torch.empty_like(x), torch.empty_like(gain), torch.empty_like(shift)
         _call("backward", x.dtype, [dy, around, x, mean, rstd, gain, shift, dx, dgain, dshift], ctx.options)
-        if len(ctx.shape) == 1:
+        if len(shape) == 1:
             dgain, dshift = dgain.sum(0), dshift.sum(0)
         return dx, dgain, dshift, None, None, None
+
+
+def _differentiable(
+    ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, dy: Tensor, around: Tensor | None
+) -> list[Tensor | None]:
+    """Return the gradients of x, gain and shift as functions of all that they depend on."""
+    if ctx.options.threshold:
+        raise RuntimeError("what dropped out cannot be differentiated twice: set dropout to 0")
+    needed = [part for part, needs in zip((x, gain, shift), ctx.needs_input_grad, strict=False) if needs]
+    wide = (part.float() for part in (x, gain, shift))
+    y = composed(*wide, ctx.options.groups, bool(ctx.options.silu), 0.0)
+    made = iter(torch.autograd.grad(y, needed, dy.float(), create_graph=True))
+    dx, dgain, dshift = (next(made) if needs else None for needs in ctx.needs_input_grad[:3])
+    return [dx if around is None or dx is None else dx + around, dgain, dshift]

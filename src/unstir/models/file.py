@@ -112,7 +112,7 @@ def load_parts(parts: Mapping[str, FrozenPart], folder: Path) -> dict[str, Model
 
 def part_path(part: FrozenPart, folder: Path) -> Path:
     """Return where a part is: its path, from the folder of what names it if it is not a full one."""
-    return folder / Path(part.path).expanduser()
+    return Path(os.path.normpath(folder / Path(part.path).expanduser()))
 
 
 def check_part(name: str, part: FrozenPart, folder: Path) -> tuple[ModelConfig, str]:

@@ -25,7 +25,7 @@ class Told(Part):
     socket: Socket | None = None
     """None is the kind's usual one: ``image`` for a picture, else ``vector``."""
     of: str | None = None
-    """The frozen part that makes it of the image itself, by its verb ``embed``; None: it is a column of the data."""
+    """The frozen part that makes it of the image by its verb ``embed``; None: it is a column of the data."""
     dropout: Fraction = 0.0
     """How often it is hidden in training, by which the network learns to do without it; guidance needs that."""
     classes: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
 """A plan: several runs in turn, the later ones with earlier ones as their frozen parts. No torch.
 
-Each stage is a run in a folder of its own within the plan's, so that it is resumed, looked at and used as any run is;
-what names them in order is ``plan.yaml``. A stage names an earlier one as a part by the path from its own folder,
-``../encoder``, so that the whole may be moved.
+Each stage is a run in a folder of its own within the plan's, so that it is resumed, looked at and used as any run
+is; what names them in order is ``plan.yaml``. A stage names an earlier one as a part by the path from its own
+folder, ``../encoder``, so that the whole may be moved.
 """
 
 from __future__ import annotations
