@@ -216,7 +216,7 @@ class RefineNetConfig(NetworkConfig):
 class GeneratorConfig(Part):
     """What draws an image from a latent vector, :class:`unstir.networks.convolutional.Generator`."""
 
-    channels: Widths = (96, 128, 192)
+    channels: Widths = (32, 96, 192)
     blocks: Positive = 1
     patch: Positive = 2
     embedding: Positive = 128
@@ -244,7 +244,7 @@ class GeneratorConfig(Part):
 class ReaderConfig(Part):
     """What reads a vector in an image, :class:`unstir.networks.convolutional.Reader`."""
 
-    channels: Widths = (96, 128, 192)
+    channels: Widths = (32, 96, 192)
     blocks: Positive = 1
     patch: Positive = 2
     features: Positive = 128

@@ -42,7 +42,7 @@ class Generator(nn.Module):
         self,
         shape: tuple[int, int, int],
         latent: int,
-        channels: Sequence[int] = (96, 128, 192),
+        channels: Sequence[int] = (32, 96, 192),
         blocks: int = 1,
         patch: int = 2,
         embedding: int = 128,
@@ -104,7 +104,7 @@ class Reader(nn.Module):
     def __init__(
         self,
         shape: tuple[int, int, int],
-        channels: Sequence[int] = (96, 128, 192),
+        channels: Sequence[int] = (32, 96, 192),
         blocks: int = 1,
         patch: int = 2,
         features: int = 128,
