@@ -18,6 +18,7 @@ from unstir.models.model import Batch, Examples, Model, check_shape
 from unstir.models.samples import Samples
 from unstir.networks.conditioner import Conditioner
 from unstir.progress import tracked
+from unstir.sampling import SeededNoise
 from unstir.sampling.draw import walk, walk_back
 from unstir.sampling.tiles import tiles, window
 
@@ -196,8 +197,9 @@ class DenoiserModel(Drawing):
             )
         return self.schedule(self.schedule.time(torch.tensor(-2 * math.log(sigma))))
 
-    def corrupted(self, images: Tensor, eps: Tensor) -> Tensor:
-        """Return images (B, C, H, W) as they are before ``clean``, for a denoising autoencoder."""
+    def corrupted(self, images: Tensor) -> Tensor:
+        """Return images (B, C, H, W) as they come to a denoising autoencoder, image i with the noise of seed i."""
+        eps = SeededNoise(range(len(images)))(images)
         return self.objective.corrupt(images, self.cleaning_level(None), eps)
 
 
