@@ -76,7 +76,7 @@ class Toy(Drawing):
 
     def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
         x, told = examples
-        condition = self.told(told)
+        condition = self.condition(told)
         assert condition is not None
         condition = condition.drop({name: one.dropout for name, one in self.config.told.items()}, generator)
         return Batch(x=x, z=torch.randn(x.shape, generator=generator), condition=condition)
