@@ -37,6 +37,7 @@ _MEANINGS = {
     "bpd_ode_standard_error": "of bpd_ode, over the images",
     "bpd_ode_levels": "levels of the solver",
     "fcd_floor": "fcd of as many real training images: as low as one may hope",
+    "recall_ceiling": "recall of as many real training images: as high as one may hope",
 }
 
 _OF_BITS = ("variance", "clip", "steps")
@@ -47,7 +48,7 @@ _OF_BITS = ("variance", "clip", "steps")
 def evaluate(
     run: options.RunPath,
     metrics: Annotated[
-        str, typer.Option(help="What to measure, with commas: fcd, accuracy, bpd, bpd_ode.")
+        str, typer.Option(help="What to measure, with commas: fcd, accuracy, recall, classes, bpd, bpd_ode.")
     ] = ",".join(METRICS),
     n: Annotated[
         int,

@@ -48,7 +48,7 @@ class GAN(LatentDrawing):
         x, told = examples
         z = torch.randn(2, len(x), self.config.latent, generator=generator)
         batch = Batch(x=x, z_discriminator=z[0], z_generator=z[1])
-        condition = self.told(told)
+        condition = self.condition(told, x)
         if condition is not None:
             dropout = {name: one.dropout for name, one in self.config.told.items()}
             batch["condition"] = condition.drop(dropout, generator)

@@ -1,4 +1,4 @@
-"""Drawing at once from a latent vector z ~ N(0, I), as a GAN's generator and a variational autoencoder's decoder do."""
+"""Drawing at once from a latent vector z ~ N(0, I), as the networks of GANs and variational autoencoders do."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class LatentDrawing(Drawing):
         """
         if tuple(noise.shape[1:]) != (self.config.latent,):
             theirs = "x".join(map(str, noise.shape[1:])) or "one number"
-            raise InputError(f"The model's latent vectors have {self.config.latent} numbers, and these are {theirs}")
+            raise InputError(
+                f"The model's latent vectors have {self.config.latent} numbers, and these are {theirs}"
+            )
 
     def walk(self, order: Order) -> Iterator[Tensor]:
         """Yield the images.

@@ -7,11 +7,12 @@ decoder :math:`p(x | z) = N(m(z), s^2 I)`,
 
 .. math:: KL = \tfrac12 \sum_j (\mu_j^2 + e^{\lambda_j} - 1 - \lambda_j).
 
-The expectation is over one :math:`z = \mu + e^{\lambda / 2} \epsilon`, through which gradients flow to the encoder.
+The expectation is taken at one :math:`z = \mu + e^{\lambda / 2} \epsilon`, through which gradients flow to the
+encoder.
 
-The deviation s, one for all pixels, is learned with the rest (Rybkin et al. 2021). It balances the two terms: a fixed
-one of 1 would have samples far too smooth, and where the decoder errs little the code may cost more. What is drawn
-is the mean m(z), since the noise of a Gaussian about it is none of the images' own.
+The deviation s, one for all pixels, is learned with the rest (Rybkin et al. 2021). It balances the two terms: with
+one fixed at 1, an error in the pixels would cost so little that hardly anything were encoded. What is drawn is the
+mean m(z), since images have no such noise about it.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class VAE(LatentDrawing):
         """Draw the noise of each code, and what is hidden from both networks."""
         x, told = examples
         batch = Batch(x=x, eps=torch.randn(len(x), self.config.latent, generator=generator))
-        condition = self.told(told)
+        condition = self.condition(told, x)
         if condition is not None:
             dropout = {name: one.dropout for name, one in self.config.told.items()}
             batch["condition"] = condition.drop(dropout, generator)
@@ -132,7 +133,7 @@ class VAE(LatentDrawing):
             self.config.hideable("A code without a label")
             return None
         labels = label_indices(self.config.classes, label, range(count))
-        return self.told({"label": labels})
+        return self.condition({"label": labels})
 
 
 def gaussian_surprise(x: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:

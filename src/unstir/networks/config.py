@@ -232,9 +232,7 @@ class GeneratorConfig(Part):
         """
         from unstir.networks.convolutional import Generator
 
-        return Generator(
-            shape, latent, self.channels, self.blocks, self.patch, self.embedding, self.norm, bounded
-        )
+        return Generator(shape, latent, self.channels, self.blocks, self.patch, self.embedding, self.norm, bounded)
 
     def tiny(self) -> GeneratorConfig:
         """Return a narrow one, with one block on each level."""

@@ -1,7 +1,7 @@
-"""Between images and one vector each: what draws an image from a latent vector, and what reads a vector in an image.
+"""Between an image and one vector: what draws an image from a latent vector, and what reads a vector in an image.
 
-A GAN has a generator and a discriminator, a variational autoencoder a decoder and an encoder. They are the same two
-networks: from coarse to fine by residual blocks, and from fine to coarse.
+A GAN has a generator and a discriminator, a variational autoencoder a decoder and an encoder. They are the same
+two networks: from coarse to fine by residual blocks, and from fine to coarse.
 
 On each level the image has half the height and width of the finer one, rounded up, so that images of any size fit:
 what doubles is cropped, what halves takes the mean of the pixels that there are.
@@ -9,6 +9,7 @@ what doubles is cropped, what halves takes the mean of the pixels that there are
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -60,9 +61,7 @@ class Generator(nn.Module):
         for level in reversed(channels):
             widths = [here] + [level] * blocks
             self.levels.append(
-                nn.ModuleList(
-                    ResidualBlock(a, b, embedding, kind=norm) for a, b in zip(widths, widths[1:], strict=False)
-                )
+                nn.ModuleList(ResidualBlock(a, b, embedding, kind=norm) for a, b in itertools.pairwise(widths))
             )
             here = level
         self.out_norm = Norm(norm, here)
@@ -115,9 +114,7 @@ class Reader(nn.Module):
         self.levels, here = nn.ModuleList(), channels[0]
         for level in channels:
             widths = [here] + [level] * blocks
-            self.levels.append(
-                nn.Sequential(*(_PlainBlock(a, b) for a, b in zip(widths, widths[1:], strict=False)))
-            )
+            self.levels.append(nn.Sequential(*(_PlainBlock(a, b) for a, b in itertools.pairwise(widths))))
             here = level
         height, width = _sizes(shape[1:], patch, len(channels))[-1]
         self.out = nn.Linear(here * height * width, features)
