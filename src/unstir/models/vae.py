@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 LEAST_DEVIATION = 1 / 255
 """Half a step between two of 256 gray levels in [-1, 1]: below it, the density of bytes grows without end."""
 
+FIRST_LOG_DEVIATION = -1.5
+"""Near where it ends for images; from far above, codes would cost more than they save, and be left unused."""
+
 AT_ONCE = 500
 
 
@@ -52,7 +55,7 @@ class VAE(LatentDrawing):
         decoder = config.decoder.build(shape, config.latent, config.samples.bounded)
         self.encoder = Conditioned(encoder, config.told, config.encoder.features)
         self.decoder = Conditioned(decoder, config.told, config.decoder.embedding)
-        self.raw_log_deviation = nn.Parameter(torch.tensor(0.0))
+        self.raw_log_deviation = nn.Parameter(torch.tensor(FIRST_LOG_DEVIATION))
 
     @property
     def log_deviation(self) -> Tensor:

@@ -54,6 +54,7 @@ class Generator(nn.Module):
         self.patch, self.bounded, self.size = patch, bounded, shape[1:]
         self.sizes = _sizes(shape[1:], patch, len(channels))
         self.latent = nn.Linear(latent, embedding)
+        nn.init.normal_(self.latent.weight, std=latent**-0.5)  # as loud as what is told, or it goes unheard
         self.embed = nn.Linear(embedding, embedding)
         height, width = self.sizes[-1]
         self.start = nn.Linear(embedding, channels[-1] * height * width)
