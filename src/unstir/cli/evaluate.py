@@ -105,7 +105,8 @@ def evaluate(
 
     model, measured, rank = load(run), {}, processes()
     if draws:
-        report.say(f"Measuring {n:,} images of {run}, drawn by {_name(sampling)}")
+        how = "at once" if sampling.evaluations == 1 else f"by {_name(sampling)}"
+        report.say(f"Measuring {n:,} images of {run}, drawn {how}")
         share = range(n)[rank.process_index :: rank.num_processes]
         drawn = model.draw(share, seed=seed, batch=batch, progress=rank.is_main_process, **asked)
         measured |= measure(drawn, splits, wanted, progress=rank.is_main_process)
@@ -146,7 +147,7 @@ def _check_source(source: DataConfig, labels: bool) -> None:
 def _name(sampling: Settings) -> str:
     """Return what a way of drawing is called in a file's name."""
     values = sampling.model_dump(mode="json")
-    return f"{values['sampler']['name']}-{sampling.steps}" if "sampler" in values else "drawn"
+    return f"{values['sampler']['name']}-{sampling.steps}" if "sampler" in values else "at-once"
 
 
 def _check_images(config: ModelConfig, splits: Splits, labels: bool) -> None:
