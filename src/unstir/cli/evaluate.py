@@ -102,7 +102,7 @@ def evaluate(
     from unstir.models.file import load
     from unstir.processes import processes
 
-    model, measured, rank = load(run), {}, processes()
+    rank, model, measured = processes(), load(run), {}
     if draws:
         report.say(f"Measuring {n:,} images of {run}, drawn by {_name(sampling)}")
         share = range(n)[rank.process_index :: rank.num_processes]
