@@ -200,6 +200,17 @@ def test_killed_and_resumed_it_is_bit_for_bit_the_same(whole: Path, tmp_path: Pa
     assert memory[0] == 64 * 40 and memory[1] > 0  # every image of every step, seen once
 
 
+def test_two_processes_learn_what_one_does(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "eye", tmp_path / "eye")
+    out = tmp_path / "toy"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    subprocess.run([*torchrun, __file__, str(out)], check=True, timeout=300, capture_output=True)
+    ours, theirs = (load_file(folder / "checkpoints/step-000000040.safetensors") for folder in (out, whole / "toy"))
+    assert ours.keys() == theirs.keys()
+    for key, value in theirs.items():  # sums over the batch come in another order
+        torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-6)
+
+
 def test_it_is_loaded_drawn_and_told(whole: Path) -> None:
     model = unstir.load(whole / "toy")
     drawn = model.sample(6, label=3, seed=5)

@@ -103,7 +103,7 @@ def evaluate(
     from unstir.models.file import load
     from unstir.processes import processes
 
-    model, measured, rank = load(run), {}, processes()
+    rank, model, measured = processes(), load(run), {}
     if draws:
         how = "at once" if sampling.evaluations == 1 else f"by {_name(sampling)}"
         report.say(f"Measuring {n:,} images of {run}, drawn {how}")

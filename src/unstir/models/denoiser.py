@@ -115,7 +115,8 @@ class DenoiserModel(Drawing):
 
     def _guided(self, condition: Condition | None) -> list[str]:
         """Return what guidance strengthens: all that the model has learned to do without."""
-        return [name for name in condition.names if self.config.told[name].dropout] if condition else []
+        names = () if condition is None else condition.names
+        return [name for name in names if self.config.told[name].dropout]
 
     def quick(self, evaluations: int) -> dict[str, object]:
         """Return the options of few steps: DDIM on trailing levels."""

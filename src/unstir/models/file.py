@@ -86,7 +86,10 @@ def load(path: str | Path) -> Model:
 
     weights = locate(Path(path))
     config, noted = _described(weights)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Of several GPUs each process of a job has its own.
+    device = (
+        torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    )
     tensors = load_file(weights)
     if weights_hash(tensors) != noted:
         raise InputError(f"{weights} is damaged: its weights are not those that were written")

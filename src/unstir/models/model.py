@@ -20,10 +20,10 @@ from unstir.kernels.memory import keep_freed_memory
 from unstir.models.config import ModelConfig
 from unstir.models.precision import autocast, low_precision_copy, resolve_precision
 
-Told = Mapping[str, Any]
-"""What the data tells of each sample, by name: tensors (B, ...), or texts as a list."""
+Given = Mapping[str, Any]
+"""What the data says of each sample, by name: tensors (B, ...), or texts as a list."""
 
-Examples = tuple[Tensor, Told]
+Examples = tuple[Tensor, Given]
 """Samples (B, ...) and what is told of them."""
 
 Self = TypeVar("Self", bound="Model")
@@ -106,14 +106,14 @@ class Model(nn.Module):
     def observe(self, turn: str, batch: Batch, losses: Mapping[str, Tensor]) -> None:
         """Take note of the losses (B,) of a whole batch after its step, on the CPU."""
 
-    def condition(self, told: Told, images: Tensor | None = None) -> Condition | None:
+    def condition(self, given: Given, images: Tensor | None = None) -> Condition | None:
         """Return the condition made of what the configuration names, on the CPU, or None if there is nothing.
 
         Args:
-            told: Values by name; others are passed over.
+            given: Values by name; others are passed over.
             images: Of which parts make what the configuration says that they make; None for nothing of that.
         """
-        values = {name: torch.as_tensor(told[name]) for name in self.config.told if name in told}
+        values = {name: torch.as_tensor(given[name]) for name in self.config.told if name in given}
         if images is not None:
             made = {name: one.of for name, one in self.config.told.items() if one.of}
             values |= {name: self.parts[part].embed(images).float() for name, part in made.items()}  # type: ignore[operator]

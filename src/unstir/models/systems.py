@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from unstir.config import AtLeastZero, Positive
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.errors import InputError
 from unstir.models.config import Facts, ModelConfig, systems
-from unstir.networks.config import AnyNetwork, GeneratorConfig, Positive, ReaderConfig, UNetConfig
+from unstir.networks.config import AnyNetwork, GeneratorConfig, ReaderConfig, UNetConfig
 from unstir.sampling.config import SamplingConfig
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class GANConfig(LatentConfig):
     kind: Literal["gan"] = "gan"
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: ReaderConfig = ReaderConfig()
-    r1: Annotated[float, Field(ge=0)] = 1.0
+    r1: AtLeastZero = 1.0
     """gamma, the weight of the discriminator's squared gradient at real images; 0 leaves it out."""
 
     def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from unstir.config import Kinds, Part
-from unstir.networks.told import Fraction, Told
+from unstir.config import Fraction, Kinds, Part, Positive
+from unstir.networks.told import Told
 
 if TYPE_CHECKING:
     from torch import nn
 
     from unstir.networks.convolutional import Reader
 
-Positive = Annotated[int, Field(gt=0)]
 Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
