@@ -93,7 +93,7 @@ def load(path: str | Path) -> Model:
     tensors = load_file(weights)
     if weights_hash(tensors) != noted:
         raise InputError(f"{weights} is damaged: its weights are not those that were written")
-    return _built(config, tensors, weights, device)
+    return _built(config, tensors, weights, torch.device(where))
 
 
 def load_parts(parts: Mapping[str, FrozenPart], folder: Path) -> dict[str, Model]:
