@@ -87,13 +87,11 @@ def load(path: str | Path) -> Model:
     weights = locate(Path(path))
     config, noted = _described(weights)
     # Of several GPUs each process of a job has its own.
-    device = (
-        torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    )
+    device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
     tensors = load_file(weights)
     if weights_hash(tensors) != noted:
         raise InputError(f"{weights} is damaged: its weights are not those that were written")
-    return _built(config, tensors, weights, torch.device(where))
+    return _built(config, tensors, weights, torch.device(device))
 
 
 def load_parts(parts: Mapping[str, FrozenPart], folder: Path) -> dict[str, Model]:
