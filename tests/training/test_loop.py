@@ -160,7 +160,7 @@ def test_the_folder_holds_what_was_asked_for_and_the_model_what_it_is(
     written = yaml.safe_load((out / "config.yaml").read_text())
     assert written == config.asked() | {"fingerprint": digits.train.fingerprint}
     assert written["seed"] == 5
-    assert "shape" not in written["model"]["samples"]
+    assert written["model"]["samples"] == {"bounded": True}
     assert written["model"]["told"] == {"label": {"kind": "classes", "socket": None, "of": None, "dropout": 0.1}}
     assert RunFolder(out).read_config() == config.model_copy(update={"fingerprint": digits.train.fingerprint})
     model = load(out).config
