@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unstir.config import checked
-from unstir.errors import InputError
+from unstir.errors import InputError, told_shortly
 from unstir.files import whole_file
 from unstir.models.config import FrozenPart, ModelConfig, systems
 
@@ -256,7 +256,9 @@ def _built(config: ModelConfig, tensors: dict[str, Tensor], weights: Path, devic
     try:
         model.load_state_dict(own)
     except RuntimeError as error:
-        raise InputError(f"{weights} is damaged: its weights do not fit its configuration ({error})") from None
+        raise InputError(
+            f"{weights} is damaged: its weights do not fit its configuration ({told_shortly(error)})"
+        ) from None
     return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
 
 

@@ -139,9 +139,9 @@ def first_difference(
 
 
 def _lasting(config: Config) -> dict[str, object]:
-    values = config.model_dump(
-        mode="json", exclude={"note": True, "fingerprint": True, "training": {"images", "seconds"}}
-    )
+    """Return what was asked for, but for the note and the budget."""
+    values = config.asked()
+    del values["note"], values["training"]["images"], values["training"]["seconds"]
     for part in values["model"]["parts"].values():
-        del part["hash"], part["model"]
+        del part["hash"]
     return values
