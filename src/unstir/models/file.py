@@ -259,6 +259,7 @@ def _built(config: ModelConfig, tensors: dict[str, Tensor], weights: Path, devic
         raise InputError(
             f"{weights} is damaged: its weights do not fit its configuration ({told_shortly(error)})"
         ) from None
+    model.settled = True
     return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
 
 
