@@ -57,7 +57,7 @@ class Model(nn.Module):
 
     Attributes:
         turns: What a step learns in turn, each by an optimizer and a loss of its own.
-        settled: Whether its weights stay as they are, as those of a loaded model do: what computes is made once then.
+        settled: Whether its weights stay as they are, as those of a loaded model do.
     """
 
     turns: tuple[str, ...] = ("main",)
@@ -121,6 +121,13 @@ class Model(nn.Module):
             made = {name: one.of for name, one in self.config.told.items() if one.of}
             values |= {name: self.parts[part].embed(images).float() for name, part in made.items()}  # type: ignore[operator]
         return Condition.of(values) if values else None
+
+    def part_hidden(self, examples: Examples, generator: torch.Generator) -> dict[str, Condition]:
+        """Return a batch's ``condition``, each part of it hidden as often as the configuration says; {} for none."""
+        images, given = examples
+        condition = self.condition(given, images)
+        dropout = {name: one.dropout for name, one in self.config.told.items()}
+        return {} if condition is None else {"condition": condition.drop(dropout, generator)}
 
     @property
     def in_precision(self) -> AbstractContextManager[object]:
