@@ -75,11 +75,9 @@ class Toy(Drawing):
         self.errors = torch.zeros(2)  # how many were seen, and their sum
 
     def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
-        x, told = examples
-        condition = self.condition(told)
-        assert condition is not None
-        condition = condition.drop({name: one.dropout for name, one in self.config.told.items()}, generator)
-        return Batch(x=x, z=torch.randn(x.shape, generator=generator), condition=condition)
+        x, _ = examples
+        told = self.part_hidden(examples, generator)
+        return Batch(x=x, z=torch.randn(x.shape, generator=generator), **told)
 
     def learning(self, turn: str) -> list[nn.Parameter]:
         learns = [self.critic] if turn == "critic" else [self.painter, self.conditioner]

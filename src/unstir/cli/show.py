@@ -152,8 +152,10 @@ def _save(figure: Figure, place: Path) -> Path:
 
 
 def _is_run(source: str) -> bool:
+    from unstir.models.file import PLAN
+
     path = Path(source)
-    return path.suffix == ".safetensors" or (path / "config.yaml").exists()
+    return path.suffix == ".safetensors" or any((path / name).exists() for name in ("config.yaml", PLAN))
 
 
 def _images(run: Path, data: DataConfig) -> Splits:

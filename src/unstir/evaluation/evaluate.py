@@ -98,6 +98,7 @@ def measure(
     Args:
         samples: Images (N, C, H, W) as they are drawn, float32 in [-1, 1]; values beyond are clipped. Their labels
             are what they were asked for. Of several processes each gives its share, and all get the same answer.
+            Those in a list are checked before a classifier is trained.
         splits: the set that the model was trained on.
         metrics: names out of ``METRICS``.
         progress: show progress bars, if standard error is a terminal.
@@ -122,6 +123,8 @@ def measure(
     if train.labels is None or held_out.labels is None:
         asked = ", ".join(metrics)
         raise InputError(f"'{held_out.name}' has no labels, and {asked} need a labelled set (for now)")
+    for part in samples if isinstance(samples, Sequence) else ():
+        _check(part, held_out)
     classifier = ruler(splits)
     drawn = Reading()
     for part in samples:

@@ -45,14 +45,10 @@ class GAN(LatentDrawing):
 
     def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
         """Draw the latent vectors of both turns; the images drawn are told what the real ones are."""
-        x, told = examples
+        x, _ = examples
         z = torch.randn(2, len(x), self.config.latent, generator=generator)
-        batch = Batch(x=x, z_discriminator=z[0], z_generator=z[1])
-        condition = self.condition(told, x)
-        if condition is not None:
-            dropout = {name: one.dropout for name, one in self.config.told.items()}
-            batch["condition"] = condition.drop(dropout, generator)
-        return batch
+        told = self.part_hidden(examples, generator)
+        return Batch(x=x, z_discriminator=z[0], z_generator=z[1], **told)
 
     def learning(self, turn: str) -> list[nn.Parameter]:
         """Return the parameters of the network that the turn is named for."""

@@ -57,6 +57,7 @@ class Model(nn.Module):
 
     Attributes:
         turns: What a step learns in turn, each by an optimizer and a loss of its own.
+        settled: Whether its weights stay as they are, as those of a loaded model do.
     """
 
     turns: tuple[str, ...] = ("main",)
@@ -65,6 +66,8 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.parts = Parts(parts)
+        self.settled = False
+        self._lowered: list[Model] = []
         self.anchor = nn.Buffer(torch.empty(0), persistent=False)
 
     @property
@@ -119,6 +122,13 @@ class Model(nn.Module):
             values |= {name: self.parts[part].embed(images).float() for name, part in made.items()}  # type: ignore[operator]
         return Condition.of(values) if values else None
 
+    def part_hidden(self, examples: Examples, generator: torch.Generator) -> dict[str, Condition]:
+        """Return a batch's ``condition``, each part of it hidden as often as the configuration says; {} for none."""
+        images, given = examples
+        condition = self.condition(given, images)
+        dropout = {name: one.dropout for name, one in self.config.told.items()}
+        return {} if condition is None else {"condition": condition.drop(dropout, generator)}
+
     @property
     def in_precision(self) -> AbstractContextManager[object]:
         """The context in which the model computes, in the number format of its configuration."""
@@ -132,8 +142,12 @@ class Model(nn.Module):
         if self.device.type != "cpu":
             return self
         keep_freed_memory()
-        bf16 = resolve_precision(self.config.precision, self.device) == "bf16"
-        return low_precision_copy(self) if bf16 else self
+        if resolve_precision(self.config.precision, self.device) != "bf16":
+            return self
+        lowered = self._lowered or [low_precision_copy(self)]
+        if self.settled:
+            self._lowered = lowered
+        return lowered[0]  # type: ignore[return-value]
 
 
 def check_shape(model: Model, x: Tensor) -> None:

@@ -65,13 +65,9 @@ class VAE(LatentDrawing):
 
     def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
         """Draw the noise of each code, and what is hidden from both networks."""
-        x, told = examples
-        batch = Batch(x=x, eps=torch.randn(len(x), self.config.latent, generator=generator))
-        condition = self.condition(told, x)
-        if condition is not None:
-            dropout = {name: one.dropout for name, one in self.config.told.items()}
-            batch["condition"] = condition.drop(dropout, generator)
-        return batch
+        x, _ = examples
+        eps = torch.randn(len(x), self.config.latent, generator=generator)
+        return Batch(x=x, eps=eps, **self.part_hidden(examples, generator))
 
     def losses(self, turn: str, batch: Batch, average: Model) -> dict[str, Tensor]:
         """Return the negative bound on log p(x), in nats for each dimension, and its two parts."""

@@ -70,7 +70,7 @@ class Config(Part):
         """Return plain values of all that was asked for, without what the data turned out to be."""
         told = {name: {"classes", "width", "mean", "std"} for name in self.model.told}
         parts = {name: {"model"} for name in self.model.parts}
-        found_out = {"samples": True, "told": told, "parts": parts}
+        found_out = {"samples": {"shape"}, "told": told, "parts": parts}
         return self.model_dump(mode="json", exclude={"fingerprint": True, "model": found_out})
 
     def tiny(self) -> Config:
