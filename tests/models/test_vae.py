@@ -54,6 +54,7 @@ def test_the_deviation_has_a_floor_and_is_free_above_it():
     assert float(model.log_deviation.detach().exp()) == pytest.approx(LEAST_DEVIATION)
 
 
+@torch.no_grad()
 def test_the_bound_is_the_one_computed_by_hand():
     model = make()
     model.raw_log_deviation.data.fill_(-0.7)
