@@ -78,7 +78,7 @@ def ruler_config(data: ImageData, seed: int = 0) -> Config:
     seen = max(4 * len(data), min(20 * len(data), 100_000))
     batch = min(256 if seen >= 100_000 else 64, len(data))
     return Config(
-        recipe="ruler",
+        recipe="the classifier",
         seed=seed,
         data=DataConfig(source=data.name),
         training=TrainingConfig(
