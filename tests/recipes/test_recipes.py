@@ -27,6 +27,8 @@ SHAPES = {
     "mnist-fc-notime": (1, 28, 28),
     "mnist-ncsn": (1, 28, 28),
     "mnist-dae": (1, 28, 28),
+    "mnist-vae": (1, 28, 28),
+    "mnist-gan": (1, 28, 28),
     "fashion-mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
     "mnist-hybrid": (1, 28, 28),
@@ -78,8 +80,9 @@ def test_every_recipe_builds_and_smoke_is_small(name: str) -> None:
     assert tiny.data.source == "digits"
     assert smoke(config, own_data=True).data.source == config.data.source
     assert tiny.training.images == 32
-    assert _model(tiny).sampling.steps <= 4
-    assert _model(tiny).network.kind == _model(config).network.kind
+    if isinstance(config.model, DenoiserConfig):
+        assert _model(tiny).sampling.steps <= 4
+        assert _model(tiny).network.kind == _model(config).network.kind
     assert _parameters(tiny, SHAPES[name]) < min(1_000_000, full)
     assert RECIPES[name].__doc__
 
@@ -128,11 +131,13 @@ def test_the_ablation_differs_in_the_time_alone() -> None:
 
 
 def test_a_model_is_told_labels_where_its_recipe_says_so_and_its_data_has_them() -> None:
-    told = {name for name in SINGLE if _model(_one(name)).told}
-    assert told == {"digits", "mnist", "mnist-fc", "mnist-fc-notime", "fashion-mnist"}
-    for name in told:
-        label = _model(_one(name)).told["label"]
-        assert (label.kind, label.dropout) == ("classes", 0.1)
+    told = {name: _one(name).model.told for name in SINGLE}
+    labelled = {"digits", "mnist", "mnist-fc", "mnist-fc-notime", "fashion-mnist", "mnist-vae", "mnist-gan"}
+    assert {name for name, parts in told.items() if parts} == labelled
+    for name in labelled:
+        assert list(told[name]) == ["label"] and told[name]["label"].kind == "classes"
+        if isinstance(_one(name).model, DenoiserConfig):  # which may be guided
+            assert told[name]["label"].dropout == 0.1
         assert _built(_one(name), SHAPES[name]).config.classes == tuple("0123456789")
         assert _built(_one(name), SHAPES[name], classes=0).config.told == {}
 
