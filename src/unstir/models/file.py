@@ -58,8 +58,8 @@ def _last_stage(plan: Path) -> str:
     import yaml
 
     try:
-        return list(yaml.safe_load(plan.read_text()))[-1]
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, IndexError) as error:
+        return list(dict(yaml.safe_load(plan.read_text())))[-1]
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{plan} cannot be read: {error}") from None
 
 
@@ -230,13 +230,9 @@ def _described(weights: Path) -> tuple[ModelConfig, str]:
     except (KeyError, ValueError, TypeError):
         raise foreign from None
     try:
-        kind = systems[values.get("kind")]
+        return checked(systems[values.get("kind")], values), metadata.get("hash", "")
     except InputError as error:
         raise InputError(f"{weights} holds a model that this unstir does not know: {error}") from None
-    try:
-        return checked(kind, values), metadata.get("hash", "")
-    except InputError as error:
-        raise InputError(f"{weights} holds a model that this unstir cannot read: {error}") from None
 
 
 def _is_format_1(text: str) -> bool:
