@@ -32,6 +32,8 @@ SHAPES = {
     "fashion-mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
     "mnist-hybrid": (1, 28, 28),
+    "mnist-vae": (1, 28, 28),
+    "mnist-gan": (1, 28, 28),
     "cifar10-ncsn": (3, 32, 32),
     "church64": (3, 64, 64),
     "cars64": (3, 64, 64),
@@ -80,8 +82,8 @@ def test_every_recipe_builds_and_smoke_is_small(name: str) -> None:
     assert tiny.data.source == "digits"
     assert smoke(config, own_data=True).data.source == config.data.source
     assert tiny.training.images == 32
+    assert tiny.model.drawing({}).steps <= 4
     if isinstance(config.model, DenoiserConfig):
-        assert _model(tiny).sampling.steps <= 4
         assert _model(tiny).network.kind == _model(config).network.kind
     assert _parameters(tiny, SHAPES[name]) < min(1_000_000, full)
     assert RECIPES[name].__doc__
@@ -131,13 +133,12 @@ def test_the_ablation_differs_in_the_time_alone() -> None:
 
 
 def test_a_model_is_told_labels_where_its_recipe_says_so_and_its_data_has_them() -> None:
-    told = {name: _one(name).model.told for name in SINGLE}
-    labelled = {"digits", "mnist", "mnist-fc", "mnist-fc-notime", "fashion-mnist", "mnist-vae", "mnist-gan"}
-    assert {name for name, parts in told.items() if parts} == labelled
-    for name in labelled:
-        assert list(told[name]) == ["label"] and told[name]["label"].kind == "classes"
-        if isinstance(_one(name).model, DenoiserConfig):  # which may be guided
-            assert told[name]["label"].dropout == 0.1
+    told = {name for name in SINGLE if _one(name).model.told}
+    often = {"digits", "mnist", "mnist-fc", "mnist-fc-notime", "fashion-mnist", "mnist-vae"}
+    assert told == often | {"mnist-gan"}
+    for name in told:
+        label = _one(name).model.told["label"]
+        assert (label.kind, label.dropout) == ("classes", 0.1 if name in often else 0.0)
         assert _built(_one(name), SHAPES[name]).config.classes == tuple("0123456789")
         assert _built(_one(name), SHAPES[name], classes=0).config.told == {}
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 LEAST_DEVIATION = 1 / 255
 """Half a step between two of 256 gray levels in [-1, 1]: below it, the density of bytes grows without end."""
 
-FIRST_LOG_DEVIATION = -1.5
-"""Near where it ends for images; from far above, codes would cost more than they save, and be left unused."""
+FIRST_LOG_DEVIATION = 0.0
+"""From s = 1: while codes are dear, the networks learn to use what they are told, which costs nothing."""
 
 AT_ONCE = 500
 
