@@ -78,7 +78,7 @@ def evaluate(
     check(wanted)
     draws = any(metric in METRICS for metric in wanted)
     bits = any(metric in LIKELIHOODS for metric in wanted)
-    for verb in ["draw"] * draws + ["bits"] * bits:
+    for verb in ["draw"] * draws + ["predict"] * bits:
         config.require(verb)
     chain = {name: asked[name] for name in _OF_BITS}
     if not draws:

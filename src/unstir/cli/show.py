@@ -83,7 +83,7 @@ def reverse(
     from unstir.models.file import read_config
 
     _, config = read_config(run)
-    config.require("invert")
+    config.require("predict")
     labels = split_labels(label, config.classes, n)
     label_indices(config.classes, labels, range(n))
     place = picture_place(out, run, "figures/reverse.png", (*PICTURES, ".gif"))
@@ -117,7 +117,7 @@ def levels(
     from unstir.training.folder import data_of
 
     _, config = read_config(run)
-    config.require("bits")
+    config.require("predict")
     config.hideable("The figure of levels")
     data = data_of(run)
     find(data.source)

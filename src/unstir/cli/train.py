@@ -21,7 +21,6 @@ from unstir.errors import InputError
 
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData
-    from unstir.networks.told import Told
     from unstir.recipes.request import Request
     from unstir.training.checkpoint import Position
     from unstir.training.config import Config, TrainingConfig
@@ -311,13 +310,11 @@ def _describe(config: Config, images: ImageData) -> str:
 
     where, precision = machine(config.model.precision)
     shape = "x".join(map(str, images.shape))
-    told = f", told {', '.join(map(_told, config.model.told.items()))}" if config.model.told else ""
+    known = [
+        f"{name} ({len(one.classes)} classes)" if one.classes else name for name, one in config.model.told.items()
+    ]
+    told = f", told {', '.join(known)}" if known else ""
     return (
         f"{len(images):,} images of {shape}{told}; {parameter_count(config.model):,} parameters; "
         f"on {where} in {precision}"
     )
-
-
-def _told(item: tuple[str, Told]) -> str:
-    name, told = item
-    return f"{name} ({len(told.classes)} classes)" if told.classes else name

@@ -91,7 +91,7 @@ class _HeldOut:
         device = self.model.device
         for start in range(0, len(self.chosen), self.batch):
             x0, told = self.data.examples(self.chosen[start : start + self.batch])
-            condition = self.model.told(told)
+            condition = self.model.condition(told, x0)
             seeds = range(self.seed + start, self.seed + start + len(x0))
             yield x0.to(device), None if condition is None else condition.to(device), SeededNoise(seeds)
 

@@ -26,16 +26,16 @@ Facts = Mapping[str, Mapping[str, object]]
 """What the data says of each of its columns: ``kind``, and the values of Told that it knows."""
 
 VERBS = {
-    "draw": "unstir sample RUN",
-    "invert": "run.invert(images) in Python",
-    "clean": "unstir edit clean RUN IMAGE",
-    "classify": "run.classify(images) in Python",
-    "embed": "run.embed(images) in Python",
-    "encode": "run.encode(images) in Python",
-    "decode": "run.decode(codes) in Python",
-    "bits": "unstir evaluate RUN --metrics bpd",
+    "draw": ("draw images", "unstir sample RUN"),
+    "invert": ("find the noise of an image", "run.invert(images) in Python"),
+    "clean": ("clean images", "unstir edit clean RUN IMAGE"),
+    "predict": ("predict clean images at every level of noise", "unstir show levels RUN"),
+    "classify": ("classify images", "run.classify(images) in Python"),
+    "embed": ("embed images", "run.embed(images) in Python"),
+    "encode": ("encode images", "run.encode(images) in Python"),
+    "decode": ("decode codes", "run.decode(codes) in Python"),
 }
-"""What a model can be asked for, and how a user asks."""
+"""What a model can be asked for: as a sentence says it, and how a user asks."""
 
 
 class SampleInfo(Part):
@@ -166,8 +166,8 @@ class ModelConfig(Part):
             InputError: If it cannot, with what it can.
         """
         if verb not in self.verbs:
-            can = " or ".join(f"{known} ({VERBS[known]})" for known in self.verbs)
-            raise InputError(f"This model is {self.about} and cannot {verb}: it can {can or 'nothing by itself'}")
+            can = " or ".join(f"{what} ({how})" for what, how in (VERBS[known] for known in self.verbs))
+            raise InputError(f"This model is {self.about} and cannot {VERBS[verb][0]}: it can {can}")
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from unstir.diffusion import Denoiser, GridSchedule, NoiseLevel, Schedule
+from unstir.diffusion import Condition, Denoiser, GridSchedule, NoiseLevel, Schedule
 from unstir.diffusion.times import Importance, uniform
 from unstir.errors import InputError
 from unstir.models.config import Labels, label_indices
@@ -18,6 +18,7 @@ from unstir.models.model import Batch, Examples, Model, check_shape
 from unstir.models.samples import Samples
 from unstir.networks.conditioner import Conditioner
 from unstir.progress import tracked
+from unstir.sampling import SeededNoise
 from unstir.sampling.draw import walk, walk_back
 from unstir.sampling.tiles import tiles, window
 
@@ -66,8 +67,7 @@ class DenoiserModel(Drawing):
         x0 = self.codec.encode(images)
         u = (torch.arange(len(x0)) + torch.rand(len(x0), generator=generator, dtype=torch.float64)) / len(x0)
         eps = torch.randn(x0.shape, generator=generator)
-        made = {name: self.parts[one.of].embed(images).float() for name, one in self.config.told.items() if one.of}
-        condition = self.told({**told, **made})
+        condition = self.condition(told, images)
         if condition is not None:
             condition = condition.drop({name: one.dropout for name, one in self.config.told.items()}, generator)
         batch = Batch(x0=x0, eps=eps)
@@ -100,9 +100,22 @@ class DenoiserModel(Drawing):
 
     def walk(self, order: Order) -> Iterator[Tensor]:
         """Yield the images after each step from noise."""
-        shape, config = self.config.samples.shape, order.settings
-        for step in walk(self.denoiser, shape, order.seeds, order.condition, config, order.start, order.guide):
+        steps = walk(
+            self.denoiser,
+            self.config.samples.shape,
+            order.seeds,
+            order.condition,
+            order.settings,
+            order.start,
+            order.guide,
+            self._guided(order.condition),
+        )
+        for step in steps:
             yield step.x
+
+    def _guided(self, condition: Condition | None) -> list[str]:
+        """Return what guidance strengthens: all that the model has learned to do without."""
+        return [name for name in condition.names if self.config.told[name].dropout] if condition else []
 
     def quick(self, evaluations: int) -> dict[str, object]:
         """Return the options of few steps: DDIM on trailing levels."""
@@ -141,11 +154,11 @@ class DenoiserModel(Drawing):
         starts = range(0, len(images), batch)
         for first in tracked(starts, len(starts), "inverting", progress):
             rows = slice(first, first + batch)
-            condition = None if labels is None else self.told({"label": labels[rows]})
+            condition = None if labels is None else self.condition({"label": labels[rows]})
             with torch.no_grad(), self.in_precision:
                 codes = self.codec.encode(images[rows].to(self.device))
                 condition = None if condition is None else condition.to(self.device)
-                noised.append(walk_back(model.denoiser, codes, condition, settings).cpu())
+                noised.append(walk_back(model.denoiser, codes, condition, settings, self._guided(condition)).cpu())
         return torch.cat(noised)
 
     def clean(self, images: Tensor, sigma: float | None = None, *, progress: bool = False) -> Samples:
@@ -196,8 +209,9 @@ class DenoiserModel(Drawing):
             )
         return self.schedule(self.schedule.time(torch.tensor(-2 * math.log(sigma))))
 
-    def corrupted(self, images: Tensor, eps: Tensor) -> Tensor:
-        """Return images (B, C, H, W) as they are before ``clean``, for a denoising autoencoder."""
+    def corrupted(self, images: Tensor) -> Tensor:
+        """Return images (B, C, H, W) as they come to a denoising autoencoder, image i with the noise of seed i."""
+        eps = SeededNoise(range(len(images)))(images)
         return self.objective.corrupt(images, self.cleaning_level(None), eps)
 
 

@@ -124,7 +124,7 @@ class Drawing(Model):
                 own = None if labels is None else torch.tensor(labels[first : first + batch])
                 if own is not None:
                     values["label"] = own
-                condition = model.told(values)
+                condition = model.condition(values)
                 order = Order(
                     [seed + i for i in part],
                     None if condition is None else condition.to(self.device),

@@ -106,10 +106,18 @@ class Model(nn.Module):
     def observe(self, turn: str, batch: Batch, losses: Mapping[str, Tensor]) -> None:
         """Take note of the losses (B,) of a whole batch after its step, on the CPU."""
 
-    def told(self, told: Told) -> Condition | None:
-        """Return the condition made of what the configuration names, or None if it names nothing."""
-        names = [name for name in self.config.told if name in told]
-        return Condition.of({name: torch.as_tensor(told[name]) for name in names}) if names else None
+    def condition(self, told: Told, images: Tensor | None = None) -> Condition | None:
+        """Return the condition made of what the configuration names, on the CPU, or None if there is nothing.
+
+        Args:
+            told: Values by name; others are passed over.
+            images: Of which parts make what the configuration says that they make; None for nothing of that.
+        """
+        values = {name: torch.as_tensor(told[name]) for name in self.config.told if name in told}
+        if images is not None:
+            made = {name: one.of for name, one in self.config.told.items() if one.of}
+            values |= {name: self.parts[part].embed(images).float() for name, part in made.items()}  # type: ignore[operator]
+        return Condition.of(values) if values else None
 
     @property
     def in_precision(self) -> AbstractContextManager[object]:

@@ -42,7 +42,7 @@ class DenoiserConfig(ModelConfig):
     @property
     def verbs(self) -> tuple[str, ...]:  # type: ignore[override]
         """Cleaning, and unless it knows one level alone all that needs the others."""
-        return ("clean",) if self.diffusion.one_level else ("draw", "clean", "invert", "bits")
+        return ("clean",) if self.diffusion.one_level else ("draw", "clean", "invert", "predict")
 
     def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102
         from unstir.models.denoiser import DenoiserModel
@@ -69,7 +69,7 @@ class DenoiserConfig(ModelConfig):
             raise InputError("The variance 'learned' needs a model trained with diffusion.variance=learned")
         if options.get("guidance") and not self.told:
             raise InputError("Guidance needs a model that was trained with labels, and this one was not")
-        if result.guidance and self.told:
+        if result.guidance and self.told and not any(one.dropout for one in self.told.values()):
             self.hideable("Guidance above 0")
         return result
 

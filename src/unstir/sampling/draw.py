@@ -20,7 +20,11 @@ Guide = Callable[[Denoise], Denoise]
 
 
 def make_denoise(
-    denoiser: Denoiser, condition: Condition | None, config: SamplingConfig, guide: Guide | None = None
+    denoiser: Denoiser,
+    condition: Condition | None,
+    config: SamplingConfig,
+    guide: Guide | None = None,
+    names: Sequence[str] | None = None,
 ) -> Denoise:
     """Return the denoiser under its condition and guidance, on the sampling schedule, guided and clipped.
 
@@ -31,9 +35,10 @@ def make_denoise(
         condition: What to draw, for each image of the batch and where they are; None for an unconditional model.
         config: How to sample.
         guide: Wraps the denoiser that is asked at the sampling schedule's levels.
+        names: The parts of the condition that guidance strengthens; None for all.
     """
     if condition is not None and config.guidance > 0:
-        denoise = classifier_free(denoiser, condition, config.guidance)
+        denoise = classifier_free(denoiser, condition, config.guidance, names)
     else:
         denoise = conditioned(denoiser, condition)
     if config.schedule is not None:
@@ -52,6 +57,7 @@ def walk(
     config: SamplingConfig,
     start: Tensor | None = None,
     guide: Guide | None = None,
+    names: Sequence[str] | None = None,
 ) -> Iterator[Step]:
     """Yield the steps from noise to one batch of images.
 
@@ -63,8 +69,9 @@ def walk(
         config: How to sample.
         start: The images at the noisiest level, (B, C, H, W); None draws them from the seeds.
         guide: As in :func:`make_denoise`.
+        names: As in :func:`make_denoise`.
     """
-    denoise, levels, schedule = _setting(denoiser, condition, config, guide)
+    denoise, levels, schedule = _setting(denoiser, condition, config, guide, names)
     noise = SeededNoise(seeds)
     if start is None:
         like = torch.empty(len(seeds), *shape, device=_device(denoiser))
@@ -78,21 +85,25 @@ def walk_back(
     images: Tensor,
     condition: Condition | None,
     config: SamplingConfig,
-    guide: Guide | None = None,
+    names: Sequence[str] | None = None,
 ) -> Tensor:
     """Return the start of the walk by DDIM that ends in about these images (B, C, H, W); else as :func:`walk`."""
-    denoise, levels, _ = _setting(denoiser, condition, config, guide)
+    denoise, levels, _ = _setting(denoiser, condition, config, None, names)
     return invert(denoise, images, levels)
 
 
 def _setting(
-    denoiser: Denoiser, condition: Condition | None, config: SamplingConfig, guide: Guide | None
+    denoiser: Denoiser,
+    condition: Condition | None,
+    config: SamplingConfig,
+    guide: Guide | None,
+    names: Sequence[str] | None,
 ) -> tuple[Denoise, list[NoiseLevel], Schedule]:
     """Return what is asked, at which levels, and the schedule that they are of."""
     schedule = denoiser.schedule if config.schedule is None else ScheduleConfig(name=config.schedule).build()
     if condition is not None:
         condition = condition.to(_device(denoiser))
-    denoise = make_denoise(denoiser, condition, config, guide)
+    denoise = make_denoise(denoiser, condition, config, guide, names)
     return denoise, grid(schedule, config.steps, config.spacing), schedule
 
 

@@ -14,7 +14,6 @@ from unstir.files import whole_file
 from unstir.models.config import ModelConfig
 from unstir.models.model import Model
 from unstir.models.samples import Samples
-from unstir.sampling import SeededNoise
 
 SHARE, LAST_SHARE = 0.01, 0.06
 """The parts of a budget in seconds that a picture along the way and the last one may take."""
@@ -75,7 +74,7 @@ class Restorations:
         Raises:
             InputError: If the disk is full.
         """
-        corrupted = model.corrupted(self.clean, SeededNoise(range(self.columns))(self.clean))
+        corrupted = model.corrupted(self.clean)
         rows = torch.cat([self.clean, corrupted, model.clean(corrupted).tensor])
         with whole_file(path) as partial:
             Samples(rows).grid(self.columns).save(partial)

@@ -43,7 +43,7 @@ def reverse_stages(
     """
     config = run.config.drawing({})
     labels = label_indices(run.config.classes, label, range(n))
-    condition = None if labels is None else run.told({"label": labels})
+    condition = None if labels is None else run.condition({"label": labels})
     kept = set(np.linspace(0, config.steps, min(count, config.steps + 1)).round().astype(int).tolist())
     stages = []
     denoiser = run.lowered().denoiser
