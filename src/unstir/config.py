@@ -6,11 +6,16 @@ A part builds what it configures and knows its own tiny version. Where there are
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from unstir.errors import InputError, nearest
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+AboveZero = Annotated[float, Field(gt=0)]
+AtLeastZero = Annotated[float, Field(ge=0)]
 
 
 class Part(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
@@ -77,10 +82,20 @@ def checked(part: type[Kind], values: Any) -> Kind:
     try:
         return part.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(place) for place in first["loc"])
-        message = (first["msg"][0].lower() + first["msg"][1:]).removeprefix("value error, ")
-        if isinstance(first["input"], dict):
-            of = f"The settings of {key} do" if key else "These settings do"
-            raise InputError(f"{of} not fit: {message}") from None
-        raise InputError(f"The setting {key} cannot be {first['input']!r}: {message}") from None
+        raise misfit(error) from None
+
+
+def misfit(error: ValidationError, within: str = "") -> InputError:
+    """Return what tells a user the first thing that is wrong with values, which lie ``within`` this key."""
+    first = error.errors()[0]
+    key = ".".join(str(place) for place in ((within,) if within else ()) + first["loc"])
+    if isinstance(first["input"], dict):
+        of = f"The settings of {key} do" if key else "These settings do"
+        return InputError(f"{of} not fit: {reason(error)}")
+    return InputError(f"The setting {key} cannot be {first['input']!r}: {reason(error)}")
+
+
+def reason(error: ValidationError) -> str:
+    """Return what is wrong with the first wrong value."""
+    message: str = error.errors()[0]["msg"]
+    return (message[0].lower() + message[1:]).removeprefix("value error, ")

@@ -11,3 +11,10 @@ def nearest(wrong: str, known: list[str]) -> str:
 
     matches = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
     return f"; did you mean '{matches[0]}'?" if matches else ""
+
+
+def told_shortly(error: Exception) -> str:
+    """Return what a library says of an error on one line, of a few hundred letters at most."""
+    import textwrap
+
+    return textwrap.shorten(str(error), 300, placeholder=" ...")

@@ -53,7 +53,7 @@ def trained(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert run(["train", "digits", "--smoke", "--out", "runs/digits"]) == 0
-        unlabelled = ["--set", "conditional=false", "--out", "runs/unlabelled"]
+        unlabelled = ["--set", "told={}", "--out", "runs/unlabelled"]
         assert run(["train", "digits", "--smoke", *unlabelled]) == 0
         assert run(["train", "mnist-dae", "--smoke", "--out", "runs/dae"]) == 0
     return folder

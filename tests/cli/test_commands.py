@@ -73,11 +73,11 @@ def test_datasets(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_samplers(capsys: pytest.CaptureFixture[str]) -> None:
-    from unstir.sampling import samplers
+    from unstir.sampling.config import samplers
 
     assert run(["samplers"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(samplers)
+    assert [line.split()[0] for line in lines] == list(samplers.known)
     assert run(["samplers", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["samplers"]["ddim"]["options"] == ["eta"]
     assert run(["samplers", "--json"]) == 0
@@ -150,17 +150,17 @@ def test_what_another_command_has_written_meanwhile_stays(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from unstir.training import run as model
+    from unstir.models import file, model
 
     monkeypatch.chdir(workplace)
-    other, load = workplace / "runs/digits" / place, model.load
+    other, load = workplace / "runs/digits" / place, file.load
 
-    def load_slowly(path: Path) -> model.Run:
+    def load_slowly(path: Path) -> model.Model:
         other.parent.mkdir(parents=True, exist_ok=True)
         other.write_text("another's")
         return load(path)
 
-    monkeypatch.setattr(model, "load", load_slowly)
+    monkeypatch.setattr(file, "load", load_slowly)
     assert run(line.split()) == 0
     assert other.read_text() == "another's"
     assert Path(capsys.readouterr().out.split(" in ")[-1].strip()).exists()
@@ -217,14 +217,15 @@ def test_the_demo_reader_reads_real_digits_and_no_noise() -> None:
     from unstir.cli.demo import read_rightly
     from unstir.data.config import DataConfig
     from unstir.data.load import load
-    from unstir.sampling.images import Images
+    from unstir.models.samples import Samples
 
     splits = load(DataConfig(source="digits"))
     assert splits.held_out.labels is not None
-    pixels, labels = splits.held_out.batch(list(range(len(splits.held_out))))
-    read, real = read_rightly(Images(pixels, labels), splits.train, splits.held_out)
+    pixels, told = splits.held_out.examples(list(range(len(splits.held_out))))
+    labels = told["label"]
+    read, real = read_rightly(Samples(pixels, labels), splits.train, splits.held_out)
     assert read == pytest.approx(real)
     assert real > 0.97
     noise = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    read, _ = read_rightly(Images(noise, labels), splits.train, splits.held_out)
+    read, _ = read_rightly(Samples(noise, labels), splits.train, splits.held_out)
     assert read < 0.25

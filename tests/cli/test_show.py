@@ -84,11 +84,11 @@ def test_the_levels_as_numbers(here: Path, capsys: pytest.CaptureFixture[str]) -
 def test_a_model_that_needs_its_labels_is_not_measured_without(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ["--set", "training.label_dropout=0", "--set", "sampling.guidance=0"]
+    settings = ["--set", "told.label.dropout=0", "--set", "sampling.guidance=0"]
     assert run(["train", "digits", "--smoke", *settings, "--out", "runs/told"]) == 0
     for line in ("show levels runs/told", "edit clean runs/told photos/1.png --sigma 25"):
         assert run(line.split()) == 2
-        assert "needs training.label_dropout above 0" in capsys.readouterr().err
+        assert "needs told.label.dropout above 0" in capsys.readouterr().err
 
 
 def test_images_that_have_changed_are_noticed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

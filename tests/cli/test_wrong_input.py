@@ -52,11 +52,11 @@ CASES = {
     "train digits --set network=small": "network.channels",
     "train digits --set network.kind=transformer": "network",
     "train digits --set network.channels=[]]": "network.channels",
-    "train digits --set sampling.eta=2": "sampling.eta",
+    "train digits --set sampling.sampler.eta=2": "sampling.sampler.eta",
     "train digits --set diffusion.objective=hybrid": "variance=learned",
-    "train digits --set sampling.variance=learned": "diffusion.variance=learned",
+    "train digits --set sampling.sampler=ddpm --set sampling.sampler.variance=learned": "diffusion.variance=learned",
     "train digits --set training.seconds=null": "in images or in seconds",
-    "train digits --set training.label_dropout=0": "training.label_dropout above 0",
+    "train digits --set told.label.dropout=0": "told.label.dropout above 0",
     "train digits --set diffusion.schedule.name=ladder --set diffusion.schedule.steps=1": "at least 2 steps",
     # where to
     "train digits --smoke --out file": "is a file",
@@ -169,7 +169,7 @@ def without_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     package = tmp_path_factory.mktemp("path") / "torch"
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('torch was imported')")
-    return {"PYTHONPATH": str(package.parent)}
+    return {"PYTHONPATH": os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")])}
 
 
 def refused(answer: subprocess.CompletedProcess[str], expected: str) -> None:

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from unstir.evaluation.frechet import frechet_distance, statistics
+from unstir.evaluation.frechet import Statistics, distance, frechet_distance
+
+
+def statistics(features):
+    found = Statistics().add(features)
+    return found.mean, found.covariance
 
 
 def spd(random, size, rank=None):
@@ -81,7 +86,69 @@ def test_statistics_are_numpys_in_float64():
     np.testing.assert_allclose(cov, np.cov(features.astype(np.float64), rowvar=False), rtol=1e-9)
 
 
-@pytest.mark.parametrize("features", [np.zeros((1, 4)), np.zeros(4), np.array([[1.0, np.nan], [0.0, 1.0]])])
+@pytest.mark.parametrize(
+    "features", [np.zeros((1, 4)), np.zeros((0, 4)), np.zeros(4), np.array([[1.0, np.nan], [0.0, 1.0]])]
+)
 def test_statistics_refuse_what_has_none(features):
     with pytest.raises(ValueError):
         statistics(features)
+
+
+@pytest.mark.parametrize("features", [np.zeros((0, 5)), np.full((2, 5), np.inf)])
+def test_refused_features_leave_the_statistics_as_they_were(features):
+    found = Statistics().add(FEATURES)
+    with pytest.raises(ValueError):
+        found.add(features)
+    agrees(found, FEATURES)
+
+
+# A batch at a time, and a process at a time
+
+FEATURES = np.random.default_rng(5).normal(size=(61, 5)) @ np.random.default_rng(6).normal(size=(5, 5)) + 3.0
+
+
+def agrees(found, features):
+    """Whether statistics are numpy's of these features."""
+    assert found.count == len(features)
+    np.testing.assert_allclose(found.mean, features.mean(0), rtol=1e-12)
+    covariance = np.cov(features, rowvar=False)
+    np.testing.assert_allclose(found.covariance, covariance, rtol=1e-12, atol=1e-12 * np.trace(covariance))
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [60], [1, 2, 3], [20, 40], [7, 8, 50], list(range(1, 61))], ids=str)
+def test_features_may_be_added_in_any_batches_and_merged_in_any_split(cuts):
+    batches, added = np.split(FEATURES, cuts), Statistics()
+    for batch in batches:
+        assert added.add(batch) is added
+    agrees(added, FEATURES)
+    # One for each batch, merged from the last to the first; and two processes that took every other batch.
+    merged = Statistics()
+    for batch in reversed(batches):
+        assert merged.merge(Statistics().add(batch)) is merged
+    agrees(merged, FEATURES)
+    shares = [Statistics(), Statistics()]
+    for i, batch in enumerate(batches):
+        shares[i % 2].add(batch)
+    agrees(shares[0].merge(shares[1]), FEATURES)
+
+
+def test_merging_leaves_the_other_as_it_was():
+    one, other = Statistics().add(FEATURES[:20]), Statistics().add(FEATURES[20:])
+    one.merge(other)
+    one.add(FEATURES[:7])
+    agrees(other, FEATURES[20:])
+
+
+def test_an_empty_one_merges_as_nothing():
+    agrees(Statistics().add(FEATURES).merge(Statistics()), FEATURES)
+    agrees(Statistics().merge(Statistics().add(FEATURES)), FEATURES)
+    nothing = Statistics().merge(Statistics())
+    assert nothing.count == 0
+    agrees(nothing.merge(Statistics()).add(FEATURES), FEATURES)
+
+
+def test_distance_is_that_of_the_means_and_covariances():
+    x, y = FEATURES, FEATURES[:30] * [1, 2, 3, 1, 1] - 0.5
+    expected = frechet_distance(x.mean(0), np.cov(x.T), y.mean(0), np.cov(y.T))
+    assert expected > 1
+    assert distance(Statistics().add(x), Statistics().add(y)) == pytest.approx(expected, rel=1e-9)

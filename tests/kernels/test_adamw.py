@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unstir.kernels.adamw import BETAS, EPSILON, adamw, gradient_norm
+from unstir.kernels.adamw import EPSILON, adamw, gradient_norm
 from unstir.kernels.library import library
 
 pytestmark = pytest.mark.skipif(library() is None, reason="the kernels need Linux and a C++ compiler")
@@ -28,7 +28,7 @@ class Weights:
     averages: list[Tensor]
     copies: list[Tensor | None]
 
-    def step(self, gradients: list[Tensor], **options: float) -> None:
+    def step(self, gradients: list[Tensor], **options: object) -> None:
         adamw(
             self.parameters,
             gradients,
@@ -71,20 +71,24 @@ def close(results: Sequence[Tensor | None], expected: Sequence[Tensor], rtol: fl
         torch.testing.assert_close(result.double(), right.detach(), rtol=rtol, atol=atol)
 
 
+@pytest.mark.parametrize("betas", [None, (0.5, 0.9), (0.0, 0.99)])
 @pytest.mark.parametrize("scale", [1.0, 0.3])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("kinds", [(torch.float32,), (torch.bfloat16,), (torch.float32, torch.bfloat16)], ids=str)
-def test_steps_equal_pytorchs(scale: float, decay: float, kinds: tuple[torch.dtype, ...]) -> None:
+def test_steps_equal_pytorchs(
+    scale: float, decay: float, kinds: tuple[torch.dtype, ...], betas: tuple[float, float] | None
+) -> None:
+    own = {} if betas is None else {"betas": betas}  # PyTorch's defaults are the kernel's
     weights = fresh()
     exact = [p.double().requires_grad_() for p in weights.parameters]
     averages = [p.detach().clone() for p in exact]
-    optimizer = torch.optim.AdamW(exact, lr=1.0, betas=BETAS, eps=EPSILON, weight_decay=decay)
+    optimizer = torch.optim.AdamW(exact, lr=1.0, eps=EPSILON, weight_decay=decay, **own)
     path = 0.0  # how far a weight can have come
     for step in range(1, 8):
         rate, average = 1e-2 / step, 1 - (1 + step) / (10 + step)
         path += rate
         gradients = some_gradients(weights, 0.02 * step, kinds)
-        weights.step(gradients, step=step, rate=rate, decay=decay, scale=scale, average=average)
+        weights.step(gradients, step=step, rate=rate, decay=decay, scale=scale, average=average, **own)
         for p, gradient in zip(exact, gradients, strict=True):
             p.grad = scale * gradient.double()
         optimizer.param_groups[0]["lr"] = rate

@@ -75,11 +75,9 @@ class Toy(Drawing):
         self.errors = torch.zeros(2)  # how many were seen, and their sum
 
     def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
-        x, told = examples
-        condition = self.condition(told)
-        assert condition is not None
-        condition = condition.drop({name: one.dropout for name, one in self.config.told.items()}, generator)
-        return Batch(x=x, z=torch.randn(x.shape, generator=generator), condition=condition)
+        x, _ = examples
+        told = self.part_hidden(examples, generator)
+        return Batch(x=x, z=torch.randn(x.shape, generator=generator), **told)
 
     def learning(self, turn: str) -> list[nn.Parameter]:
         learns = [self.critic] if turn == "critic" else [self.painter, self.conditioner]
@@ -198,6 +196,17 @@ def test_killed_and_resumed_it_is_bit_for_bit_the_same(whole: Path, tmp_path: Pa
     assert float(ours["painter.0.weight"].abs().sum()) > 0
     memory = load_file(out / "checkpoints/step-000000040.safetensors")["memory.errors"]
     assert memory[0] == 64 * 40 and memory[1] > 0  # every image of every step, seen once
+
+
+def test_two_processes_learn_what_one_does(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "eye", tmp_path / "eye")
+    out = tmp_path / "toy"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    subprocess.run([*torchrun, __file__, str(out)], check=True, timeout=300, capture_output=True)
+    ours, theirs = (load_file(folder / "checkpoints/step-000000040.safetensors") for folder in (out, whole / "toy"))
+    assert ours.keys() == theirs.keys()
+    for key, value in theirs.items():  # sums over the batch come in another order
+        torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-6)
 
 
 def test_it_is_loaded_drawn_and_told(whole: Path) -> None:

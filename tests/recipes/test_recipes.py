@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 
 from unstir.diffusion.ladder import level_ratio
-from unstir.diffusion.schedule import LadderSchedule, schedules
+from unstir.diffusion.schedule import LadderSchedule
 from unstir.errors import InputError
+from unstir.models.denoiser import DenoiserModel
+from unstir.models.model import Model
+from unstir.models.systems import DenoiserConfig
 from unstir.recipes import RECIPES, recipe
 from unstir.recipes import folder as images_recipe
 from unstir.recipes.request import Request, smoke
 from unstir.sampling import AnnealedLangevin, PredictorCorrector
-from unstir.training.build import build_denoiser
-from unstir.training.config import Config, ImagesInfo
-from unstir.training.draw import make_sampler
-from unstir.training.request import sampling_config
+from unstir.training.config import Config
 
 SHAPES = {
     "digits": (1, 8, 8),
@@ -38,73 +38,103 @@ SHAPES = {
 }
 
 
-def _seen(config: Config, shape: tuple[int, int, int], classes: int = 10) -> Config:
-    info = ImagesInfo(shape=shape, classes=tuple(str(i) for i in range(classes)), fingerprint="x")
-    return config.model_copy(update={"images": info})
+SINGLE = [name for name in RECIPES if name not in ("images", "digits-variations")]
+"""The recipes that return one configuration and need no folder."""
 
 
-def _parameters(config: Config) -> int:
-    return sum(parameter.numel() for parameter in build_denoiser(config).parameters())
+def _one(name: str, **asked: object) -> Config:
+    """The configuration that a recipe of a single run returns."""
+    config = RECIPES[name](Request(**asked))  # type: ignore[arg-type]
+    assert isinstance(config, Config)
+    return config
 
 
-def test_shapes_are_known_for_every_recipe_but_the_one_for_folders() -> None:
-    assert set(RECIPES) - set(SHAPES) == {"images"}
+def _model(config: Config) -> DenoiserConfig:
+    assert isinstance(config.model, DenoiserConfig)
+    return config.model
+
+
+def _built(config: Config, shape: tuple[int, int, int], classes: int = 10) -> Model:
+    """The model of a run on images of this shape, with labels unless there are 0 classes."""
+    label = {"kind": "classes", "classes": tuple(str(i) for i in range(classes))}
+    return config.seeing(shape, {"label": label} if classes else {}, "x").model.build({})
+
+
+def _parameters(config: Config, shape: tuple[int, int, int], classes: int = 10) -> int:
+    return sum(parameter.numel() for parameter in _built(config, shape, classes).parameters())
+
+
+def test_shapes_are_known_for_every_recipe_of_one_run_but_the_one_for_folders() -> None:
+    assert set(SINGLE) == set(SHAPES)
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_recipe_builds_and_smoke_is_small(name: str) -> None:
-    config = RECIPES[name](Request())
+    config = _one(name)
     assert config.recipe == name
     assert (config.training.images is None) != (config.training.seconds is None)
-    full = _parameters(_seen(config, SHAPES[name]))
+    full = _parameters(config, SHAPES[name])
     tiny = smoke(config, own_data=False)
     assert tiny.data.source == "digits"
     assert smoke(config, own_data=True).data.source == config.data.source
-    assert tiny.network.kind == config.network.kind
-    assert _parameters(_seen(tiny, SHAPES[name])) < min(1_000_000, full)
+    assert tiny.training.images == 32
+    assert _model(tiny).sampling.steps <= 4
+    assert _model(tiny).network.kind == _model(config).network.kind
+    assert _parameters(tiny, SHAPES[name]) < min(1_000_000, full)
     assert RECIPES[name].__doc__
 
 
 def test_cifar10_is_as_large_as_the_papers() -> None:
-    assert _parameters(_seen(RECIPES["cifar10"](Request()), (3, 32, 32))) == pytest.approx(35.7e6, abs=3e6)
+    assert _parameters(_one("cifar10"), (3, 32, 32)) == pytest.approx(35.7e6, abs=3e6)
 
 
 def test_score_networks_have_the_ladders_that_their_data_ask_for() -> None:
     for name, distance in {"mnist-ncsn": 32.0, "cifar10-ncsn": 100.0}.items():
-        config = RECIPES[name](Request())
-        schedule = schedules["ladder"](**config.diffusion.schedule.options())
+        config = _model(_one(name))
+        schedule = config.diffusion.schedule.build()
         assert isinstance(schedule, LadderSchedule)
         assert schedule(1.0).sigma.item() == pytest.approx(distance)
         overlap = level_ratio(math.prod(SHAPES[name]))
         assert 1 + 0.9 * (overlap - 1) < schedule.ratio < overlap
         assert config.sampling.steps == config.diffusion.schedule.discrete_steps
-        langevin, pc = (sampling_config(config, {"sampler": sampler}) for sampler in ("langevin", "pc"))
-        assert make_sampler(langevin, schedule) == AnnealedLangevin(updates=5)
-        assert make_sampler(pc, schedule) == PredictorCorrector(updates=1)
+        langevin, pc = (config.drawing({"sampler": sampler}) for sampler in ("langevin", "pc"))
+        assert langevin.build(schedule) == AnnealedLangevin(updates=5)
+        assert pc.build(schedule) == PredictorCorrector(updates=1)
 
 
 def test_the_plain_unet_is_as_large_as_the_tutorials() -> None:
-    assert _parameters(_seen(RECIPES["cars64"](Request()), (3, 64, 64))) == pytest.approx(62.4e6, abs=3e6)
+    assert _parameters(_one("cars64"), (3, 64, 64)) == pytest.approx(62.4e6, abs=3e6)
 
 
-def test_a_users_budget_replaces_the_recipes() -> None:
-    for make in (make for name, make in RECIPES.items() if name != "images"):
-        assert (make(Request(images=7)).training.images, make(Request(images=7)).training.seconds) == (7, None)
-        assert (make(Request(seconds=9)).training.images, make(Request(seconds=9)).training.seconds) == (None, 9)
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_users_budget_and_data_replace_the_recipes(name: str) -> None:
+    for asked, budget in (({"images": 7}, (7, None)), ({"seconds": 9}, (None, 9))):
+        training = _one(name, **asked).training
+        assert (training.images, training.seconds) == budget
+    assert _one(name, data="elsewhere").data.source == "elsewhere"
+
+
+def test_two_budgets_are_refused() -> None:
     with pytest.raises(InputError, match="not both"):
         RECIPES["digits"](Request(images=7, seconds=9))
 
 
-def test_users_data_replace_the_recipes() -> None:
-    for make in (make for name, make in RECIPES.items() if name != "images"):
-        assert make(Request(data="elsewhere")).data.source == "elsewhere"
-
-
 def test_the_ablation_differs_in_the_time_alone() -> None:
-    with_time, without = (RECIPES[name](Request()).model_dump() for name in ("mnist-fc", "mnist-fc-notime"))
-    assert (with_time["network"].pop("time"), without["network"].pop("time")) == (True, False)
+    with_time, without = (_one(name).model_dump() for name in ("mnist-fc", "mnist-fc-notime"))
+    networks = with_time["model"]["network"], without["model"]["network"]
+    assert (networks[0].pop("time"), networks[1].pop("time")) == (True, False)
     del with_time["recipe"], without["recipe"]
     assert with_time == without
+
+
+def test_a_model_is_told_labels_where_its_recipe_says_so_and_its_data_has_them() -> None:
+    told = {name for name in SINGLE if _model(_one(name)).told}
+    assert told == {"digits", "mnist", "mnist-fc", "mnist-fc-notime", "fashion-mnist"}
+    for name in told:
+        label = _model(_one(name)).told["label"]
+        assert (label.kind, label.dropout) == ("classes", 0.1)
+        assert _built(_one(name), SHAPES[name]).config.classes == tuple("0123456789")
+        assert _built(_one(name), SHAPES[name], classes=0).config.told == {}
 
 
 def test_an_unknown_recipe_is_told_the_nearest() -> None:
@@ -139,7 +169,7 @@ def test_more_budget_is_never_less_resolution(
     source = photos(side)
     sizes = []
     for seconds in BUDGETS:
-        config = RECIPES["images"](Request(data=source, seconds=seconds))
+        config = _one("images", data=source, seconds=seconds)
         assert config.data.size is not None
         assert config.training.seconds == seconds
         height, width = config.data.size
@@ -149,7 +179,7 @@ def test_more_budget_is_never_less_resolution(
         assert f"{side} pixels" in config.note
         sizes.append(height)
         tiny = smoke(config, own_data=True)
-        assert _parameters(_seen(tiny, (3, height, width), 0)) < 1_000_000
+        assert _parameters(tiny, (3, height, width), classes=0) < 1_000_000
     assert sizes == sorted(sizes)
     assert sizes[-1] <= max(16, 1.25 * side)
     if side >= 128:
@@ -159,11 +189,11 @@ def test_more_budget_is_never_less_resolution(
 def test_the_choice_changes_where_the_note_says_and_the_budget_in_images_is_kept(
     photos: Callable[..., str],
 ) -> None:
-    config = RECIPES["images"](Request(data=photos(100), images=5000))
+    config = _one("images", data=photos(100), images=5000)
     assert (config.training.images, config.training.seconds) == (5000, None)
     assert "5,000 images" in config.note
     assert config.data.size == (96, 96)
-    assert config.network.dropout == 0.1  # type: ignore[union-attr]
+    assert _model(config).network.dropout == 0.1  # type: ignore[attr-defined]
     assert "dropout" in config.note
 
 
@@ -171,7 +201,7 @@ def test_a_faster_machine_reaches_no_less(photos: Callable[..., str], monkeypatc
     source, sizes = photos(200), []
     for speed in (10.0, 100.0, 1000.0, 10_000.0, math.inf):
         monkeypatch.setattr(images_recipe, "training_gflops", lambda speed=speed: speed)
-        size = RECIPES["images"](Request(data=source, seconds=3600)).data.size
+        size = _one("images", data=source, seconds=3600).data.size
         assert size is not None
         sizes.append(size[0])
     assert sizes == sorted(sizes)
@@ -190,10 +220,11 @@ def test_the_recipe_for_folders_needs_one(tmp_path: Path) -> None:
 
 
 def test_a_denoising_autoencoder_is_the_recipes_network_at_one_level(photos: Callable[..., str]) -> None:
-    for data, base in ((None, RECIPES["mnist"]), (photos(40), RECIPES["images"])):
-        request = Request(data=data, seconds=600)
-        config, like = RECIPES["mnist-dae"](request), base(request)
-        assert (config.network, config.data, config.training) == (like.network, like.data, like.training)
-        schedule = build_denoiser(_seen(config, (3, 32, 32))).schedule
-        assert (schedule.t_min, float(schedule(1.0).sigma)) == (1.0, 0.5)
-        assert not _seen(config, (3, 32, 32)).classes
+    for data, base in ((None, "mnist"), (photos(40), "images")):
+        config, like = (_one(name, data=data, seconds=600) for name in ("mnist-dae", base))
+        assert (config.data, config.training) == (like.data, like.training)
+        assert _model(config).network == _model(like).network
+        built = _built(config, (3, 32, 32))
+        assert isinstance(built, DenoiserModel)
+        assert (built.schedule.t_min, float(built.schedule(1.0).sigma)) == (1.0, 0.5)
+        assert not built.config.classes and built.config.verbs == ("clean",)

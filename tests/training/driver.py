@@ -14,26 +14,40 @@ from typing import Any
 BASE: dict[str, Any] = {
     "recipe": "test",
     "data": {"source": "digits", "flip": True},
-    "network": {"kind": "unet", "channels": [8, 16], "blocks": 1, "attention": ["none", "full"], "dropout": 0.2},
-    "training": {"images": 24 * 16, "batch": 16, "log_every": 4, "warmup": 5, "precision": "float32"},
-    "sampling": {"steps": 3},
+    "training": {"images": 24 * 16, "batch": 16, "log_every": 4, "warmup": 5},
+    "model": {
+        "kind": "denoiser",
+        "precision": "float32",
+        "told": {"label": {"kind": "classes", "dropout": 0.1}},
+        "network": {
+            "kind": "unet",
+            "channels": [8, 16],
+            "blocks": 1,
+            "attention": ["none", "full"],
+            "dropout": 0.2,
+        },
+        "sampling": {"steps": 3},
+    },
 }
 """24 steps of a tiny network with everything random that training has: order, flips, labels, dropout, noise."""
 
 
-def start(out: Path, settings: tuple[str, ...] = (), began: float | None = None) -> Path:
+def start(out: Path, settings: tuple[str, ...] = (), began: float | None = None) -> Path | None:
     """Train ``BASE`` under ``settings`` in ``out``."""
+    from unstir.config import checked
     from unstir.data.load import load
-    from unstir.training.settings import apply_settings, checked
-    from unstir.training.start import check_out, with_images
+    from unstir.training.config import Config
+    from unstir.training.settings import apply_settings
+    from unstir.training.start import check_out, check_same, with_data
 
     began = time.monotonic() if began is None else began
-    config = apply_settings(checked(BASE), settings)
+    config = apply_settings(checked(Config, BASE), settings)
     check_out(config, out)
     splits = load(config.data)
+    check_same(with_data(config, splits.train, out), out)
     from unstir.training.loop import train
 
-    return train(with_images(config, splits.train), out, splits, began)
+    return train(config, out, splits, began)
 
 
 def child(

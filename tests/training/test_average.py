@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from unstir.training.average import averaged_copy, update_average
+from unstir.training.average import averaged_copy, copy_buffers, update_average
 
 
 def _one(value: float) -> nn.Module:
@@ -13,13 +13,17 @@ def _one(value: float) -> nn.Module:
     return model
 
 
+def _update(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    update_average([*average.parameters()], [*model.parameters()], step, decay)
+
+
 def test_it_equals_the_closed_form() -> None:
     values = [3.0, -1.0, 4.0, 1.5, 9.0]
     model, expected = _one(values[0]), values[0]
     average = averaged_copy(model)
     for n, value in enumerate(values, start=1):
         nn.init.constant_(model.weight, value)
-        update_average(average, model, n, decay=0.9999)
+        _update(average, model, n, decay=0.9999)
         decay = (1 + n) / (10 + n)  # 2/11 after the first step
         expected = decay * expected + (1 - decay) * value
     assert average.weight.item() == pytest.approx(expected, rel=1e-6)
@@ -27,11 +31,11 @@ def test_it_equals_the_closed_form() -> None:
 
 def test_late_in_training_the_decay_is_the_given_one() -> None:
     model, average = _one(1.0), _one(0.0)
-    update_average(average, model, 100_000, decay=0.9)
+    _update(average, model, 100_000, decay=0.9)
     assert average.weight.item() == pytest.approx(0.1, rel=1e-5)
-    update_average(average, model, 80, decay=0.9)  # (1 + 80) / (10 + 80) = 0.9 too
+    _update(average, model, 80, decay=0.9)  # (1 + 80) / (10 + 80) = 0.9 too
     assert average.weight.item() == pytest.approx(0.19, rel=1e-5)
-    update_average(average, model, 35, decay=0.9)  # 0.8
+    _update(average, model, 35, decay=0.9)  # 0.8
     assert average.weight.item() == pytest.approx(1 - 0.81 * 0.8, rel=1e-5)
 
 
@@ -39,17 +43,26 @@ def test_constant_weights_are_a_fixed_point() -> None:
     model = nn.Conv2d(3, 4, 3)
     average = averaged_copy(model)
     for n in range(1, 50):
-        update_average(average, model, n, decay=0.99)
+        _update(average, model, n, decay=0.99)
     assert torch.equal(average.weight, model.weight)
 
 
-def test_buffers_are_copied_and_gradients_are_none() -> None:
+def test_an_average_has_no_gradients_and_is_evaluated() -> None:
+    model = nn.BatchNorm2d(2)
+    average = averaged_copy(model)
+    assert not any(p.requires_grad for p in average.parameters())
+    assert all(p.requires_grad for p in model.parameters())
+    assert not average.training
+    assert model.training
+
+
+def test_buffers_are_copied_and_are_not_averaged() -> None:
     model = nn.BatchNorm2d(2)
     average = averaged_copy(model)
     model(torch.randn(8, 2, 3, 3) + 5)
-    update_average(average, model, 1, decay=0.9999)
+    copy_buffers(average, model)
+    assert model.running_mean.abs().min() > 0.1  # type: ignore[union-attr]
     assert torch.equal(average.running_mean, model.running_mean)
     assert torch.equal(average.num_batches_tracked, torch.tensor(1))
-    assert not any(p.requires_grad for p in average.parameters())
-    assert not average.training
-    assert model.training
+    model(torch.randn(8, 2, 3, 3))
+    assert average.num_batches_tracked == 1  # a copy of the values, not of the tensor

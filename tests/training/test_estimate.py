@@ -1,37 +1,72 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from unstir.data.dataset import Splits
+from unstir.models.config import FrozenPart
+from unstir.models.systems import ClassifierConfig
 from unstir.recipes import RECIPES
 from unstir.recipes.request import Request, smoke
-from unstir.training.build import build_denoiser
 from unstir.training.config import Config
 from unstir.training.estimate import PROBES, _saved_bytes, estimate, machine, parameter_count, synthetic
 from unstir.training.learner import Learner
-from unstir.training.start import with_images
+from unstir.training.settings import apply_settings
+from unstir.training.start import with_data
 
 
-def tiny(recipe: str) -> Config:
-    config = smoke(RECIPES[recipe](Request()), own_data=False)
-    training = config.training.model_copy(update={"batch": 16})
-    return config.model_copy(update={"training": training})
+def tiny(recipe: str, *settings: str) -> Config:
+    made = RECIPES[recipe](Request())
+    assert isinstance(made, Config)
+    return apply_settings(smoke(made, own_data=False), ["training.batch=16", *settings])
+
+
+def seen(config: Config, splits: Splits) -> Config:
+    return with_data(config, splits.train, Path())
 
 
 @pytest.mark.parametrize("recipe", ["digits", "mnist-fc", "cars64", "church64"])
 def test_parameters_are_counted_without_making_them(recipe: str) -> None:
-    config = with_images(tiny(recipe), synthetic((3, 16, 16), 10).train)
-    whole = sum(parameter.numel() for parameter in build_denoiser(config).parameters())
+    config = seen(tiny(recipe), synthetic((3, 16, 16), 10)).model
+    whole = sum(parameter.numel() for parameter in config.build({}).parameters())
     assert parameter_count(config) == whole > 0
+
+
+def test_the_labels_the_data_has_count() -> None:
+    counts = [
+        parameter_count(seen(tiny("digits"), synthetic((1, 8, 8), classes)).model) for classes in (0, 10, 11)
+    ]
+    width = tiny("digits").model.network.vector  # type: ignore[attr-defined]
+    assert counts[2] - counts[1] == width
+    assert counts[1] - counts[0] == 11 * width  # one of them for a label that is hidden
 
 
 @pytest.mark.parametrize("recipe", ["digits", "cars64"])
 def test_activations_grow_with_the_batch_as_foretold(recipe: str) -> None:
-    config, splits = tiny(recipe), synthetic((3, 32, 32), 10)
+    splits = synthetic((3, 32, 32), 10)
+    config = seen(tiny(recipe), splits)
     found = estimate(config, splits, patience=0.01)
-    measured = _saved_bytes(Learner(with_images(config, splits.train), splits), 16)
+    measured = _saved_bytes(Learner(config, splits), 16)
     assert found.activation_bytes == pytest.approx(measured, rel=0.05)
-    assert found.state_bytes == 20 * parameter_count(with_images(config, splits.train))
+    assert found.state_bytes == 20 * parameter_count(config.model)
+
+
+def test_what_a_frozen_part_makes_is_reckoned_with() -> None:
+    """Its own weights have neither gradients nor moments."""
+    splits = synthetic((1, 8, 8), 10)
+    encoder = ClassifierConfig().seeing(splits.train.shape, splits.train.facts())
+    part = encoder.build({}).eval().requires_grad_(False)
+    part_config = FrozenPart(path="encoder", model=encoder)
+    config = tiny("digits", "told={seen: {kind: embedding, of: encoder}}")
+    model = config.model.model_copy(update={"parts": {"encoder": part_config}})
+    model = model.seeing(splits.train.shape, splits.train.facts())
+    assert model.told["seen"].width == 64
+    config = config.model_copy(update={"model": model})
+    found = estimate(config, splits, {"encoder": part}, patience=0.01)
+    assert found.state_bytes == 20 * parameter_count(model, {"encoder": part})
+    assert found.state_bytes == 20 * sum(p.numel() for p in model.build({"encoder": part}).parameters())
 
 
 def test_what_one_layer_keeps() -> None:
@@ -53,7 +88,8 @@ def test_what_one_layer_keeps() -> None:
 
 
 def test_the_batch_is_cut_to_be_quick() -> None:
-    config, splits = tiny("digits"), synthetic((1, 8, 8), 10)
+    splits = synthetic((1, 8, 8), 10)
+    config = seen(tiny("digits"), splits)
     assert estimate(config, splits, patience=1e-9).measured_batch == PROBES[-1]
     assert estimate(config, splits, patience=2.0).measured_batch == 16
 
@@ -61,8 +97,8 @@ def test_the_batch_is_cut_to_be_quick() -> None:
 def test_a_cpu_without_compiled_kernels_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     for found, said in ((object(), False), (None, True)):
         monkeypatch.setattr("unstir.training.estimate.library", lambda found=found: found)
-        monkeypatch.setattr("unstir.training.estimate.PartialState", _OnCpu)
-        assert machine(tiny("digits"))[0].endswith(" without compiled kernels") == said
+        monkeypatch.setattr("unstir.training.estimate.processes", _OnCpu)
+        assert machine("auto")[0].endswith(" without compiled kernels") == said
 
 
 class _OnCpu:

@@ -14,33 +14,37 @@ from typing import Any
 import driver
 import pytest
 import torch
+import yaml
 from driver import metrics, tensors
 
-from unstir.data.dataset import Splits
+from unstir.data.dataset import ImageData, Splits
 from unstir.errors import InputError
+from unstir.models.denoiser import DenoiserModel
+from unstir.models.file import load
 from unstir.training import loop
 from unstir.training.config import Config
-from unstir.training.learner import Learner, make_objective
-from unstir.training.run import load
+from unstir.training.folder import RunFolder
+from unstir.training.learner import Learner
+from unstir.training.start import check_out, check_same, with_data
 
 MakeConfig = Callable[..., Config]
 
 
-def _train(config: Config, out: Path, splits: Splits) -> Path:
+def _train(config: Config, out: Path, splits: Splits) -> Path | None:
     return loop.train(config, out, splits, time.monotonic())
 
 
 def _poison(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """Make the loss of step ``at`` (the first is 1) no number."""
-    loss, calls = Learner._loss, 0
+    losses, calls = DenoiserModel.losses, 0
 
-    def poisoned(self: Learner, *arguments: Any) -> torch.Tensor:
+    def poisoned(self: DenoiserModel, *arguments: Any) -> dict[str, torch.Tensor]:
         nonlocal calls
         calls += torch.is_grad_enabled()
-        value = loss(self, *arguments)
-        return value * float("nan") if calls == at and torch.is_grad_enabled() else value
+        found = losses(self, *arguments)
+        return {"loss": found["loss"] * float("nan")} if calls == at and torch.is_grad_enabled() else found
 
-    monkeypatch.setattr(Learner, "_loss", poisoned)
+    monkeypatch.setattr(DenoiserModel, "losses", poisoned)
 
 
 @pytest.mark.parametrize("at", [9, 10, 12])
@@ -86,21 +90,23 @@ def test_interrupted_before_the_first_step_is_saved_and_goes_on(
     assert metrics(out)[-1]["step"] == 4
 
 
-def test_a_conditional_recipe_with_guidance_trains_without_labels(
+def test_a_recipe_with_guidance_trains_without_labels(
     make_config: MakeConfig, digits: Splits, tmp_path: Path
 ) -> None:
-    config = make_config("training.images=64", "sampling.guidance=0.5", "conditional=false")
-    assert _train(config, tmp_path / "run", digits).exists()
+    config = make_config("training.images=64", "sampling.guidance=0.5", "told={}")
+    path = _train(config, tmp_path / "run", digits)
+    assert path and path.exists()
 
 
 def test_guidance_without_hidden_labels_is_refused_before_training(
     make_config: MakeConfig, digits: Splits, tmp_path: Path
 ) -> None:
-    settings = ["training.images=64", "training.label_dropout=0"]
-    with pytest.raises(InputError, match=r"Guidance above 0 needs training\.label_dropout"):
+    settings = ["training.images=64", "told.label.dropout=0"]
+    with pytest.raises(InputError, match=r"Guidance above 0 needs told\.label\.dropout"):
         _train(make_config(*settings, "sampling.guidance=0.5"), tmp_path / "run", digits)
     assert not (tmp_path / "run").exists()
-    assert _train(make_config(*settings), tmp_path / "run", digits).exists()
+    path = _train(make_config(*settings), tmp_path / "run", digits)
+    assert path and path.exists()
 
 
 def test_more_sampling_steps_than_levels_are_refused_before_training(
@@ -111,20 +117,67 @@ def test_more_sampling_steps_than_levels_are_refused_before_training(
     assert not (tmp_path / "run").exists()
 
 
-def test_fp16_on_a_cpu_is_refused(make_config: MakeConfig, digits: Splits) -> None:
+def test_fp16_on_a_cpu_is_refused(make_config: MakeConfig, make_learner: Callable[..., Learner]) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(InputError, match=r"precision=fp16 needs a GPU"):
-        Learner(make_config("training.precision=fp16"), digits)
+        make_learner(make_config("precision=fp16"))
 
 
-def test_the_objective_knows_the_deviation_of_the_images(make_config: MakeConfig) -> None:
-    config = make_config(
-        "diffusion.parameterization=karras", "diffusion.objective=karras", "diffusion.sigma_data=0.25"
-    )
-    schedule = loop.Learner(make_config(), None).model.schedule  # type: ignore[arg-type]
-    level = schedule.level(500)
-    torch.testing.assert_close(make_objective(config, schedule).weight(level), level.snr + 16)  # type: ignore[attr-defined]
+def test_a_run_in_bfloat16_is_in_bfloat16_and_draws_in_it(
+    make_config: MakeConfig, digits: Splits, tmp_path: Path
+) -> None:
+    _train(make_config("precision=bf16", "training.images=64"), tmp_path, digits)
+    model = load(tmp_path)
+    assert model.config.precision == "bf16"
+    lowered = model.lowered()
+    assert lowered is not model
+    assert {p.dtype for p in lowered.parameters()} == {torch.bfloat16, torch.float32}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_what_the_data_does_not_have_is_not_told(make_config: MakeConfig, digits: Splits, tmp_path: Path) -> None:
+    """A run whose recipe tells it the label, on images without, is one without; and goes on as that."""
+    bare = Splits(*(ImageData.from_array(data.pixels) for data in (digits.train, digits.held_out)))
+    config, out = make_config("training.images=64"), tmp_path / "run"
+    _train(config, out, bare)
+    model = load(out)
+    assert model.config.told == {}
+    assert model.sample(2, steps=2).labels is None
+    check_out(config, out)
+    check_same(with_data(config, bare.train, out), out)
+    _train(make_config("training.images=128"), out, bare)
+    assert metrics(out)[-1]["step"] == 8
+    with pytest.raises(InputError, match="holds a run on other images"):
+        check_same(with_data(config, digits.train, out), out)
+
+
+def test_the_folder_holds_what_was_asked_for_and_the_model_what_it_is(
+    make_config: MakeConfig, digits: Splits, tmp_path: Path
+) -> None:
+    config, out = make_config("training.images=64", "seed=5"), tmp_path / "run"
+    _train(config, out, digits)
+    written = yaml.safe_load((out / "config.yaml").read_text())
+    assert written == config.asked() | {"fingerprint": digits.train.fingerprint}
+    assert written["seed"] == 5
+    assert written["model"]["samples"] == {"bounded": True}
+    assert written["model"]["told"] == {"label": {"kind": "classes", "socket": None, "of": None, "dropout": 0.1}}
+    assert RunFolder(out).read_config() == config.model_copy(update={"fingerprint": digits.train.fingerprint})
+    model = load(out).config
+    assert model.samples.shape == (1, 8, 8)
+    assert model.told["label"].classes == tuple("0123456789")
+    assert model == with_data(config, digits.train, out).model
+
+
+def test_a_run_goes_on_by_its_configuration_file_alone(
+    make_config: MakeConfig, digits: Splits, same_run: Callable[..., None], tmp_path: Path
+) -> None:
+    config = make_config("training.images=128")
+    _train(config, tmp_path / "whole", digits)
+    _train(RunFolder(tmp_path / "whole").read_config(), tmp_path / "again", digits)
+    same_run(tmp_path / "whole", tmp_path / "again")
+    _train(RunFolder(tmp_path / "whole").read_config(), tmp_path / "whole", digits)
+    same_run(tmp_path / "whole", tmp_path / "again")
 
 
 # Budgets in seconds
@@ -140,7 +193,7 @@ def _python(*args: str, timeout: float = 120) -> float:
     return time.monotonic() - began
 
 
-SECONDS = ("training.precision=auto", "training.log_every=20", "training.warmup=10", "sampling.steps=20")
+SECONDS = ("precision=auto", "training.log_every=20", "training.warmup=10", "sampling.steps=20")
 
 
 def test_a_budget_in_seconds_is_kept(tmp_path: Path) -> None:
@@ -152,9 +205,8 @@ def test_a_budget_in_seconds_is_kept(tmp_path: Path) -> None:
     rates = [line["learning_rate"] for line in lines]
     assert max(rates) == pytest.approx(2e-4, rel=0.01)
     assert rates[-1] < 0.03 * max(rates)
-    run = load(out)
-    assert run.config.training.seconds == seconds
-    assert run.sample(4).tensor.isfinite().all()
+    assert RunFolder(out).read_config().training.seconds == seconds
+    assert load(out).sample(4).tensor.isfinite().all()
 
 
 def test_a_budget_spent_before_the_first_step_makes_no_model(

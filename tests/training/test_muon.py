@@ -197,9 +197,7 @@ def test_only_parameters_and_momenta_change_and_not_what_autograd_knows() -> Non
 
 @pytest.mark.parametrize(("patch", "image_channels"), [(1, 1), (2, 1), (3, 1), (1, 3), (2, 3)])
 def test_the_attention_unets_hidden_convolutions_suit(patch: int, image_channels: int) -> None:
-    network = UNet(
-        image_channels, (16, 24), blocks=1, attention=("linear", "full"), classes=3, patch=patch, kind="layer"
-    )
+    network = UNet(image_channels, (16, 24), blocks=1, attention=("linear", "full"), patch=patch, kind="layer")
     convolutions = {name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)}
     expected = {f"{name}.weight" for name in convolutions - {"stem", "out"}}
     assert len(expected) > 10
@@ -207,7 +205,7 @@ def test_the_attention_unets_hidden_convolutions_suit(patch: int, image_channels
 
 
 def test_the_other_networks_hidden_convolutions_suit() -> None:
-    plain = PlainUNet(3, (16, 24), classes=3)
+    plain = PlainUNet(3, (16, 24))
     kinds = (nn.Conv2d, nn.ConvTranspose2d)
     convolutions = {name for name, layer in plain.named_modules() if isinstance(layer, kinds)}
     expected = {f"{name}.weight" for name in convolutions - {"stem", "out"}}
@@ -319,7 +317,7 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     """Let the user ask to stop during step ``at``."""
     step = Learner.step
 
-    def interrupted(self: Learner, learning_rate: float) -> tuple[Tensor, Tensor]:
+    def interrupted(self: Learner, learning_rate: float) -> dict[str, Tensor]:
         if self.position.step + 1 == at:
             signal.raise_signal(signal.SIGINT)
         return step(self, learning_rate)
@@ -331,6 +329,7 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
 def test_a_resumed_run_equals_an_uninterrupted_one(
     update: type,
     make_config: Callable[..., Config],
+    make_learner: Callable[..., Learner],
     digits: Splits,
     same_run: Callable[..., None],
     tmp_path: Path,
@@ -341,7 +340,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         monkeypatch.setattr("unstir.training.learner.library", lambda: None)
     elif library() is None:
         pytest.skip("the kernels need Linux and a C++ compiler")
-    assert isinstance(Learner(config, digits).update, update)
+    assert isinstance(make_learner(config).updates["main"], update)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     loop.train(config, whole, digits, time.monotonic())
     with monkeypatch.context() as patch:
@@ -349,7 +348,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         with pytest.raises(loop.Interrupted):
             loop.train(config, parts, digits, time.monotonic())
     (newest,) = (parts / "checkpoints").glob("step-000000007.safetensors")
-    keys = {key.split(".")[1] for key in tensors(newest) if key.startswith("optimizer.")}
+    keys = {key.split(".")[2] for key in tensors(newest) if key.startswith("optimizer.main.")}
     assert keys == {"momentum", "step", "exp_avg", "exp_avg_sq"}
     loop.train(config, parts, digits, time.monotonic())
     same_run(whole, parts, pictures=False)

@@ -13,46 +13,58 @@ from PIL import Image
 from torch import Tensor, nn
 
 from unstir.data.dataset import Splits
-from unstir.diffusion import Denoiser
 from unstir.diffusion.corruption import corruptions
-from unstir.diffusion.parameterization import parameterization
-from unstir.diffusion.schedule import ladder
+from unstir.models.denoiser import DenoiserModel
+from unstir.models.samples import Samples
+from unstir.models.systems import ClassifierConfig, DenoiserConfig
 from unstir.recipes import RECIPES
 from unstir.recipes.request import Request
 from unstir.sampling import SeededNoise
-from unstir.sampling.images import Images
-from unstir.training.build import build_denoiser
-from unstir.training.config import Config, SamplingConfig
-from unstir.training.draw import walk
-from unstir.training.preview import LAST_SHARE, LEAST_STEPS, Samples, pictures
-from unstir.training.run import Run
+from unstir.sampling.config import SamplingConfig
+from unstir.training import preview
+from unstir.training.config import Config
+from unstir.training.learner import Learner
+from unstir.training.preview import LAST_SHARE, LEAST_EVALUATIONS, Drawn, Nothing, Restorations, pictures
 
 ANSWER = ("diffusion.parameterization=x0", "diffusion.objective=x0", "diffusion.schedule.name=single")
+MakeLearner = Callable[[Config], Learner]
 
 
 @pytest.mark.parametrize("corruption", corruptions)
 def test_rows_are_clean_corrupted_and_restored(
-    corruption: str, digits: Splits, make_config: Callable[..., Config], tmp_path: Path
+    corruption: str, digits: Splits, make_config: Callable[..., Config], make_learner: MakeLearner, tmp_path: Path
 ) -> None:
     config = make_config(*ANSWER, f"diffusion.corruption={corruption}", "diffusion.schedule.amount=0.4")
-    denoiser = build_denoiser(config).eval()
+    model = make_learner(config).average
 
     class Mirror(torch.nn.Module):
-        def forward(self, x: Tensor, t: Tensor, condition: None) -> Tensor:
+        def forward(self, x: Tensor, t: Tensor, sockets: None) -> Tensor:
             return x.flip(-1)
 
-    denoiser.network = Mirror()
-    denoiser.register_parameter("anchor", torch.nn.Parameter(torch.zeros(())))
-    path = pictures(config, digits.held_out).draw(Run(config, denoiser), tmp_path / "x.png")
+    model.denoiser.network = Mirror()
+    picturing = pictures(model.config, None, digits.held_out)
+    assert isinstance(picturing, Restorations)
+    path = picturing.draw(model, tmp_path / "x.png")
     picture = np.asarray(Image.open(path))[..., 0]
     factor = 8  # 8x8 images are shown eight times as large, with 2 pixels between them
     tiles = picture[: 3 * 66, : 16 * 66].reshape(3, 66, 16, 66)[:, 2::factor, :, 2::factor].swapaxes(1, 2)
 
-    clean, _ = digits.held_out.batch(np.arange(16))
+    clean, _ = digits.held_out.examples(np.arange(16))
     noise = SeededNoise(range(16))(clean)
-    corrupted = corruptions[corruption](clean, denoiser.schedule(1.0), noise)
+    corrupted = corruptions[corruption](clean, model.schedule(1.0), noise)
     expected = torch.stack([clean, corrupted, corrupted.flip(-1)])
-    np.testing.assert_array_equal(tiles, Images(expected.flatten(0, 1)).bytes().reshape(3, 16, 8, 8).numpy())
+    np.testing.assert_array_equal(tiles, Samples(expected.flatten(0, 1)).bytes().reshape(3, 16, 8, 8).numpy())
+
+
+def test_a_model_is_shown_by_what_it_can_be_asked_for(digits: Splits) -> None:
+    draws = DenoiserConfig().seeing(digits.train.shape, {})
+    assert isinstance(pictures(draws, 5.0, digits.held_out), Drawn)
+    reads = ClassifierConfig().seeing(digits.train.shape, digits.train.facts())
+    nothing = pictures(reads, 5.0, digits.held_out)
+    assert isinstance(nothing, Nothing)
+    assert nothing.draw(reads.build({}), Path("x.png")) is None
+    assert not Path("x.png").exists()
+    assert nothing.last_seconds() == 0
 
 
 class Counted(nn.Module):
@@ -60,9 +72,19 @@ class Counted(nn.Module):
         super().__init__()
         self.calls, self.weight = 0, nn.Parameter(torch.ones(()))
 
-    def forward(self, x: Tensor, t: Tensor, condition: None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, sockets: Any) -> Tensor:
         self.calls += 1
         return self.weight * x.tanh()
+
+
+@pytest.fixture
+def counted() -> tuple[DenoiserModel, Counted]:
+    """A model on 20 levels of noise with a network that counts how often it is asked, by batches of 64."""
+    values = {"precision": "float32", "diffusion": {"schedule": {"name": "ladder", "steps": 20}}}
+    config = DenoiserConfig.model_validate(values | {"sampling": {"steps": 15}}).seeing((1, 2, 2), {})
+    model, network = config.build({}), Counted()
+    model.denoiser.network = network  # type: ignore[assignment,union-attr]
+    return model, network  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize(
@@ -79,20 +101,57 @@ class Counted(nn.Module):
     ids=str,
 )
 @pytest.mark.parametrize("steps", [2, 7])
-def test_a_sampling_knows_how_often_it_asks_the_network(steps: int, options: dict[str, Any]) -> None:
-    config, schedule, network = SamplingConfig(steps=steps, **options), ladder(20), Counted()
-    denoiser = Denoiser(network, parameterization("eps", schedule), schedule)
-    list(walk(denoiser, (1, 2, 2), range(3), None, config))
-    assert network.calls == config.evaluations
+def test_a_sampling_knows_how_often_it_asks_the_network(
+    steps: int, options: dict[str, Any], counted: tuple[DenoiserModel, Counted]
+) -> None:
+    model, network = counted
+    model.sample(3, steps=steps, **options)
+    assert network.calls == SamplingConfig().with_options({"steps": steps, **options}).evaluations
+
+
+def test_the_last_picture_of_a_budget_in_images_is_drawn_as_the_model_is(
+    counted: tuple[DenoiserModel, Counted], tmp_path: Path
+) -> None:
+    model, network = counted
+    picturing = Drawn(model.config, None)
+    for last in (False, True):
+        network.calls = 0
+        path = picturing.draw(model, tmp_path / "x.png", last)
+        assert network.calls == 15
+        expected = np.asarray(model.sample(64).grid())
+        np.testing.assert_array_equal(np.asarray(Image.open(path)), expected)
+
+
+def test_a_picture_under_a_budget_in_seconds_takes_its_share(
+    counted: tuple[DenoiserModel, Counted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, network = counted
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return 0.5 * network.calls  # half a second for each time the network is asked
+
+    monkeypatch.setattr(preview, "time", Clock)
+    picturing = Drawn(model.config, 100.0)
+    assert picturing.last_seconds() == 0  # not known yet
+    picturing.draw(model, tmp_path / "x.png")
+    assert picturing.evaluation_seconds == 0.5
+    assert network.calls == 2 + LEAST_EVALUATIONS  # which is more than a hundredth of the budget
+    picturing.draw(model, tmp_path / "y.png", last=True)
+    assert network.calls == 2 + LEAST_EVALUATIONS + 12  # 0.06 * 100 / 0.5
+    assert picturing.last_seconds() == pytest.approx(6)
 
 
 def test_a_picture_asks_the_network_no_more_often_than_its_budget_bears() -> None:
     config = RECIPES["mnist-ncsn"](Request(seconds=100))
-    own = config.sampling.evaluations
-    pictures = Samples(config)
-    assert own > config.sampling.steps
-    pictures.step_seconds = LAST_SHARE * 100 / (own + 0.5)
+    assert isinstance(config, Config)
+    model = config.model.seeing((1, 28, 28), {})
+    own = model.drawing({}).evaluations
+    pictures = Drawn(model, 100)
+    assert own > model.drawing({}).steps  # type: ignore[attr-defined]
+    pictures.evaluation_seconds = LAST_SHARE * 100 / (own + 0.5)
     assert pictures.evaluations(last=True) == own > pictures.evaluations(last=False)
-    pictures.step_seconds *= 2
-    assert LEAST_STEPS < pictures.evaluations(last=True) <= (own + 1) / 2
+    pictures.evaluation_seconds *= 2
+    assert LEAST_EVALUATIONS < pictures.evaluations(last=True) <= (own + 1) / 2
     assert pictures.last_seconds() <= LAST_SHARE * 100

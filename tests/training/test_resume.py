@@ -29,7 +29,7 @@ NETWORKS = {
         "diffusion.schedule.steps=12",
         "diffusion.times=importance",
         "sampling.sampler=ddpm",
-        "sampling.variance=learned",
+        "sampling.sampler.variance=learned",
     ),
     "masking": (
         "network.channels=[8, 8]",
@@ -38,6 +38,7 @@ NETWORKS = {
         "diffusion.parameterization=x0",
         "diffusion.objective=x0",
     ),
+    "classifier": ("model.kind=classifier", "model.precision=float32"),
 }
 KILLED = -signal.SIGKILL
 
@@ -60,14 +61,18 @@ def test_an_uninterrupted_run_logs_every_step_once(uninterrupted: dict[str, Path
 def test_what_is_learned_beside_the_network_is_in_the_checkpoint(uninterrupted: dict[str, Path]) -> None:
     first, last = (sorted((uninterrupted["bound"] / "checkpoints").glob(f"{name}*"))[-1] for name in ("q", "step"))
     before, after = tensors(first), tensors(last)
-    for key in ("model.schedule.logits", "average.schedule.logits", "times.losses", "times.counts"):
+    logits = "denoiser.schedule.logits"
+    for key in (f"model.{logits}", f"average.{logits}", "memory.losses", "memory.counts"):
         assert not torch.equal(before[key], after[key]), key
-    assert after["times.counts"].sum() == 24 * 16
-    counts = after["times.counts"]
+    assert after["memory.counts"].sum() == 24 * 16
+    counts = after["memory.counts"]
     assert counts.min() >= 10 and counts.max() > 50  # importance ruled the last steps
     model = tensors(uninterrupted["bound"] / "model.safetensors")
-    assert torch.equal(model["schedule.logits"], after["average.schedule.logits"])
-    assert "times.losses" not in model
+    assert torch.equal(model[logits], after[f"average.{logits}"])
+    assert not [key for key in model if "losses" in key or "counts" in key]
+    lines = metrics(uninterrupted["bound"])
+    assert all({"loss", "unweighted_loss"} <= line.keys() for line in lines)
+    assert all(line["loss"] != line["unweighted_loss"] for line in lines[-1:])
 
 
 def test_checkpoints_kept_are_the_newest_two_and_the_quarters(uninterrupted: dict[str, Path]) -> None:

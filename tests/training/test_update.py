@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -9,17 +10,16 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from unstir.data.dataset import Splits
 from unstir.kernels.library import library
+from unstir.models.precision import low_precision_copy
 from unstir.networks.unet import UNet
 from unstir.training.average import averaged_copy
-from unstir.training.checkpoint import Position, restore, save_checkpoint
+from unstir.training.checkpoint import Position, Stateful, restore, save_checkpoint
 from unstir.training.config import Config, TrainingConfig
 from unstir.training.folder import RunFolder
-from unstir.training.learner import Learner
+from unstir.training.learner import Learner, _Moments, _Weights
 from unstir.training.muon import suits_muon
-from unstir.training.precision import low_precision_copy
-from unstir.training.update import KernelUpdate, TorchUpdate, Update
+from unstir.training.update import KernelUpdate, Row, TorchUpdate, Update
 
 kernels = pytest.mark.skipif(library() is None, reason="the kernels need Linux and a C++ compiler")
 
@@ -28,7 +28,6 @@ CONFIGS = {
     for name in ("adamw", "muon")
 }
 MOMENTS = ("exp_avg", "exp_avg_sq")
-HEAVY = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +38,7 @@ def seeded() -> None:
 def network() -> nn.Module:
     """Return a network with every kind of layer that the package's have."""
     layers = nn.Sequential(
-        UNet(2, channels=(16, 24), blocks=1, attention=("linear", "full"), classes=3),
+        UNet(2, channels=(16, 24), blocks=1, attention=("linear", "full")),
         nn.BatchNorm2d(2),
         nn.ConvTranspose2d(2, 3, 2, stride=2),
         nn.Embedding(5, 4),
@@ -95,53 +94,70 @@ def turned_by_muon(model: nn.Module, config: TrainingConfig) -> frozenset[str]:
     return frozenset(names if config.optimizer == "muon" else ())
 
 
-def both_updates(config: TrainingConfig, low_precision: bool) -> tuple[KernelUpdate, TorchUpdate]:
+def rows(model: nn.Module, working: nn.Module, average: nn.Module) -> list[Row]:
+    """Return what an update changes."""
+    return [Row(*row) for row in zip(model.parameters(), working.parameters(), average.parameters(), strict=True)]
+
+
+@dataclass
+class Trained:
+    """A network with its average, what has its gradients, and what updates it."""
+
+    model: nn.Module
+    working: nn.Module
+    average: nn.Module
+    update: Update
+
+
+def by_kernels(model: nn.Module, config: TrainingConfig, low_precision: bool) -> Trained:
+    working, average = low_precision_copy(model) if low_precision else model, averaged_copy(model)
+    return Trained(model, working, average, KernelUpdate(rows(model, working, average), config))
+
+
+def by_pytorch(model: nn.Module, config: TrainingConfig) -> Trained:
+    average = averaged_copy(model)
+    return Trained(model, model, average, TorchUpdate(rows(model, model, average), config, Accelerator(cpu=True)))
+
+
+def both_updates(config: TrainingConfig, low_precision: bool) -> tuple[Trained, Trained]:
     """Return both updates, each of its own copy of one network."""
     ours = network()
     theirs = copy.deepcopy(ours)
-    working = low_precision_copy(ours) if low_precision else ours
-    return (
-        KernelUpdate(ours, working, averaged_copy(ours), config),
-        TorchUpdate(theirs, averaged_copy(theirs), config, Accelerator(cpu=True)),
-    )
+    return by_kernels(ours, config, low_precision), by_pytorch(theirs, config)
 
 
 @kernels
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.5, 0.9)])
 @pytest.mark.parametrize("optimizer", CONFIGS)
 @pytest.mark.parametrize("low_precision", [False, True])
-def test_both_updates_are_the_same(low_precision: bool, optimizer: str) -> None:
-    config = CONFIGS[optimizer]
-    update, reference = both_updates(config, low_precision)
-    ours, theirs, working = update.model, reference.model, update.working
-    averages = [update.average, reference.average]
+def test_both_updates_are_the_same(low_precision: bool, optimizer: str, betas: tuple[float, float]) -> None:
+    config = CONFIGS[optimizer].model_copy(update={"betas": betas})
+    one, other = both_updates(config, low_precision)
+    ours, theirs, working = one.model, other.model, one.working
     turned = turned_by_muon(ours, config)
     clipped, path = set(), 0.0
     for step in range(1, 6):
         give_gradients(working, theirs, size=0.02 * (step - 1) ** 2 + 1e-3)
-        for model in (ours, theirs):
-            model[1].running_mean.fill_(step)  # type: ignore[index,union-attr,operator]
-            model[1].num_batches_tracked.fill_(step)  # type: ignore[index,union-attr,operator]
-        norm, expected = update(1e-2 / step, step), reference(1e-2 / step, step)
+        norm, expected = one.update(1e-2 / step, step), other.update(1e-2 / step, step)
         path += 1e-2 / step
         torch.testing.assert_close(norm, expected, rtol=1e-5, atol=0)
         clipped.add(bool(norm > config.clip))
         assert_close(ours, theirs, kernels=turned, path=path)
-        assert_close(*averages, kernels=turned, path=path)
+        assert_close(one.average, other.average, kernels=turned, path=path)
         assert_copied(working, ours)
-        assert all(p.grad is None for model in (ours, working, theirs) for p in model.parameters())
+        for parameter in (*working.parameters(), *theirs.parameters()):
+            parameter.grad = None
     assert clipped == {False, True}
-    assert (averages[0][1].running_mean == 5).all()  # type: ignore[index]
-    assert averages[0][1].num_batches_tracked == 5  # type: ignore[index]
-    for (name, one), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        state, right = update.state[one], reference.state[other]
+    for (name, mine), its in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        state, right = one.update.state[mine], other.update.state[its]
         assert set(state) == set(right) == ({"momentum", "step"} if name in turned else {"step", *MOMENTS})
         assert state["step"] == right["step"] == 5
         for key in state.keys() - {"step"}:
             atol = 1e-10 if key == "exp_avg_sq" else 1e-8
             torch.testing.assert_close(state[key], right[key], rtol=1e-5, atol=atol, msg=f"{key} of {name}")
-            assert state[key].stride() == one.stride(), name
-        assert not one.grad_fn
-        assert one.requires_grad
+            assert state[key].stride() == mine.stride(), name
+        assert not mine.grad_fn
+        assert mine.requires_grad
 
 
 @kernels
@@ -149,13 +165,12 @@ def test_both_updates_are_the_same(low_precision: bool, optimizer: str) -> None:
 @pytest.mark.parametrize("low_precision", [False, True])
 def test_parameters_without_gradients_stay_and_their_average_follows(low_precision: bool, optimizer: str) -> None:
     config = CONFIGS[optimizer]
-    update, reference = both_updates(config, low_precision)
-    ours, theirs, working = update.model, reference.model, update.working
-    averages = [update.average, reference.average]
+    one, other = both_updates(config, low_precision)
+    ours, theirs, working = one.model, other.model, one.working
     before = copy.deepcopy(ours.state_dict())
-    for one, other in zip(*(average.parameters() for average in averages), strict=True):
-        one.add_(torch.randn(one.shape))
-        other.copy_(one)
+    for mine, its in zip(one.average.parameters(), other.average.parameters(), strict=True):
+        mine.add_(torch.randn(mine.shape))
+        its.copy_(mine)
     turned = turned_by_muon(ours, config)
     give_gradients(working, theirs, size=1e-3)
     idle = {name for i, name in enumerate(before) if i % 3 == 1 and name in dict(ours.named_parameters())}
@@ -164,78 +179,46 @@ def test_parameters_without_gradients_stay_and_their_average_follows(low_precisi
         for name, parameter in model.named_parameters():
             if name in idle:
                 parameter.grad = None
-    update(1e-2, 1)
-    reference(1e-2, 1)
+    one.update(1e-2, 1)
+    other.update(1e-2, 1)
     assert_close(ours, theirs, kernels=turned, path=1e-2)
-    assert_close(*averages, kernels=turned, path=1e-2)
+    assert_close(one.average, other.average, kernels=turned, path=1e-2)
     assert_copied(working, ours)
     for name, parameter in ours.named_parameters():
         assert torch.equal(parameter, before[name]) == (name in idle), name
-        assert (not update.state[parameter]) == (name in idle), name
+        assert (not one.update.state[parameter]) == (name in idle), name
 
 
-def test_a_low_precision_copy_holds_bfloat16_where_the_work_is_and_shares_all_else() -> None:
+@pytest.mark.parametrize("way", ["kernels", "kernels in low precision", "pytorch"])
+def test_an_update_of_some_of_the_weights_leaves_the_others(way: str) -> None:
+    """As a model of several turns has one for each; the norm is of its own gradients alone."""
+    if way != "pytorch" and library() is None:
+        pytest.skip("the kernels need Linux and a C++ compiler")
     model = network()
-    model[1](torch.randn(4, 2, 3, 3) + 1)  # type: ignore[index,operator]
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    copied = low_precision_copy(model)
-    seen = set()
-    for (path, layer), other in zip(copied.named_modules(), model.modules(), strict=True):
-        assert layer is not other
-        heavy = isinstance(layer, HEAVY)
-        for (name, low), high in zip(
-            layer.named_parameters(recurse=False), other.parameters(recurse=False), strict=True
-        ):
-            seen.add(heavy)
-            assert isinstance(low, nn.Parameter)
-            assert low.requires_grad
-            assert (low is high) == (not heavy), f"{path}.{name}"
-            assert low.dtype == (torch.bfloat16 if heavy else torch.float32), f"{path}.{name}"
-            assert torch.equal(low, high.to(low.dtype))
-            assert low.stride() == high.stride()
-        for low_buffer, buffer in zip(layer.buffers(recurse=False), other.buffers(recurse=False), strict=True):
-            assert low_buffer is buffer
-    assert seen == {False, True}
-    for name, value in model.state_dict().items():
-        assert value.dtype == before[name].dtype
-        assert torch.equal(value, before[name]), name
-
-
-def test_what_a_copy_learns_of_its_batches_is_the_models_too() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
-    copied = low_precision_copy(model)
-    with torch.autocast("cpu", torch.bfloat16):
-        copied(torch.randn(8, 1, 4, 4) + 3)
-    assert model[1].num_batches_tracked == 1
-    assert model[1].running_mean.abs().min() > 0  # type: ignore[union-attr,operator]
-
-
-def test_a_copy_gives_under_autocast_what_the_model_gives() -> None:
-    model = network()[0].eval()  # type: ignore[index]
-    copied = low_precision_copy(model)
-    x, t = torch.randn(2, 2, 8, 8), torch.tensor([0.1, 0.9])
-    results = []
-    for network_ in (model, copied):
-        with torch.autocast("cpu", torch.bfloat16):
-            results.append(network_(x, t).float())
-    torch.testing.assert_close(
-        results[0], results[1], rtol=1e-3, atol=1e-3 * float(results[0].detach().abs().max())
+    trained = by_pytorch(model, CONFIGS["adamw"]) if way == "pytorch" else None
+    trained = trained or by_kernels(model, CONFIGS["adamw"], way != "kernels")
+    every = rows(trained.model, trained.working, trained.average)
+    own = every[::2]
+    update: Update = (
+        TorchUpdate(own, CONFIGS["adamw"], Accelerator(cpu=True))
+        if way == "pytorch"
+        else KernelUpdate(own, CONFIGS["adamw"])
     )
-    assert (results[0] - model(x, t)).norm() < 0.05 * model(x, t).norm()
-
-
-def test_refreshed_copies_follow_their_model() -> None:
-    model = network()
-    working = low_precision_copy(model)
-    update = KernelUpdate(model, working, averaged_copy(model), CONFIGS["adamw"])
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape))
-    with pytest.raises(AssertionError):
-        assert_copied(working, model)
-    update.refresh()
-    assert_copied(working, model)
-    assert all(p.requires_grad for p in working.parameters())
+    before = [(row.parameter.detach().clone(), row.working.detach().clone()) for row in every]
+    for average in trained.average.parameters():
+        average.add_(1.0)
+    averages = [row.average.clone() for row in every]
+    give_gradients(trained.working)
+    expected = torch.stack([row.working.grad.float().norm() for row in own if row.working.grad is not None]).norm()
+    torch.testing.assert_close(update(1e-2, 1), expected, rtol=1e-4, atol=0)
+    for i, (row, (weights, copied), average) in enumerate(zip(every, before, averages, strict=True)):
+        assert torch.equal(row.parameter, weights) == (i % 2 == 1)
+        assert torch.equal(row.average, average) == (i % 2 == 1)
+        assert bool(update.state.get(row.parameter)) == (i % 2 == 0)
+        if i % 2:
+            assert torch.equal(row.working, copied)
+        else:
+            assert torch.equal(row.working, row.parameter.to(row.working.dtype))
 
 
 WAYS = {"kernels": False, "kernels in low precision": True, "pytorch": None}
@@ -250,42 +233,62 @@ def test_restored_from_a_checkpoint_it_goes_on_as_if_never_stopped(
     if way != "pytorch" and library() is None:
         pytest.skip("the kernels need Linux and a C++ compiler")
 
-    def start() -> tuple[nn.Module, nn.Module, nn.Module, Update]:
+    def start() -> Trained:
         model = network()
-        working = low_precision_copy(model) if WAYS[way] else model
-        average = averaged_copy(model)
         if way == "pytorch":
-            return model, model, average, TorchUpdate(model, average, CONFIGS[optimizer], Accelerator(cpu=True))
-        return model, working, average, KernelUpdate(model, working, average, CONFIGS[optimizer])
+            return by_pytorch(model, CONFIGS[optimizer])
+        return by_kernels(model, CONFIGS[optimizer], bool(WAYS[way]))
 
-    def go(working: nn.Module, update: Update, steps: range) -> None:
+    def go(trained: Trained, steps: range) -> None:
         for step in steps:
             torch.manual_seed(step)
-            give_gradients(working)
-            update(1e-2, step)
+            give_gradients(trained.working)
+            trained.update(1e-2, step)
+
+    def objects(trained: Trained) -> dict[str, Stateful]:
+        return {
+            "model": _Weights(trained.model, trained.working),  # type: ignore[arg-type]
+            "average": trained.average,
+            "optimizer": _Moments(trained.model, {"main": trained.update}),  # type: ignore[arg-type,dict-item]
+        }
 
     folder = RunFolder(tmp_path / "run")
-    model, working, average, update = start()
-    go(working, update, range(1, 4))
-    save_checkpoint(folder, model, average, update.state, Position(step=3))
-    go(working, update, range(4, 7))
-    again, low, averaged, resumed = start()
-    restore(folder.checkpoints()[-1], again, averaged, resumed.state)
-    resumed.refresh()
-    go(low, resumed, range(4, 7))
-    for one, other in ((model, again), (average, averaged), (working, low)):
+    whole = start()
+    go(whole, range(1, 4))
+    save_checkpoint(folder, objects(whole), Position(step=3))
+    go(whole, range(4, 7))
+    torch.manual_seed(9)
+    again = start()
+    assert not all(torch.equal(*pair) for pair in zip(whole.model.parameters(), again.model.parameters()))
+    restore(folder.checkpoints()[-1], objects(again))
+    assert_copied(again.working, again.model)
+    go(again, range(4, 7))
+    for one, other in ((whole.model, again.model), (whole.average, again.average), (whole.working, again.working)):
         for name, value in other.state_dict().items():
             assert torch.equal(value, one.state_dict()[name]), name
-    for one, other in zip(model.parameters(), again.parameters(), strict=True):  # type: ignore[assignment]
-        state, right = resumed.state[other], update.state[one]  # type: ignore[index]
+    for mine, its in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        state, right = again.update.state[its], whole.update.state[mine]
         assert state.keys() == right.keys()
         assert all(torch.equal(state[key], right[key]) for key in right)
 
 
-def _losses(config: Config, digits: Splits, steps: int = 6) -> tuple[Learner, Tensor]:
-    """Return the learner after some steps and their losses and gradient norms, (steps, 2)."""
-    learner = Learner(config, digits)
-    return learner, torch.stack([torch.stack(learner.step(2e-3)) for _ in range(steps)])
+@pytest.mark.parametrize("low_precision", [False, True])
+def test_loaded_weights_are_those_of_what_works_too(low_precision: bool) -> None:
+    model = network()
+    working = low_precision_copy(model) if low_precision else model
+    with torch.no_grad():
+        held = {name: value + torch.ones_like(value) for name, value in model.state_dict().items()}
+    _Weights(model, working).load_state_dict(held)  # type: ignore[arg-type]
+    assert all(torch.equal(value, held[name]) for name, value in model.state_dict().items())
+    assert_copied(working, model)
+    assert all(p.requires_grad for p in working.parameters())
+
+
+def _losses(learner: Learner, steps: int = 6) -> Tensor:
+    """Return the losses and gradient norms of some steps, (steps, 2)."""
+    measured = [learner.step(2e-3) for _ in range(steps)]
+    assert {*measured[0]} == {"loss", "gradient_norm"}
+    return torch.stack([torch.stack([each["loss"], each["gradient_norm"]]) for each in measured])
 
 
 NETWORKS = {
@@ -299,32 +302,57 @@ NETWORKS = {
 @kernels
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_training_is_the_same_with_and_without_the_kernels(
-    kind: str, make_config: Callable[..., Config], digits: Splits, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    make_config: Callable[..., Config],
+    make_learner: Callable[..., Learner],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = make_config(*NETWORKS[kind], "training.weight_decay=0.01", "training.clip=0.5")
-    learner, ours = _losses(config, digits)
-    assert isinstance(learner.update, KernelUpdate)
+    learner = make_learner(config)
+    ours = _losses(learner)
+    assert isinstance(learner.updates["main"], KernelUpdate)
     monkeypatch.setattr("unstir.training.learner.library", lambda: None)
     if kind != "unet":  # which has dropout, whose two ways do not draw the same
         for name in ("norm", "attention"):
             monkeypatch.setattr(f"unstir.kernels.{name}.library", lambda: None)
-    other, theirs = _losses(config, digits)
-    assert isinstance(other.update, TorchUpdate)
+    other = make_learner(config)
+    theirs = _losses(other)
+    assert isinstance(other.updates["main"], TorchUpdate)
     torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=1e-5)
     assert_close(learner.average, other.average, rtol=1e-3, atol=2e-4)
-    assert learner.validation_loss() == pytest.approx(other.validation_loss(), rel=1e-3)
+    assert learner.validation_losses() == pytest.approx(other.validation_losses(), rel=1e-3)
+    assert {*learner.validation_losses()} == {"validation_loss"}
     assert (ours[0, 0] - ours[-1, 0]).abs() > 1e-3  # it did learn
 
 
 @kernels
 @pytest.mark.parametrize("kind", ["unet", "plain"])
 def test_training_in_bfloat16_is_near_that_in_float32(
-    kind: str, make_config: Callable[..., Config], digits: Splits
+    kind: str, make_config: Callable[..., Config], make_learner: Callable[..., Learner]
 ) -> None:
-    _, exact = _losses(make_config(*NETWORKS[kind]), digits)
-    learner, losses = _losses(make_config(*NETWORKS[kind], "training.precision=bf16"), digits)
+    exact = _losses(make_learner(make_config(*NETWORKS[kind])))
+    learner = make_learner(make_config(*NETWORKS[kind], "precision=bf16"))
+    losses = _losses(learner)
     assert learner.wrapped is not learner.model
     assert all(p.dtype == torch.float32 for p in learner.model.parameters())
     torch.testing.assert_close(losses[:, 0], exact[:, 0], rtol=0.03, atol=0)
     torch.testing.assert_close(losses[:, 1], exact[:, 1], rtol=0.2, atol=0)
     assert_copied(learner.wrapped, learner.model)
+
+
+@kernels
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_batch_norms_statistics_reach_the_average_as_they_are(
+    precision: str, make_config: Callable[..., Config], make_learner: Callable[..., Learner]
+) -> None:
+    learner = make_learner(make_config("model.kind=classifier", f"precision={precision}"))
+    for _ in range(3):
+        learner.step(1e-3)
+    buffers, averaged = dict(learner.model.named_buffers()), dict(learner.average.named_buffers())
+    assert any(name.endswith("running_var") for name in buffers)
+    for name, buffer in buffers.items():
+        assert torch.equal(averaged[name], buffer), name
+        if name.endswith("num_batches_tracked"):
+            assert buffer == 3
+    weights = zip(learner.model.parameters(), learner.average.parameters(), strict=True)
+    assert not any(torch.equal(*pair) for pair in weights)

@@ -9,6 +9,7 @@ import typer
 from unstir.cli.demo import demo
 from unstir.cli.edit import edit
 from unstir.cli.evaluate import evaluate
+from unstir.cli.export import export
 from unstir.cli.lists import datasets, recipes, samplers
 from unstir.cli.sample import sample
 from unstir.cli.show import show
@@ -45,6 +46,7 @@ app.command(epilog="Example: unstir sample runs/mnist --label 7 --guidance 2 --o
 app.add_typer(edit, epilog="Example: unstir edit clean runs/mnist-dae noisy.png --out cleaned.png")
 app.add_typer(show, epilog="Example: unstir show reverse runs/mnist --out reverse.gif")
 app.command(epilog="Example: unstir evaluate runs/mnist --metrics fcd --steps 20")(evaluate)
+app.command(epilog="Example: unstir export runs/mnist --out mnist.safetensors")(export)
 app.command(epilog="Example: unstir recipes --json")(recipes)
 app.command(epilog="Example: unstir datasets --json")(datasets)
 app.command(epilog="Example: unstir samplers --json")(samplers)

@@ -22,7 +22,7 @@ def describe(planned: Config | Plan, out: Path, report: Report) -> None:
     """Say what ``unstir train`` would do. What is printed is YAML: what was measured stands in comments."""
     import yaml
 
-    from unstir.training.plan import Plan
+    from unstir.training.plan import Plan, check_plan
     from unstir.training.start import check_out
 
     if not isinstance(planned, Plan):
@@ -34,6 +34,7 @@ def describe(planned: Config | Plan, out: Path, report: Report) -> None:
         report.end("\n".join(f"# {line}" for line in lines), values)
         return
     check_writable(out)
+    check_plan(planned, out)
     built: dict[Path, Model] = {}
     stages = {}
     for name, config in planned.stages.items():

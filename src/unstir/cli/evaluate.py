@@ -37,6 +37,7 @@ _MEANINGS = {
     "bpd_ode_standard_error": "of bpd_ode, over the images",
     "bpd_ode_levels": "levels of the solver",
     "fcd_floor": "fcd of as many real training images: as low as one may hope",
+    "recall_ceiling": "recall of as many real training images: as high as one may hope",
 }
 
 _OF_BITS = ("variance", "clip", "steps")
@@ -47,7 +48,7 @@ _OF_BITS = ("variance", "clip", "steps")
 def evaluate(
     run: options.RunPath,
     metrics: Annotated[
-        str, typer.Option(help="What to measure, with commas: fcd, accuracy, bpd, bpd_ode.")
+        str, typer.Option(help="What to measure, with commas: fcd, accuracy, recall, classes, bpd, bpd_ode.")
     ] = ",".join(METRICS),
     n: Annotated[
         int,
@@ -102,9 +103,10 @@ def evaluate(
     from unstir.models.file import load
     from unstir.processes import processes
 
-    model, measured, rank = load(run), {}, processes()
+    rank, model, measured = processes(), load(run), {}
     if draws:
-        report.say(f"Measuring {n:,} images of {run}, drawn by {_name(sampling)}")
+        how = "at once" if sampling.evaluations == 1 else f"by {_name(sampling)}"
+        report.say(f"Measuring {n:,} images of {run}, drawn {how}")
         share = range(n)[rank.process_index :: rank.num_processes]
         drawn = model.draw(share, seed=seed, batch=batch, progress=rank.is_main_process, **asked)
         measured |= measure(drawn, splits, wanted, progress=rank.is_main_process)
@@ -145,7 +147,7 @@ def _check_source(source: DataConfig, labels: bool) -> None:
 def _name(sampling: Settings) -> str:
     """Return what a way of drawing is called in a file's name."""
     values = sampling.model_dump(mode="json")
-    return f"{values['sampler']['name']}-{sampling.steps}" if "sampler" in values else "drawn"
+    return f"{values['sampler']['name']}-{sampling.steps}" if "sampler" in values else "at-once"
 
 
 def _check_images(config: ModelConfig, splits: Splits, labels: bool) -> None:

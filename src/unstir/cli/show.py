@@ -152,8 +152,10 @@ def _save(figure: Figure, place: Path) -> Path:
 
 
 def _is_run(source: str) -> bool:
+    from unstir.models.file import PLAN
+
     path = Path(source)
-    return path.suffix == ".safetensors" or (path / "config.yaml").exists()
+    return path.suffix == ".safetensors" or any((path / name).exists() for name in ("config.yaml", PLAN))
 
 
 def _images(run: Path, data: DataConfig) -> Splits:
@@ -180,7 +182,7 @@ def _image(source: str, run: Path | None, seed: int) -> Tensor:
     """
     from unstir.data.config import DataConfig
     from unstir.data.decode import decode_file
-    from unstir.data.folder import is_image, walk
+    from unstir.data.folder import files_in, is_image
     from unstir.data.sources import DATASETS, find
     from unstir.training.folder import data_of
 
@@ -189,7 +191,7 @@ def _image(source: str, run: Path | None, seed: int) -> Tensor:
         found = find(source)
         if found.kind == "images":
             folder = Path(found.place)
-            pictures = [folder / name for files in walk(folder) for name, _ in files if is_image(name)]
+            pictures = [folder / name for files in files_in(folder) for name, _ in files if is_image(name)]
             path = pictures[seed % len(pictures)]
     if path.is_file() and is_image(path.name):
         pixels = decode_file(path)

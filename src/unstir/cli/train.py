@@ -130,7 +130,12 @@ def configure(
     if parts:
         raise InputError(f"The recipe '{name}' is a plan, which makes its own parts: leave --part out")
     own = _by_stage(planned, settings)
-    stages = {stage: adjusted(config, out / stage, own[stage], []) for stage, config in planned.stages.items()}
+    stages = {}
+    for stage, config in planned.stages.items():
+        try:
+            stages[stage] = adjusted(config, out / stage, own[stage], [])
+        except InputError as error:
+            raise InputError(f"In the stage {stage}: {error}") from None
     return planned.model_copy(update={"stages": stages})
 
 
@@ -154,8 +159,10 @@ def _by_stage(plan: Plan, settings: Sequence[str]) -> dict[str, list[str]]:
     for text in settings:
         stage, dot, rest = text.partition(".")
         if not dot or stage not in own:
-            known = ", ".join(own)
-            raise InputError(f"A setting of a plan begins with its stage ({known}), as {next(iter(own))}.{text}")
+            raise InputError(
+                f"A setting of a plan begins with one of its stages ({', '.join(own)}), such as "
+                f"{next(iter(own))}.training.batch=64, and '{text}' does not"
+            )
         own[stage].append(rest)
     return own
 
@@ -192,9 +199,11 @@ class Outcome:
             stopped = f"Stopped in the {what} after" if self.stage else "Stopped after"
             return f"{stopped} {spent} of {whole}; the same command goes on. The run is in {out}"
         picture = f"; its newest picture is {self.picture}" if self.picture else ""
+        noun = "plan" if self.stage else "run"
         if not self.trained:
-            return f"This run is finished ({spent}): it is in {out}{picture}"
-        return f"The run is in {out}{picture}"
+            where = " in its last stage" if self.stage else ""
+            return f"This {noun} is finished ({spent}{where}): it is in {out}{picture}"
+        return f"The {noun} is in {out}{picture}"
 
     def values(self, out: Path) -> dict[str, Any]:
         """Return what ``--json`` prints."""
@@ -227,11 +236,11 @@ def carry_out(planned: Config | Plan, out: Path, report: Report, renew: bool = F
     Raises:
         InputError: If ``out`` cannot take the run, its images cannot be read, or training fails.
     """
-    from unstir.training.plan import Plan, check_plan, write_plan
+    from unstir.training.plan import Plan, check_plan, settled, write_plan
 
     check_writable(out)
     if not isinstance(planned, Plan):
-        return _carry_out_run(planned, out, report, BEGAN, renew)
+        return _carry_out_run(planned, out, report, BEGAN, renew=renew)
     check_plan(planned, out)
     if renew and out.exists():
         shutil.rmtree(out)
@@ -240,7 +249,7 @@ def carry_out(planned: Config | Plan, out: Path, report: Report, renew: bool = F
     trained, began = False, BEGAN
     for number, (name, config) in enumerate(planned.stages.items(), start=1):
         report.say(f"Stage {number} of {len(planned.stages)}: {name}")
-        outcome = _carry_out_run(config, out / name, report, began)
+        outcome = _carry_out_run(config, out / name, report, began, settled=settled(planned, out, name))
         trained, began = trained or outcome.trained, time.monotonic()
         outcome = replace(outcome, trained=trained, stage=(name, number == len(planned.stages)))
         if not outcome.position.finished:
@@ -248,7 +257,9 @@ def carry_out(planned: Config | Plan, out: Path, report: Report, renew: bool = F
     return outcome
 
 
-def _carry_out_run(config: Config, out: Path, report: Report, began: float, renew: bool = False) -> Outcome:
+def _carry_out_run(
+    config: Config, out: Path, report: Report, began: float, *, renew: bool = False, settled: bool = False
+) -> Outcome:
     from unstir.training.checkpoint import newest_checkpoint
     from unstir.training.folder import RunFolder
     from unstir.training.start import check_out, check_same, with_data
@@ -256,7 +267,8 @@ def _carry_out_run(config: Config, out: Path, report: Report, began: float, rene
     check_out(config, out)
     folder = RunFolder(out)
     found = None if renew else newest_checkpoint(folder)
-    if found and found[1].finished and _same_budget(config, folder.read_config()) and _complete(config, folder):
+    spent = found and found[1].finished and (settled or _same_budget(config, folder.read_config()))
+    if found and spent and _complete(config, folder):
         return Outcome(found[1], newest_picture(folder), config.training, trained=False)
     report.say(f"Training {config.recipe} for {budget_words(config.training)}, in {out}")
     report.say(config.note)

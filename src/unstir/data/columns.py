@@ -154,7 +154,7 @@ def class_column(name: str, values: np.ndarray | Sequence[object], classes: Sequ
     Raises:
         InputError: for an index beyond the classes.
     """
-    indices, names = (np.asarray(values), tuple(classes)) if len(classes) else label_indices(values)
+    indices, names = (np.asarray(values), tuple(classes)) if len(classes) else numbered(values)
     if indices.dtype.kind not in "iu" or indices.ndim != 1 or indices.min() < 0 or indices.max() >= len(names):
         whose = "labels" if name == "label" else f"the classes '{name}'"
         raise InputError(f"{whose} must be integers in 0..{len(names) - 1}, one for each of the classes.")
@@ -186,13 +186,13 @@ def floats(array: np.ndarray) -> np.ndarray:
     return values[:, None] if values.ndim == 1 else values
 
 
-def label_indices(values: np.ndarray | Sequence[object]) -> tuple[np.ndarray, tuple[str, ...]]:
+def numbered(values: np.ndarray | Sequence[object]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Number label values by their sorted order.
 
     Returns:
         int64 (N,), each an index into the class names; and these: the sorted values, as text.
 
-    >>> label_indices([7, 3, 7])
+    >>> numbered([7, 3, 7])
     (array([1, 0, 1]), ('3', '7'))
     """
     names, indices = np.unique(np.asarray(values), return_inverse=True)

@@ -39,7 +39,7 @@ _HELD_OUT_FOLDERS = ("test", "validation", "valid", "val")
 _log = logging.getLogger(__name__)
 
 
-def walk(folder: Path) -> Iterator[list[tuple[str, os.DirEntry[str]]]]:
+def files_in(folder: Path) -> Iterator[list[tuple[str, os.DirEntry[str]]]]:
     """Each folder's files, the topmost first, sorted by name: (path relative to ``folder`` with ``/``, entry).
 
     Raises:
@@ -68,7 +68,7 @@ def signature(folder: Path, suffixes: Iterable[str]) -> list[tuple[str, int, int
     endings = tuple(suffixes)
     return [
         (path, entry.stat().st_size, entry.stat().st_mtime_ns)
-        for files in walk(folder)
+        for files in files_in(folder)
         for path, entry in files
         if path.lower().endswith(endings)
     ]
@@ -90,7 +90,7 @@ def contents(folder: Path) -> Contents:
     from unstir.data.columns import Column
     from unstir.data.listing import Contents
 
-    paths = [path for files in walk(folder) for path, _ in files]
+    paths = [path for files in files_in(folder) for path, _ in files]
     known = _known(folder, paths, [path for path in paths if is_image(path)])
     train, held_out = _parts(known.images)
     images = train[1] + held_out[1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from unstir.data.folder import is_image, walk
+from unstir.data.folder import files_in, is_image
 from unstir.data.sources import DATASETS, Source
 
 _LOOKED_AT = 200
@@ -40,7 +40,7 @@ def peek(source: Source) -> Peek:
 def _folder(folder: Path) -> Peek:
     from PIL import Image, UnidentifiedImageError
 
-    paths = [folder / path for files in walk(folder) for path, _ in files if is_image(path)]
+    paths = [folder / path for files in files_in(folder) for path, _ in files if is_image(path)]
     sides = []
     for path in paths[:: max(1, len(paths) // _LOOKED_AT)]:
         try:

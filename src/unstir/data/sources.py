@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from unstir.data.folder import IMAGE_SUFFIXES, is_image, signature, walk
+from unstir.data.folder import IMAGE_SUFFIXES, files_in, is_image, signature
 from unstir.errors import InputError, nearest
 
 
@@ -150,7 +150,7 @@ def _absent(source: str) -> str:
 def _folder_kind(source: str, folder: Path) -> Literal["tables", "images"]:
     """What the topmost images or tables beneath are; found as soon as one is met."""
     other: set[str] = set()
-    for files in walk(folder):
+    for files in files_in(folder):
         names = [entry.name for _, entry in files]
         if any(name.lower().endswith(".parquet") and name != "metadata.parquet" for name in names):
             return "tables"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unstir.data.cache import FULL_DISK
-from unstir.data.columns import Column, floats, label_indices
+from unstir.data.columns import Column, floats, numbered
 from unstir.data.decode import Encoded
 from unstir.data.listing import Contents, Listing, Read
 from unstir.data.sources import Source
@@ -212,7 +212,7 @@ def _classes(parts: list[Dataset], name: str, source: Source) -> list[Column]:
     known = [value for part in values for value in part if value is not None]
     if not all(isinstance(value, (int, str)) for value in known) or len({type(v) for v in known}) != 1:
         raise InputError(f"column '{name}' of '{source.place}' must hold one integer or one word for each image.")
-    indices, classes = label_indices(known)
+    indices, classes = numbered(known)
     number = iter(indices.tolist())
     return [
         Column("classes", np.array([-1 if v is None else next(number) for v in part], dtype=np.int64), classes)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unstir.config import Part
+from unstir.config import AboveZero, Part, Positive
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from unstir.diffusion.posterior import Variance
     from unstir.diffusion.times import Importance, TimeDistribution
 
-Positive = Annotated[int, Field(gt=0)]
 Beta = Annotated[float, Field(gt=0, lt=1)]
-AboveZero = Annotated[float, Field(gt=0)]
 
 _BETAS = ("steps", "beta_start", "beta_end")
 _SCHEDULE_OPTIONS: dict[str, tuple[str, ...]] = {

@@ -1,6 +1,6 @@
-"""What samples are worth, in figures: how far they lie from real images, and whether they heed their labels.
+"""What samples are worth, in figures: how far from real images, what they leave out, whether they heed labels.
 
-Both are read by the set's own classifier (`unstir.evaluation.ruler`), so they need no download and fit digits as
+All are read by the set's own classifier (`unstir.evaluation.ruler`), so they need no download and fit digits as
 well as photographs; they compare models of one set, and are no Inception FID. Samples come as a stream: each
 process measures its share, and no more than a batch is held.
 """
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from unstir.errors import InputError
+from unstir.evaluation.coverage import NEIGHBOURS, effective_classes, recall
 from unstir.evaluation.frechet import Statistics, distance
 from unstir.evaluation.metrics import METRICS, check
 from unstir.evaluation.ruler import ruler
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 BATCH = 500
 
+RECALLED = 2000
+"""Of how many samples and held-out images, at most, recall is measured: its cost grows as their square."""
+
 
 class Reading:
     """What a classifier reads in images, a batch at a time.
@@ -37,16 +41,29 @@ class Reading:
         confident: How many were read with a probability over 0.9.
         labelled: How many have a label.
         right: How many of these were read as it.
+        classes: The sum of their class probabilities, float64 (K,).
+        kept: The features of some of them, float64 (n, F) each.
     """
 
     def __init__(self) -> None:
         self.features = Statistics()
         self.confident = self.labelled = self.right = 0
+        self.classes = np.zeros(())
+        self.kept: list[np.ndarray] = []
 
-    def add(self, classifier: Classifier, images: Tensor, labels: Tensor | None) -> None:
-        """Read images (B, C, H, W) in [-1, 1] with their labels, int64 (B,), if they have any."""
+    def add(self, classifier: Classifier, images: Tensor, labels: Tensor | None, keep: np.ndarray) -> None:
+        """Read images (B, C, H, W) in [-1, 1].
+
+        Args:
+            classifier: What reads.
+            images: At least one.
+            labels: Theirs, int64 (B,), or None.
+            keep: Whose features are kept, bool (B,).
+        """
         features, probabilities = classifier.read(images)
         self.features.add(features.numpy())
+        self.classes = self.classes + probabilities.sum(0).numpy()
+        self.kept.append(features.numpy()[keep])
         self.confident += int((probabilities.amax(1) > 0.9).sum())
         if labels is not None:
             self.labelled += len(labels)
@@ -58,6 +75,8 @@ class Reading:
         self.confident += other.confident
         self.labelled += other.labelled
         self.right += other.right
+        self.classes = self.classes + other.classes
+        self.kept += other.kept
         return self
 
     @property
@@ -79,6 +98,7 @@ def measure(
     Args:
         samples: Images (N, C, H, W) as they are drawn, float32 in [-1, 1]; values beyond are clipped. Their labels
             are what they were asked for. Of several processes each gives its share, and all get the same answer.
+            Those in a list are checked before a classifier is trained.
         splits: the set that the model was trained on.
         metrics: names out of ``METRICS``.
         progress: show progress bars, if standard error is a terminal.
@@ -89,7 +109,11 @@ def measure(
         With ``fcd`` also ``fcd_floor``: the distance of as many training images (all of them, if there are
         fewer) to the same held-out images, which is what samples as good as real images would score at this N;
         both fall with N, so compare at equal N. With ``accuracy`` the share of samples read as their label, in
-        [0, 1]; without labels ``accuracy_absent`` stands in its place, a sentence that says why.
+        [0, 1]; without labels ``accuracy_absent`` stands in its place, a sentence that says why. With ``recall``
+        that of the first 2,000 samples and of 2,000 held-out images, or of all if there are fewer, and
+        ``recall_ceiling``, that of as many training images; of too few samples, ``recall_absent``. With
+        ``classes`` the effective number of classes in the samples: of a model that is told labels, whether it
+        heeds them; of one that is not, whether it leaves some out.
 
     Raises:
         InputError: an unknown metric, a set without labels, or samples and labels that do not fit the set.
@@ -99,11 +123,14 @@ def measure(
     if train.labels is None or held_out.labels is None:
         asked = ", ".join(metrics)
         raise InputError(f"'{held_out.name}' has no labels, and {asked} need a labelled set (for now)")
+    for part in samples if isinstance(samples, Sequence) else ():
+        _check(part, held_out)
     classifier = ruler(splits)
     drawn = Reading()
     for part in samples:
         _check(part, held_out)
-        drawn.add(classifier, ((part.tensor.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1, part.labels)
+        images = ((part.tensor.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+        drawn.add(classifier, images, part.labels, np.asarray(part.numbers) < RECALLED)
     drawn = _merged(drawn)
     if drawn.count < 2:
         raise InputError(f"{drawn.count} samples are too few to measure; 2 is the least, 1,000 is a good number")
@@ -114,26 +141,38 @@ def measure(
         "classifier_accuracy": real.right / real.labelled,
         "confidence": drawn.confident / drawn.count,
     }
-    if "fcd" in metrics:
+    recalled = "recall" in metrics and drawn.count > NEIGHBOURS
+    if "fcd" in metrics or recalled:
         # Always the same training images for one count, or all of them if there are fewer.
         chosen = np.sort(np.random.default_rng(0).permutation(len(train))[: drawn.count])
+        as_many = _read(classifier, train, chosen, progress)
+    if "fcd" in metrics:
         report["fcd"] = distance(drawn.features, real.features)
-        report["fcd_floor"] = distance(_read(classifier, train, chosen, progress).features, real.features)
+        report["fcd_floor"] = distance(as_many.features, real.features)
     if "accuracy" in metrics:
         if drawn.labelled:
             report["accuracy"] = drawn.right / drawn.labelled
         else:
             report["accuracy_absent"] = "the samples were drawn without labels, so there is none to be right about"
+    if recalled:
+        held, ours, training = (np.concatenate(reading.kept) for reading in (real, drawn, as_many))
+        report["recall"] = recall(held, ours)
+        report["recall_ceiling"] = recall(held, training)
+    elif "recall" in metrics:
+        report["recall_absent"] = f"{drawn.count} samples are too few; {NEIGHBOURS + 1} is the least"
+    if "classes" in metrics:
+        report["classes"] = effective_classes(drawn.classes / drawn.count)
     return report
 
 
 def _read(classifier: Classifier, data: ImageData, indices: np.ndarray, progress: bool) -> Reading:
     """Return what is read in some images of a set; of several processes each reads its share."""
+    kept = indices[np.linspace(0, len(indices) - 1, min(RECALLED, len(indices))).round().astype(int)]
     reading, share = Reading(), indices[processes().process_index :: processes().num_processes]
     batches: Iterator[np.ndarray] = (share[start : start + BATCH] for start in range(0, len(share), BATCH))
     for batch in tracked(batches, -(-len(share) // BATCH), "reading the images", progress):
         images, told = data.examples(batch)
-        reading.add(classifier, images, told["label"])  # type: ignore[arg-type]
+        reading.add(classifier, images, told["label"], np.isin(batch, kept))  # type: ignore[arg-type]
     return _merged(reading)
 
 

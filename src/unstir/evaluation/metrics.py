@@ -9,6 +9,8 @@ from unstir.errors import InputError, nearest
 METRICS: dict[str, str] = {
     "fcd": "Fréchet distance between samples and held-out images on a classifier's features; lower is better",
     "accuracy": "share of samples that a classifier reads as the label they were asked for; higher is better",
+    "recall": "share of held-out images within reach of samples, on the same features; higher is better",
+    "classes": "effective number of classes in the samples: how many of equal size would be as varied",
 }
 
 LIKELIHOODS: dict[str, str] = {

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from unstir.cache import cache_folder
 from unstir.data.config import DataConfig
 from unstir.errors import InputError
@@ -20,7 +22,7 @@ from unstir.models.file import NAME, load
 from unstir.models.systems import ClassifierConfig
 from unstir.processes import gathered, processes
 from unstir.training.config import Config, TrainingConfig
-from unstir.training.loop import train
+from unstir.training.loop import Interrupted, train
 
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData, Splits
@@ -52,12 +54,16 @@ def train_ruler(splits: Splits, path: Path, seed: int = 0) -> None:
 
     Raises:
         InputError: If the set has no labels, or only one class.
+        KeyboardInterrupt: If the user stops it; there is nothing to go on with.
     """
     run = path.with_name(f".{path.stem}.partial-{gathered(os.getpid())[0]}")  # another command may train it too
     try:
-        train(ruler_config(splits.train, seed), run, splits, time.monotonic())
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):  # the caller's numbers are his own
+            train(ruler_config(splits.train, seed), run, splits, time.monotonic())
         if processes().is_main_process:
             (run / NAME).replace(path)
+    except Interrupted:
+        raise KeyboardInterrupt from None
     finally:
         if processes().is_main_process:
             shutil.rmtree(run, ignore_errors=True)
@@ -72,7 +78,7 @@ def ruler_config(data: ImageData, seed: int = 0) -> Config:
     seen = max(4 * len(data), min(20 * len(data), 100_000))
     batch = min(256 if seen >= 100_000 else 64, len(data))
     return Config(
-        recipe="ruler",
+        recipe="the classifier",
         seed=seed,
         data=DataConfig(source=data.name),
         training=TrainingConfig(

@@ -130,8 +130,10 @@ class ModelConfig(Part):
             if name not in known:
                 continue
             if known[name]["kind"] != one.kind:
+                kind = known[name]["kind"]
                 raise InputError(
-                    f"The model is to be told {name} as {one.kind}, and the data's {name} is {known[name]['kind']}"
+                    f"The model is to be told {name} as {one.kind}, and the data's {name} is {kind}: "
+                    f"set told.{name}.kind to {kind}, or told={{}} to leave it out"
                 )
             told[name] = one.model_copy(update=dict(known[name]))
         samples = self.samples.model_copy(update={"shape": tuple(shape)})

@@ -63,16 +63,10 @@ class DenoiserModel(Drawing):
         Times are stratified: image i's uniform number lies in [i, i + 1) / B, which leaves the loss's mean as it
         is and lowers its variance.
         """
-        images, told = examples
-        x0 = self.codec.encode(images)
+        x0 = self.codec.encode(examples[0])
         u = (torch.arange(len(x0)) + torch.rand(len(x0), generator=generator, dtype=torch.float64)) / len(x0)
         eps = torch.randn(x0.shape, generator=generator)
-        condition = self.condition(told, images)
-        if condition is not None:
-            condition = condition.drop({name: one.dropout for name, one in self.config.told.items()}, generator)
-        batch = Batch(x0=x0, eps=eps)
-        if condition is not None:
-            batch["condition"] = condition
+        batch = Batch(x0=x0, eps=eps, **self.part_hidden(examples, generator))
         important = isinstance(self.times, Importance)
         t = (uniform if important and not self.training else self.times)(self.schedule, u)
         batch["level"] = levels_at(self.schedule, t)
@@ -115,7 +109,8 @@ class DenoiserModel(Drawing):
 
     def _guided(self, condition: Condition | None) -> list[str]:
         """Return what guidance strengthens: all that the model has learned to do without."""
-        return [name for name in condition.names if self.config.told[name].dropout] if condition else []
+        names = () if condition is None else condition.names
+        return [name for name in names if self.config.told[name].dropout]
 
     def quick(self, evaluations: int) -> dict[str, object]:
         """Return the options of few steps: DDIM on trailing levels."""

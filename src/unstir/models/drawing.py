@@ -55,6 +55,14 @@ class Drawing(Model):
         """Return the options with which ``draw`` asks the network about so often and makes the best of it."""
         return {}
 
+    def check_noise(self, noise: Tensor) -> None:
+        """Check that drawing can start from ``noise`` (B, ...): as of samples.
+
+        Raises:
+            InputError: If it is of another shape.
+        """
+        check_shape(self, noise)
+
     @property
     def codec(self) -> Codec:
         """What makes images of what is drawn: the part ``codec``, or the identity."""
@@ -99,7 +107,7 @@ class Drawing(Model):
         labels = label_indices(self.config.classes, label, indices)
         check_told(self.config.told, told or {})
         if noise is not None:
-            check_shape(self, noise)
+            self.check_noise(noise)
         return self._stream(indices, labels, dict(told or {}), noise, seed, batch, guide, progress, settings)
 
     def _stream(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unstir.config import checked
-from unstir.errors import InputError
+from unstir.errors import InputError, told_shortly
 from unstir.files import whole_file
 from unstir.models.config import FrozenPart, ModelConfig, systems
 
@@ -43,7 +43,10 @@ def locate(path: Path) -> Path:
             raise InputError(f"There is no run folder or model file at {path}")
         return path
     if (path / PLAN).exists():
-        return locate(path / _last_stage(path / PLAN))
+        last = path / _last_stage(path / PLAN)
+        if not last.exists():
+            raise InputError(f"The plan in {path} has not come to its last stage, {last.name}, yet: train on")
+        return locate(last)
     if (path / NAME).exists():
         return path / NAME
     if (path / "config.yaml").exists():
@@ -63,14 +66,15 @@ def _last_stage(plan: Path) -> str:
 def read_config(path: Path) -> tuple[Path, ModelConfig]:
     """Return the weights' file of a run folder or a single ``.safetensors`` model, and the model's configuration.
 
-    The weights are not loaded, but a file cut short is noticed.
+    The weights are not loaded, but a file cut short is noticed, and a part that is missing or another than it was.
 
     Raises:
-        InputError: If the path is missing, is neither, has no weights yet, or the file is damaged or of another
-            format.
+        InputError: If the path is missing, is neither, has no weights yet, the file is damaged or of another
+            format, or a part that it needs is not what it was.
     """
     weights = locate(path)
     config, _ = _described(weights)
+    _check_parts(weights, config)
     return weights, config
 
 
@@ -86,11 +90,12 @@ def load(path: str | Path) -> Model:
 
     weights = locate(Path(path))
     config, noted = _described(weights)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Of several GPUs each process of a job has its own.
+    device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
     tensors = load_file(weights)
     if weights_hash(tensors) != noted:
         raise InputError(f"{weights} is damaged: its weights are not those that were written")
-    return _built(config, tensors, weights, device)
+    return _built(config, tensors, weights, torch.device(device))
 
 
 def load_parts(parts: Mapping[str, FrozenPart], folder: Path) -> dict[str, Model]:
@@ -131,6 +136,20 @@ def check_part(name: str, part: FrozenPart, folder: Path) -> tuple[ModelConfig, 
             f"The part '{name}' of the model, {path}, has changed since: its weights are not those that were used"
         )
     return config, noted
+
+
+def _check_parts(weights: Path, config: ModelConfig) -> None:
+    """Check the parts of a model file that are files of their own, and theirs."""
+    from safetensors import safe_open
+
+    if not config.parts:
+        return
+    with safe_open(weights, framework="numpy") as file:
+        inside = {key.split(".")[1] for key in file.keys() if key.startswith(f"{_PARTS}.")}  # noqa: SIM118
+    for name, part in config.parts.items():
+        if name not in inside:
+            own, _ = check_part(name, part, weights.parent)
+            _check_parts(locate(part_path(part, weights.parent)), own)
 
 
 def save(path: Path, model: Model, config: ModelConfig | None = None, whole: bool = False) -> None:
@@ -195,7 +214,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 def _described(weights: Path) -> tuple[ModelConfig, str]:
     """Return the configuration in a model file and the noted hash of its weights."""
     metadata = read_metadata(weights)
-    if "config" in metadata and "unstir" not in metadata:
+    if "unstir" not in metadata and _is_format_1(metadata.get("config", "")):
         raise InputError(
             f"{weights} was written by an older unstir (format 1), which this one does not read: train it again"
         )
@@ -210,6 +229,15 @@ def _described(weights: Path) -> tuple[ModelConfig, str]:
     except InputError as error:
         raise InputError(f"{weights} holds a model that this unstir does not know: {error}") from None
     return checked(kind, values), metadata.get("hash", "")
+
+
+def _is_format_1(text: str) -> bool:
+    """Whether this is the configuration in a file of format 1; others write a ``config`` into theirs too."""
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(values, dict) and "recipe" in values
 
 
 def _built(config: ModelConfig, tensors: dict[str, Tensor], weights: Path, device: object) -> Model:
@@ -228,7 +256,10 @@ def _built(config: ModelConfig, tensors: dict[str, Tensor], weights: Path, devic
     try:
         model.load_state_dict(own)
     except RuntimeError as error:
-        raise InputError(f"{weights} is damaged: its weights do not fit its configuration ({error})") from None
+        raise InputError(
+            f"{weights} is damaged: its weights do not fit its configuration ({told_shortly(error)})"
+        ) from None
+    model.settled = True
     return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
 
 

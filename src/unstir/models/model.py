@@ -20,10 +20,10 @@ from unstir.kernels.memory import keep_freed_memory
 from unstir.models.config import ModelConfig
 from unstir.models.precision import autocast, low_precision_copy, resolve_precision
 
-Told = Mapping[str, Any]
-"""What the data tells of each sample, by name: tensors (B, ...), or texts as a list."""
+Given = Mapping[str, Any]
+"""What the data says of each sample, by name: tensors (B, ...), or texts as a list."""
 
-Examples = tuple[Tensor, Told]
+Examples = tuple[Tensor, Given]
 """Samples (B, ...) and what is told of them."""
 
 Self = TypeVar("Self", bound="Model")
@@ -57,6 +57,7 @@ class Model(nn.Module):
 
     Attributes:
         turns: What a step learns in turn, each by an optimizer and a loss of its own.
+        settled: Whether its weights stay as they are, as those of a loaded model do.
     """
 
     turns: tuple[str, ...] = ("main",)
@@ -65,6 +66,8 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.parts = Parts(parts)
+        self.settled = False
+        self._lowered: list[Model] = []
         self.anchor = nn.Buffer(torch.empty(0), persistent=False)
 
     @property
@@ -106,18 +109,25 @@ class Model(nn.Module):
     def observe(self, turn: str, batch: Batch, losses: Mapping[str, Tensor]) -> None:
         """Take note of the losses (B,) of a whole batch after its step, on the CPU."""
 
-    def condition(self, told: Told, images: Tensor | None = None) -> Condition | None:
+    def condition(self, given: Given, images: Tensor | None = None) -> Condition | None:
         """Return the condition made of what the configuration names, on the CPU, or None if there is nothing.
 
         Args:
-            told: Values by name; others are passed over.
+            given: Values by name; others are passed over.
             images: Of which parts make what the configuration says that they make; None for nothing of that.
         """
-        values = {name: torch.as_tensor(told[name]) for name in self.config.told if name in told}
+        values = {name: torch.as_tensor(given[name]) for name in self.config.told if name in given}
         if images is not None:
             made = {name: one.of for name, one in self.config.told.items() if one.of}
             values |= {name: self.parts[part].embed(images).float() for name, part in made.items()}  # type: ignore[operator]
         return Condition.of(values) if values else None
+
+    def part_hidden(self, examples: Examples, generator: torch.Generator) -> dict[str, Condition]:
+        """Return a batch's ``condition``, each part of it hidden as often as the configuration says; {} for none."""
+        images, given = examples
+        condition = self.condition(given, images)
+        dropout = {name: one.dropout for name, one in self.config.told.items()}
+        return {} if condition is None else {"condition": condition.drop(dropout, generator)}
 
     @property
     def in_precision(self) -> AbstractContextManager[object]:
@@ -132,8 +142,12 @@ class Model(nn.Module):
         if self.device.type != "cpu":
             return self
         keep_freed_memory()
-        bf16 = resolve_precision(self.config.precision, self.device) == "bf16"
-        return low_precision_copy(self) if bf16 else self
+        if resolve_precision(self.config.precision, self.device) != "bf16":
+            return self
+        lowered = self._lowered or [low_precision_copy(self)]
+        if self.settled:
+            self._lowered = lowered
+        return lowered[0]  # type: ignore[return-value]
 
 
 def check_shape(model: Model, x: Tensor) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
+from unstir.config import AtLeastZero, Positive
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.errors import InputError
 from unstir.models.config import Facts, ModelConfig, systems
-from unstir.networks.config import AnyNetwork, UNetConfig
+from unstir.networks.config import AnyNetwork, GeneratorConfig, ReaderConfig, UNetConfig
 from unstir.sampling.config import SamplingConfig
 
 if TYPE_CHECKING:
@@ -129,3 +130,65 @@ class ClassifierConfig(ModelConfig):
         if len(labels) < 2:
             raise InputError(f"A classifier needs images of two classes or more, and these have {len(labels)}")
         return super().seeing(shape, facts).model_copy(update={"labels": labels})
+
+
+class LatentConfig(ModelConfig):
+    """A model that draws at once, from a latent vector; what it is told enters as vectors."""
+
+    latent: Positive = 64
+    """Width of the latent vector."""
+
+    @model_validator(mode="after")
+    def _told_as_vectors(self) -> LatentConfig:
+        for name, part in self.told.items():
+            if part.enters != "vector":
+                raise ValueError(
+                    f"{name} enters the socket {part.enters}, and {self.about} is told through the socket vector "
+                    f"alone: " + ("leave it out" if part.kind == "picture" else "leave its socket out")
+                )
+        return self
+
+
+@systems.add
+class VAEConfig(LatentConfig):
+    """A variational autoencoder, :class:`unstir.models.vae.VAE`."""
+
+    about: ClassVar[str] = "a variational autoencoder"
+    verbs: ClassVar[tuple[str, ...]] = ("draw", "encode", "decode")
+
+    kind: Literal["vae"] = "vae"
+    encoder: ReaderConfig = ReaderConfig()
+    decoder: GeneratorConfig = GeneratorConfig()
+
+    def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102
+        from unstir.models.vae import VAE
+
+        return VAE(self, parts)
+
+    def tiny(self) -> VAEConfig:  # noqa: D102
+        return self.model_copy(
+            update={"latent": 4, "encoder": self.encoder.tiny(), "decoder": self.decoder.tiny()}
+        )
+
+
+@systems.add
+class GANConfig(LatentConfig):
+    """A generative adversarial network, :class:`unstir.models.gan.GAN`."""
+
+    about: ClassVar[str] = "a GAN"
+    verbs: ClassVar[tuple[str, ...]] = ("draw",)
+
+    kind: Literal["gan"] = "gan"
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: ReaderConfig = ReaderConfig()
+    r1: AtLeastZero = 1.0
+    """gamma, the weight of the discriminator's squared gradient at real images; 0 leaves it out."""
+
+    def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102
+        from unstir.models.gan import GAN
+
+        return GAN(self, parts)
+
+    def tiny(self) -> GANConfig:  # noqa: D102
+        update = {"generator": self.generator.tiny(), "discriminator": self.discriminator.tiny()}
+        return self.model_copy(update={"latent": 4, **update})

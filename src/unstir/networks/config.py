@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from unstir.config import Kinds, Part
-from unstir.networks.told import Fraction, Told
+from unstir.config import Fraction, Kinds, Part, Positive
+from unstir.networks.told import Told
 
 if TYPE_CHECKING:
     from torch import nn
 
-Positive = Annotated[int, Field(gt=0)]
+    from unstir.networks.convolutional import Reader
+
 Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
@@ -209,6 +210,51 @@ class RefineNetConfig(NetworkConfig):
     def tiny(self) -> RefineNetConfig:
         """Return a narrow one, with one block on each level."""
         return self.model_copy(update={"channels": _narrow(self.channels), "blocks": 1})
+
+
+class GeneratorConfig(Part):
+    """What draws an image from a latent vector, :class:`unstir.networks.convolutional.Generator`."""
+
+    channels: Widths = (32, 96, 192)
+    blocks: Positive = 1
+    patch: Positive = 2
+    embedding: Positive = 128
+    norm: Literal["group", "layer"] = "layer"
+
+    def build(self, shape: tuple[int, int, int], latent: int, bounded: bool) -> nn.Module:
+        """Return the network, with fresh weights.
+
+        Args:
+            shape: (C, H, W) of the images.
+            latent: Width of the latent vector.
+            bounded: Whether the images lie in [-1, 1].
+        """
+        from unstir.networks.convolutional import Generator
+
+        return Generator(shape, latent, self.channels, self.blocks, self.patch, self.embedding, self.norm, bounded)
+
+    def tiny(self) -> GeneratorConfig:
+        """Return a narrow one, with one block on each level."""
+        return self.model_copy(update={"channels": _narrow(self.channels), "blocks": 1, "embedding": 16})
+
+
+class ReaderConfig(Part):
+    """What reads a vector in an image, :class:`unstir.networks.convolutional.Reader`."""
+
+    channels: Widths = (32, 96, 192)
+    blocks: Positive = 1
+    patch: Positive = 2
+    features: Positive = 128
+
+    def build(self, shape: tuple[int, int, int]) -> Reader:
+        """Return the network, with fresh weights, for images of ``shape`` (C, H, W)."""
+        from unstir.networks.convolutional import Reader
+
+        return Reader(shape, self.channels, self.blocks, self.patch, self.features)
+
+    def tiny(self) -> ReaderConfig:
+        """Return a narrow one, with one block on each level."""
+        return self.model_copy(update={"channels": _narrow(self.channels), "blocks": 1, "features": 16})
 
 
 def _narrow(widths: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from unstir.config import Part
+from unstir.config import AboveZero, Fraction, Part
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Socket = Literal["vector", "tokens", "image"]
 
 _USUAL: dict[str, Socket] = {"classes": "vector", "numbers": "vector", "embedding": "vector", "picture": "image"}
@@ -34,7 +33,7 @@ class Told(Part):
     """How many numbers, the embedding's width, or the picture's channels."""
     mean: tuple[float, ...] = ()
     """Of each number; numbers are told as they lie about it, in units of ``std``."""
-    std: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    std: tuple[AboveZero, ...] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> Told:

@@ -8,6 +8,7 @@ from unstir.errors import InputError, nearest
 from unstir.recipes.cifar import cifar10
 from unstir.recipes.digits import digits, digits_variations
 from unstir.recipes.folder import images
+from unstir.recipes.gan_and_vae import mnist_gan, mnist_vae
 from unstir.recipes.mnist import fashion_mnist, mnist, mnist_dae, mnist_fc, mnist_fc_notime, mnist_hybrid
 from unstir.recipes.ncsn import cifar10_ncsn, mnist_ncsn
 from unstir.recipes.photos import cars64, church64, faces128, stl10_96
@@ -30,6 +31,8 @@ RECIPES: dict[str, Recipe] = {
     "mnist-dae": mnist_dae,
     "mnist-ncsn": mnist_ncsn,
     "mnist-hybrid": mnist_hybrid,
+    "mnist-vae": mnist_vae,
+    "mnist-gan": mnist_gan,
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
     "cifar10-ncsn": cifar10_ncsn,

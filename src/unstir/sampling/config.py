@@ -14,17 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, Un
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
-from unstir.config import Kinds, Part
+from unstir.config import AboveZero, AtLeastZero, Fraction, Kinds, Part, Positive
 from unstir.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from unstir.diffusion import Schedule
     from unstir.diffusion.posterior import Variance
     from unstir.sampling.trajectory import Sampler
-
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-AtLeastZero = Annotated[float, Field(ge=0)]
 
 
 class SamplerConfig(Part):
@@ -239,7 +235,7 @@ class PredictorCorrectorConfig(SamplerConfig):
 
     name: Literal["pc"] = "pc"
     predictor: Literal["reverse", "ancestral"] = Field("reverse", description="reverse or ancestral")
-    snr: Annotated[float, Field(gt=0)] = Field(0.16, description="how long a correction is beside its noise")
+    snr: AboveZero = Field(0.16, description="how long a correction is beside its noise")
     updates: Positive = Field(1, description=_UPDATES)
 
     def evaluations(self, steps: int) -> int:  # noqa: D102

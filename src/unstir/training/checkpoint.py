@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from unstir.errors import InputError
+from unstir.errors import InputError, told_shortly
 from unstir.files import whole_file
 from unstir.models.file import read_metadata
 from unstir.training.folder import RunFolder
@@ -105,19 +105,23 @@ def restore(path: Path, objects: Mapping[str, Stateful]) -> None:
     """Load a checkpoint into what :func:`save_checkpoint` was given.
 
     Raises:
-        InputError: If it does not hold what they ask for.
+        InputError: If it does not hold what they ask for, or more.
     """
     from safetensors.torch import load_file
 
     tensors = load_file(path)
     for name, one in objects.items():
-        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        keys = [key for key in tensors if key.startswith(f"{name}.")]
         try:
-            one.load_state_dict(own)
+            one.load_state_dict({key.removeprefix(f"{name}."): tensors.pop(key) for key in keys})
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(
-                f"The checkpoint {path} is damaged: its {name} does not fit the run ({error})"
+                f"The checkpoint {path} is damaged: its {name} does not fit the run ({told_shortly(error)})"
             ) from None
+    if tensors:
+        raise InputError(
+            f"The checkpoint {path} is damaged: it holds {next(iter(tensors))}, which the run has not"
+        )
 
 
 def _link(path: Path, target: Path) -> None:

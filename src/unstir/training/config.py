@@ -6,12 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from unstir.config import Part
+from unstir.config import AboveZero, AtLeastZero, Fraction, Part, Positive
 from unstir.data.config import DataConfig
 from unstir.models.config import AnyModel, Facts
-
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class TrainingConfig(Part):
@@ -22,19 +19,19 @@ class TrainingConfig(Part):
     """
 
     images: Positive | None = None
-    seconds: Annotated[float, Field(gt=0)] | None = None
+    seconds: AboveZero | None = None
     batch: Positive = 128
     optimizer: Literal["adamw", "muon"] = "adamw"
     """``muon`` is for the kernels of convolutions; the other parameters have AdamW then."""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    learning_rate: AboveZero = 2e-4
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     """AdamW's decay of the gradient's mean and of its square's."""
     warmup: Annotated[int, Field(ge=0)] = 200
     """Steps over which the learning rate rises from 0."""
     decay: Fraction = 0.3
     """The last part of the budget, over which the learning rate falls to 0."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    weight_decay: AtLeastZero = 0.0
+    clip: AboveZero = 1.0
     """The largest norm of the gradient."""
     ema: Fraction = 0.9999
     """The decay of the weights' average; earlier in training it spans the last tenth of the steps so far."""
@@ -73,7 +70,7 @@ class Config(Part):
         """Return plain values of all that was asked for, without what the data turned out to be."""
         told = {name: {"classes", "width", "mean", "std"} for name in self.model.told}
         parts = {name: {"model"} for name in self.model.parts}
-        found_out = {"samples": True, "told": told, "parts": parts}
+        found_out = {"samples": {"shape"}, "told": told, "parts": parts}
         return self.model_dump(mode="json", exclude={"fingerprint": True, "model": found_out})
 
     def tiny(self) -> Config:

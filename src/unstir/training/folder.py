@@ -98,6 +98,9 @@ def data_of(run: Path, source: str | None = None) -> DataConfig:
         data = folder.read_config().data
         return data if source is None else data.model_copy(update={"source": source})
     if source is None:
-        raise InputError(f"{run} is a model without its run, and names no data: say which with --data")
+        raise InputError(
+            f"{run} is a model without its run, and names no data: give a run folder, or to evaluate it say which "
+            "data with --data"
+        )
     channels, *size = config.samples.shape
     return checked(DataConfig, {"source": source, "size": size, "channels": channels})

@@ -190,12 +190,17 @@ class _Moments:
         }
 
     def load_state_dict(self, tensors: dict[str, Any]) -> None:
+        kinds: dict[tuple[str, str], set[str]] = {}
         for place, value in tensors.items():
             turn, key, name = place.split(".", 2)
             parameter = self.names[name]
             like = parameter if key != "step" else torch.empty((), device=parameter.device)
-            kept = torch.empty_like(like, requires_grad=False).copy_(value)
+            kept = _filled(torch.empty_like(like, requires_grad=False), value, place)
             self.updates[turn].state[parameter][key] = kept
+            kinds.setdefault((turn, name), set()).add(key)
+        for (turn, name), keys in kinds.items():
+            if keys not in ({"step", "momentum"}, {"step", "exp_avg", "exp_avg_sq"}):
+                raise ValueError(f"of {turn} for {name} there is only {', '.join(sorted(keys))}")
 
 
 class _InPlace:
@@ -208,8 +213,17 @@ class _InPlace:
         return self.tensors
 
     def load_state_dict(self, tensors: dict[str, Any]) -> None:
+        if tensors.keys() != self.tensors.keys():
+            raise ValueError(f"there are {', '.join(tensors) or 'none'}, not {', '.join(self.tensors) or 'none'}")
         for name, tensor in self.tensors.items():
-            tensor.copy_(tensors[name])
+            _filled(tensor, tensors[name], name)
+
+
+def _filled(tensor: Tensor, value: Tensor, name: str) -> Tensor:
+    """Return the tensor with a value of its own shape copied into it."""
+    if tensor.shape != value.shape:
+        raise ValueError(f"{name} is of shape {tuple(value.shape)}, not {tuple(tensor.shape)}")
+    return tensor.copy_(value)
 
 
 class _Numbers:

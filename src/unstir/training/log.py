@@ -24,10 +24,11 @@ class RunLog:
     Args:
         folder: The run folder.
         step: The step the run goes on from; lines of later steps, left by a killed process, are dropped.
+        what: What is trained, for the progress bar.
         main: Whether this is the main process; the others write nothing.
     """
 
-    def __init__(self, folder: RunFolder, step: int, main: bool = True) -> None:
+    def __init__(self, folder: RunFolder, step: int, what: str, main: bool = True) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._main = main
@@ -39,7 +40,7 @@ class RunLog:
                 self._file = folder.metrics.open("a")
                 self._events = SummaryWriter(str(folder.path), purge_step=step + 1)
         self._bar = Progress(
-            TextColumn("training"),
+            TextColumn(f"training {what}"),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[rate]}"),

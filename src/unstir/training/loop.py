@@ -102,7 +102,10 @@ class _Training:
     def run(self) -> Path | None:
         """Take steps until the budget is spent; return the last picture."""
         every, batch = self.config.training.log_every, self.config.training.batch
-        with RunLog(self.folder, self.position.step, self.main) as log, self.catching_interrupts():
+        with (
+            RunLog(self.folder, self.position.step, self.config.recipe, self.main) as log,
+            self.catching_interrupts(),
+        ):
             done, stop = self.status()
             reported = self.budget.progress(self.position.images - len(self.steps) * batch)
             mark, fresh = time.monotonic(), 0

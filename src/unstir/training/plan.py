@@ -18,6 +18,8 @@ from unstir.files import whole_file
 from unstir.models.config import FrozenPart
 from unstir.models.file import PLAN
 from unstir.training.config import Config
+from unstir.training.folder import RunFolder
+from unstir.training.start import check_out
 
 
 class Plan(Part):
@@ -42,21 +44,32 @@ def stage(name: str) -> FrozenPart:
 
 
 def check_plan(plan: Plan, out: Path) -> None:
-    """Check that ``out`` is free, or holds this plan.
+    """Check that ``out`` is free, or holds this plan, and of its stages that they are the same runs.
 
     Raises:
-        InputError: If it holds another plan, or something else.
+        InputError: If it holds another plan, or something else, or is no folder.
     """
     place = out / PLAN
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; name a folder")
     if not place.exists():
         if out.exists() and any(out.iterdir()):
-            raise InputError(f"--out {out} holds other files and no plan; name a new folder")
+            held = "a single run" if RunFolder(out).config.exists() else "other files"
+            raise InputError(f"--out {out} holds {held} and no plan; name a new folder")
         return
     before = stages_in(out)
-    if before != list(plan.stages):
+    if before != {name: config.recipe for name, config in plan.stages.items()}:
         raise InputError(
             f"--out {out} holds another plan, whose stages are {', '.join(before)}; name another folder"
         )
+    for name, config in plan.stages.items():
+        check_out(config, out / name)
+
+
+def settled(plan: Plan, out: Path, stage: str) -> bool:
+    """Whether a later stage has begun: what it builds on stays as it is then, whatever the new budget."""
+    names = list(plan.stages)
+    return any(RunFolder(out / later).config.exists() for later in names[names.index(stage) + 1 :])
 
 
 def write_plan(plan: Plan, out: Path) -> None:
@@ -66,13 +79,13 @@ def write_plan(plan: Plan, out: Path) -> None:
         partial.write_text(text)
 
 
-def stages_in(out: Path) -> list[str]:
-    """Return the names of a plan's stages.
+def stages_in(out: Path) -> dict[str, str]:
+    """Return the recipes of a plan's stages by their names.
 
     Raises:
         InputError: If the file that names them cannot be read.
     """
     try:
-        return list(yaml.safe_load((out / PLAN).read_text()))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        return dict(yaml.safe_load((out / PLAN).read_text()))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
         raise InputError(f"{out / PLAN} cannot be read: {error}") from None

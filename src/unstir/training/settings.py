@@ -3,81 +3,110 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
-from unstir.config import Part, checked
+from unstir.config import Part, checked, misfit, reason
 from unstir.errors import InputError, nearest
-from unstir.training.config import Config
+from unstir.training.config import Config, TrainingConfig
 
 _NOT_SET = ("recipe", "note", "fingerprint", "model.samples", "model.parts")
 """What is found out or asked for otherwise."""
+
+_BUDGETS = ("images", "seconds")
+
+PartType = TypeVar("PartType", bound=Part)
 
 
 def apply_settings(config: Config, settings: Sequence[str]) -> Config:
     """Return ``config`` with ``key=value`` texts applied; keys are dotted, values are YAML.
 
     ``model.`` may be left out of a key. Where a part of the configuration is given another kind or name, its other
-    settings start at their defaults.
+    settings start at their defaults. The order of the texts does not matter, but for the same key given twice.
 
     Raises:
         InputError: For a text without ``=``, an unknown key (with the nearest right one) or a wrong value.
     """
     pairs = [_pair(text) for text in settings]
-    for names in (True, False):  # what names a kind first: it decides which other settings there are
-        values = config.model_dump()
-        for key, value in pairs:
-            path = _path(config, key)
-            holder = _holder(config, path)
-            inner = getattr(holder, path[-1], None)
-            naming = isinstance(inner, Part) and isinstance(value, str) and inner.naming
-            if naming:
-                path, holder = [*path, inner.naming], inner
-            if names == (isinstance(holder, Part) and path[-1] == holder.naming):
-                _assign(values, path, value, holder, key)
-        config = checked(Config, values)
-    return config
+    while pairs:  # what holds other settings first: it decides which there are
+        key, value = pairs.pop(min(range(len(pairs)), key=lambda i: _depth(config, pairs[i][0])))
+        config = _with(config, _path(config, key), value, key, config)
+    return checked(Config, config.model_dump())  # whether they fit each other
 
 
 def _path(config: Config, key: str) -> list[str]:
     """Return the full path of a key."""
     path = key.split(".")
     full = path if path[0] in Config.model_fields else ["model", *path]
-    if any(".".join(full).startswith(name) for name in _NOT_SET):
+    if any(".".join(full[:n]) in _NOT_SET for n in (1, 2)):
         raise _unknown(config, key)
     return full
 
 
-def _holder(config: Config, path: Sequence[str]) -> Any:
-    """Return the part of the configuration, or the mapping within it, that the last name of a path is in."""
+def _depth(config: Config, key: str) -> int:
+    """Return how deep the part or the value lies that a key replaces: a kind or a name replaces its part."""
+    path = _path(config, key)
     holder: Any = config
     for name in path[:-1]:
         holder = holder.get(name) if isinstance(holder, dict) else getattr(holder, name, None)
-    known = isinstance(holder, dict) or (isinstance(holder, Part) and path[-1] in type(holder).model_fields)
-    if not known:
-        raise _unknown(config, ".".join(path).removeprefix("model."))
-    return holder
+    return len(path) - (isinstance(holder, Part) and path[-1] == holder.naming)
 
 
-def _assign(values: dict[str, Any], path: Sequence[str], value: Any, holder: Any, key: str) -> None:
-    for name in path[:-2]:
-        values = values[name]
-    inner = values[path[-2]] if len(path) > 1 else values
-    if isinstance(holder, Part) and path[-1] == holder.naming:
-        values[path[-2]] = {path[-1]: value}
-        return
-    if isinstance(getattr(holder, path[-1], None), Part):
+def _with(part: PartType, path: list[str], value: Any, key: str, config: Config) -> PartType:
+    """Return a part of the configuration with the value at ``path`` within it changed."""
+    name, rest = path[0], path[1:]
+    if name not in type(part).model_fields:
+        raise _unknown(config, key)
+    inner = getattr(part, name)
+    naming = inner.naming if isinstance(inner, Part) else None
+    if naming and (rest == [naming] or (not rest and isinstance(value, str))):
+        changed = _named(part, name, naming, value, key)
+    elif isinstance(inner, Part) and rest:
+        changed = _with(inner, rest, value, key, config)
+    elif isinstance(inner, Part):
         raise InputError(
-            f"'{key}' is a group of settings: {', '.join(f'{key}.{name}' for name in inner[path[-1]])}"
+            f"'{key}' is a group of settings: {', '.join(f'{key}.{each}' for each in type(inner).model_fields)}"
         )
-    if path[0] == "training" and path[-1] in ("images", "seconds") and value is not None:
-        inner["images"] = inner["seconds"] = None  # one budget replaces the other
-    inner[path[-1]] = value
+    elif isinstance(inner, dict) and len(rest) == 1:
+        changed = _read(part, name, {**inner, rest[0]: value}, key.rpartition(".")[0])
+    elif isinstance(inner, dict) and rest and rest[0] in inner:
+        changed = {**inner, rest[0]: _with(inner[rest[0]], rest[1:], value, key, config)}
+    elif rest:
+        raise _unknown(config, key)
+    else:
+        changed = _read(part, name, value, key)
+    update: dict[str, Any] = {name: changed}
+    if isinstance(part, TrainingConfig) and name in _BUDGETS and changed is not None:
+        update = dict.fromkeys(_BUDGETS) | update  # one budget replaces the other
+    return part.model_copy(update=update)
+
+
+def _named(part: Part, field: str, naming: str, value: Any, key: str) -> Any:
+    """Return what a field holds under another name, at its defaults."""
+    try:
+        return _type(part, field).validate_python({naming: value})
+    except ValidationError as error:
+        raise InputError(f"The setting {key} cannot be {value!r}: {reason(error)}") from None
+
+
+def _read(part: Part, field: str, value: Any, key: str) -> Any:
+    try:
+        return _type(part, field).validate_python(value)
+    except ValidationError as error:
+        raise misfit(error, key) from None
+
+
+def _type(part: Part, field: str) -> TypeAdapter[Any]:
+    """Return what checks a field by itself."""
+    about = type(part).model_fields[field]
+    return TypeAdapter(Annotated[(about.annotation, *about.metadata)] if about.metadata else about.annotation)
 
 
 def _unknown(config: Config, key: str) -> InputError:
-    return InputError(f"No setting is called '{key}'{nearest(key, _keys(config)) or '; --dry-run lists them'}")
+    known = [each.removeprefix("model.") for each in _keys(config)]
+    return InputError(f"No setting is called '{key}'{nearest(key, known) or '; --dry-run lists them'}")
 
 
 def _pair(text: str) -> tuple[str, Any]:
@@ -100,11 +129,13 @@ def _parse(key: str, value: str) -> Any:
     return parsed
 
 
-def _keys(part: Any, prefix: str = "") -> list[str]:
-    """Return the keys that can be set, without ``model.``."""
-    if not isinstance(part, (Part, dict)) or f"model.{prefix}"[:-1] in _NOT_SET:
-        return [prefix[:-1]]
-    names = part if isinstance(part, dict) else type(part).model_fields
-    inner = ((name, part[name] if isinstance(part, dict) else getattr(part, name)) for name in names)
-    keys = [key for name, value in inner for key in _keys(value, f"{prefix}{name}.")]
-    return [key.removeprefix("model.") for key in keys if key not in _NOT_SET]
+def _keys(value: Any, key: str = "") -> list[str]:
+    """Return the full keys that can be set."""
+    if key in _NOT_SET:
+        return []
+    within = f"{key}." if key else ""
+    if isinstance(value, Part):
+        return [each for name in type(value).model_fields for each in _keys(getattr(value, name), within + name)]
+    if isinstance(value, dict):
+        return [key, *(each for name, inner in value.items() for each in _keys(inner, within + name))]
+    return [key]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from unstir.errors import InputError
 from unstir.models.config import FrozenPart
-from unstir.models.file import check_part, relative
+from unstir.models.file import PLAN, check_part, relative
 from unstir.training.config import Config
 from unstir.training.folder import RunFolder
 
@@ -30,7 +30,8 @@ def check_out(config: Config, out: Path) -> None:
         return
     folder = RunFolder(out)
     if not folder.config.exists():
-        raise InputError(f"--out {out} holds other files and no run; name a new folder")
+        held = "a plan" if (out / PLAN).exists() else "other files"
+        raise InputError(f"--out {out} holds {held} and no run; name a new folder")
     before = folder.read_config()
     difference = first_difference(_lasting(before), _lasting(config))
     if difference:
@@ -76,11 +77,13 @@ def with_named_parts(config: Config, named: Sequence[str], out: Path) -> Config:
     parts = dict(config.model.parts)
     for text in named:
         name, equals, path = text.partition("=")
-        if not equals or not path:
+        if not name or not equals or not path:
             raise InputError(f"--part takes name=run, such as codec=runs/codec, not '{text}'")
         if name not in config.model.needs:
-            uses = ", ".join(config.model.needs) or "none"
-            raise InputError(f"This model uses no part '{name}'; the parts it uses: {uses}")
+            uses = (
+                f"its parts are {', '.join(config.model.needs)}" if config.model.needs else "it uses none at all"
+            )
+            raise InputError(f"The recipe '{config.recipe}' uses no part '{name}': {uses}")
         parts[name] = FrozenPart(path=relative(Path(path), out))
         check_part(name, parts[name], out)
     return config.model_copy(update={"model": config.model.model_copy(update={"parts": parts})})
@@ -136,9 +139,9 @@ def first_difference(
 
 
 def _lasting(config: Config) -> dict[str, object]:
-    values = config.model_dump(
-        mode="json", exclude={"note": True, "fingerprint": True, "training": {"images", "seconds"}}
-    )
+    """Return what was asked for, but for the note and the budget."""
+    values = config.asked()
+    del values["note"], values["training"]["images"], values["training"]["seconds"]
     for part in values["model"]["parts"].values():
-        del part["hash"], part["model"]
+        del part["hash"]
     return values

@@ -12,17 +12,17 @@ from unstir.diffusion.objective import SquaredError
 from unstir.diffusion.schedule import cosine, flow, ve
 from unstir.evaluation.figures import levels as module
 from unstir.evaluation.figures.levels import LevelLosses, draw_levels, level_losses, shown_levels
+from unstir.models.denoiser import DenoiserModel
 from unstir.sampling import SeededNoise
-from unstir.training.run import Run
 
-MakeRun = Callable[..., Run]
+MakeRun = Callable[..., DenoiserModel]
 PARTIAL = 500
 
 
 @pytest.fixture
 def few(digits: Splits) -> torch.Tensor:
     """The training images that the ideal denoiser is given."""
-    return digits.train.batch(np.random.default_rng(3).permutation(len(digits.train))[:PARTIAL])[0]
+    return digits.train.examples(np.random.default_rng(3).permutation(len(digits.train))[:PARTIAL])[0]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_ideal_curve_is_the_posterior_means_error(
     losses: LevelLosses, digits: Splits, few: torch.Tensor
 ) -> None:
     order = np.random.default_rng(3).permutation(len(digits.held_out))[:30]
-    unseen, _ = digits.held_out.batch(order)
+    unseen, _ = digits.held_out.examples(order)
     for name, x0 in (("ideal", unseen), ("ideal, training", few[:30])):
         eps = SeededNoise(range(3, 33))(x0).double()
         for i in (3, 9, 12, 15):
@@ -58,7 +58,7 @@ def test_a_model_that_is_the_ideal_denoiser_has_its_curve(losses: LevelLosses) -
 def test_the_mean_image_is_that_of_the_training_images(
     losses: LevelLosses, digits: Splits, few: torch.Tensor
 ) -> None:
-    unseen, _ = digits.held_out.batch(np.random.default_rng(3).permutation(len(digits.held_out))[:30])
+    unseen, _ = digits.held_out.examples(np.random.default_rng(3).permutation(len(digits.held_out))[:30])
     expected = ((unseen - few.mean(0)) ** 2).mean().double().expand(20)
     torch.testing.assert_close(losses.errors["mean"], expected)
 
@@ -68,7 +68,7 @@ def test_errors_in_other_spaces_are_the_objectives(losses: LevelLosses, run: Mak
     eps = SeededNoise(range(3, 33))(x0)
     for space in ("x0", "eps", "v"):
         for i in (3, 9, 11):
-            level = shown_levels(made.denoiser.schedule)[i]
+            level = shown_levels(made.schedule)[i]
             with torch.no_grad():
                 expected = SquaredError(space)(made.denoiser, x0, level, eps, None).mean().double()  # type: ignore[arg-type]
             torch.testing.assert_close(losses.space(space)["model, training"][i], expected, rtol=1e-3, atol=1e-7)

@@ -10,21 +10,23 @@ from PIL import Image
 
 from unstir.data.dataset import Splits
 from unstir.evaluation.figures.reverse import draw_reverse, reverse_stages, save_film
+from unstir.models.denoiser import DenoiserModel
+from unstir.models.samples import Samples
 from unstir.sampling import SeededNoise, grid
-from unstir.sampling.images import Images
-from unstir.training.run import Run
 
-MakeRun = Callable[..., Run]
+MakeRun = Callable[..., DenoiserModel]
 
 
-@pytest.mark.parametrize("sampling", [{}, {"sampler": "ddpm"}, {"eta": 0.5, "clip": "none"}], ids=str)
+@pytest.mark.parametrize(
+    "sampling", [{}, {"sampler": "ddpm"}, {"sampler": {"name": "ddim", "eta": 0.5}, "clip": "none"}], ids=str
+)
 def test_stages_lead_from_the_noise_to_the_images_that_the_run_draws(
     sampling: dict[str, object], run: MakeRun, digits: Splits
 ) -> None:
-    images, _ = digits.train.batch(np.arange(40))
+    images, _ = digits.train.examples(np.arange(40))
     made = run(images, **sampling)
     stages = reverse_stages(made, n=3, count=7, label=4, seed=5)
-    levels = grid(made.denoiser.schedule, 12)
+    levels = grid(made.schedule, 12)
     assert [float(stage.level.t) for stage in stages] == [float(levels[i].t) for i in (0, 2, 4, 6, 8, 10, 12)]
     noise = SeededNoise([5, 6, 7])(images[:3])
     torch.testing.assert_close(stages[0].x, noise, rtol=1e-3, atol=2e-3)
@@ -38,26 +40,26 @@ def test_stages_lead_from_the_noise_to_the_images_that_the_run_draws(
 
 
 def test_few_steps_are_all_shown(run: MakeRun, digits: Splits) -> None:
-    images, _ = digits.train.batch(np.arange(40))
+    images, _ = digits.train.examples(np.arange(40))
     assert len(reverse_stages(run(images, steps=4), n=1, count=10)) == 5
 
 
 def test_a_strip_has_two_rows_for_each_image(run: MakeRun, digits: Splits) -> None:
-    images, _ = digits.train.batch(np.arange(40))
+    images, _ = digits.train.examples(np.arange(40))
     stages = reverse_stages(run(images), n=2, count=10)
     axes = np.array(draw_reverse(stages).axes).reshape(4, 10)
     assert [row[0].get_ylabel() for row in axes] == ["$x_t$", r"$\hat x_0$"] * 2
     for j, stage in enumerate(stages):
         assert axes[0, j].get_title() == f"t = {float(stage.level.t):.2f}"
         for i, image in enumerate((stage.x[0], stage.x0[0], stage.x[1], stage.x0[1])):
-            expected = Images(image[None]).bytes()[0, 0].numpy()
+            expected = Samples(image[None]).bytes()[0, 0].numpy()
             np.testing.assert_array_equal(axes[i, j].images[0].get_array(), expected)
 
 
 def test_a_film_has_a_frame_for_each_stage_and_rests_on_the_last(
     run: MakeRun, digits: Splits, tmp_path: Path
 ) -> None:
-    images, _ = digits.train.batch(np.arange(40))
+    images, _ = digits.train.examples(np.arange(40))
     stages = reverse_stages(run(images), n=2, count=60)
     save_film(stages, tmp_path / "x.gif")
     with Image.open(tmp_path / "x.gif") as film:
@@ -67,5 +69,5 @@ def test_a_film_has_a_frame_for_each_stage_and_rests_on_the_last(
         assert film.info["duration"] == 2000
         frame = np.asarray(film.convert("L"), dtype=int)
     # The images lie under a line of text, with 2 pixels around each: above x, below x0, which at the end are one.
-    grid = np.asarray(Images(torch.cat([stages[-1].x] * 2)).grid(2).convert("L"), dtype=int)
+    grid = np.asarray(Samples(torch.cat([stages[-1].x] * 2)).grid(2).convert("L"), dtype=int)
     assert np.abs(frame[-len(grid) :] - grid).max() <= 2

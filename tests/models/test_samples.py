@@ -1,0 +1,225 @@
+"""Saving images: as they come, whole files or none, whatever stops it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unstir.errors import InputError
+from unstir.models import samples as module
+from unstir.models.samples import Samples, write
+
+IMAGES = Samples(torch.linspace(-1, 1, 2 * 3 * 4 * 5).reshape(2, 3, 4, 5), torch.tensor([1, 0]), ("a", "b"))
+
+
+def several(count: int, labels: bool, shape: tuple[int, ...] = (3, 4, 5)) -> Samples:
+    tensor = torch.rand(count, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return Samples(tensor, torch.arange(count) % 3 if labels else None, ("a", "b c", "d") if labels else ())
+
+
+def batches(whole: Samples, size: int) -> Iterator[Samples]:
+    """The samples as ``draw`` yields them."""
+    for first in range(0, len(whole), size):
+        yield part(whole, range(first, min(first + size, len(whole))))
+
+
+def part(whole: Samples, indices: range) -> Samples:
+    rows = torch.tensor(list(indices))
+    labels = None if whole.labels is None else whole.labels[rows]
+    return Samples(whole.tensor[rows], labels, whole.classes, indices)
+
+
+def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
+    pixels = IMAGES.bytes().permute(0, 2, 3, 1).numpy()
+    with np.load(IMAGES.save(tmp_path / "new" / "x.npz")) as saved:
+        np.testing.assert_array_equal(saved["arr_0"], pixels)
+        np.testing.assert_array_equal(saved["arr_1"], [1, 0])
+    IMAGES.save(f"{tmp_path}/x.d/")
+    assert sorted(path.name for path in (tmp_path / "x.d").iterdir()) == ["0-b.png", "1-a.png"]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "x.d" / "1-a.png")), pixels[1])
+    grid = np.asarray(Image.open(IMAGES.save(tmp_path / "x.png")))
+    np.testing.assert_array_equal(grid, np.asarray(IMAGES.grid()))
+
+
+def test_a_pixel_is_the_nearest_byte() -> None:
+    values = torch.tensor([-1.7, -1, -1 + 0.4 / 127.5, -1 + 0.6 / 127.5, 0.001, 1 - 0.6 / 127.5, 1, 1.7])
+    assert Samples(values.reshape(1, 1, 1, 8)).bytes().flatten().tolist() == [0, 0, 0, 1, 128, 254, 255, 255]
+
+
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("size", [1, 4, 11, 20])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (1, 6, 2), (4, 3, 3)], ids=str)
+def test_an_array_written_as_it_comes_is_numpys(
+    labels: bool, size: int, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    whole = several(11, labels, shape)
+    pixels = whole.bytes().permute(0, 2, 3, 1).numpy()
+    numpys = [pixels] if whole.labels is None else [pixels, whole.labels.numpy()]
+    np.savez(tmp_path / "numpy.npz", *numpys)
+    assert write(batches(whole, size), tmp_path / "x.npz", 11) == tmp_path / "x.npz"
+    with np.load(tmp_path / "numpy.npz") as expected, np.load(tmp_path / "x.npz") as found:
+        assert found.files == expected.files
+        for name in expected.files:
+            assert found[name].dtype == expected[name].dtype
+            np.testing.assert_array_equal(found[name], expected[name])
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_a_folder_written_as_it_comes_has_a_picture_for_each_index(labels: bool, tmp_path: Path) -> None:
+    whole = several(11, labels)
+    assert write(batches(whole, 4), f"{tmp_path}/x/", 11) == tmp_path / "x"
+    names = [f"{i:02d}{'-' + ['a', 'b_c', 'd'][i % 3] if labels else ''}.png" for i in range(11)]
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == names
+    for name, image in zip(names, whole.bytes()):
+        saved = np.asarray(Image.open(tmp_path / "x" / name))
+        np.testing.assert_array_equal(saved, image.permute(1, 2, 0).numpy())
+    write(batches(several(10, False), 4), tmp_path / "ten", 10)
+    assert sorted(path.name for path in (tmp_path / "ten").iterdir()) == [f"{i}.png" for i in range(10)]
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_a_grid_written_as_it_comes_is_that_of_all(labels: bool, tmp_path: Path) -> None:
+    whole = several(11, labels)
+    write(batches(whole, 4), tmp_path / "x.png", 11)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "x.png")), np.asarray(whole.grid()))
+
+
+def test_a_grid_has_a_column_for_each_class_drawn_in_turn_and_else_is_a_square() -> None:
+    cell = 13 * 5 + 2  # 5 pixels, enlarged to about 64, and 2 between
+    for samples, columns in (
+        (several(9, labels=True), 3),
+        (several(16, labels=True), 3),
+        (several(16, labels=False), 4),
+        (Samples(several(16, False).tensor, torch.arange(16) // 8, ("a", "b")), 4),
+    ):
+        assert samples.grid().width == columns * cell + 2, columns
+    assert several(16, labels=True).grid(columns=8).width == 8 * cell + 2
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x/"])
+def test_no_more_than_one_batch_is_held(name: str, tmp_path: Path) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+    most = 0
+
+    def stream() -> Iterator[Samples]:
+        nonlocal most
+        for first in range(0, 40, 4):
+            # Whoever asks for the next batch still has the last in hand.
+            most = max(most, sum(batch() is not None for batch in held))
+            drawn = part(several(40, labels=True), range(first, first + 4))
+            held.append(weakref.ref(drawn.tensor))
+            yield drawn
+            del drawn
+
+    write(stream(), f"{tmp_path}/{name}", 40)
+    assert len(held) == 10 and most == 1
+    assert all(batch() is None for batch in held)
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x/"])
+def test_what_has_come_is_written_before_more_is_asked_for(name: str, tmp_path: Path) -> None:
+    def written() -> int:
+        return sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+
+    sizes: list[int] = []
+
+    def stream() -> Iterator[Samples]:
+        for batch in batches(several(8, False, (3, 256, 256)), 2):
+            sizes.append(written())
+            yield batch
+
+    write(stream(), f"{tmp_path}/{name}", 8)
+    steps = np.diff([*sizes, written()])
+    assert sizes[0] == 0 and (steps > 0.9 * 2 * 3 * 256 * 256).all()  # noise does not compress
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.png", "x/"])
+def test_a_stream_that_breaks_off_leaves_no_half_file(name: str, tmp_path: Path) -> None:
+    def broken() -> Iterator[Samples]:
+        yield part(IMAGES, range(1))
+        raise InputError("the disk of another machine is full")
+
+    with pytest.raises(InputError, match="another machine"):
+        write(broken(), f"{tmp_path}/{name}", 2)
+    whole = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert whole == (["0-b.png"] if name == "x/" else [])
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.png", "x/"])
+def test_a_disk_that_fills_up_leaves_no_half_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(path: Path, *rest: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    class FullArchive(module.zipfile.ZipFile):  # type: ignore[name-defined, misc]
+        def open(self, *where: object, **how: object) -> object:
+            fill(Path(self.filename))
+
+    monkeypatch.setattr(module.zipfile, "ZipFile", FullArchive)
+    monkeypatch.setattr(Image.Image, "save", lambda image, path: fill(path))
+    with pytest.raises(InputError, match="could not be written: No space left on device"):
+        IMAGES.save(f"{tmp_path}/{name}")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("name", ["x.pgn", "x.psd", "x.txt"])  # .psd can be read only
+def test_an_ending_of_no_picture_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no picture ends in"):
+        IMAGES.save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Several parts together
+
+
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("count", [2, 3, 11])
+def test_interleaved_shares_are_joined_in_order(labels: bool, count: int) -> None:
+    whole = several(11, labels)
+    shares = [part(whole, range(11)[rank::count]) for rank in reversed(range(count))]
+    joined = Samples.joined(shares)
+    assert torch.equal(joined.tensor, whole.tensor)
+    assert list(joined.numbers) == list(range(11))
+    assert joined.classes == whole.classes
+    if whole.labels is None:
+        assert joined.labels is None
+    else:
+        assert torch.equal(joined.labels, whole.labels)
+
+
+def test_shares_of_a_middle_part_keep_their_indices() -> None:
+    whole = several(11, labels=True)
+    joined = Samples.joined([part(whole, range(5, 9, 2)), part(whole, range(4, 9, 2))])
+    assert list(joined.numbers) == [4, 5, 6, 7, 8]
+    assert torch.equal(joined.tensor, whole.tensor[4:9]) and torch.equal(joined.labels, whole.labels[4:9])
+
+
+@pytest.mark.parametrize("write_as", [lambda path: f"{path}/x/", lambda path: path / "x.npz"])
+def test_rounds_of_shares_are_written_as_the_whole(write_as: Callable[[Path], object], tmp_path: Path) -> None:
+    whole = several(11, labels=True)
+    streams = [iter(list(batches_of_share(whole, rank, 2, 2))) for rank in range(2)]
+    rounds = iter(lambda: [given for given in (next(s, None) for s in streams) if given is not None], [])
+    (tmp_path / "one").mkdir()
+    write(map(Samples.joined, rounds), write_as(tmp_path), 11)  # type: ignore[arg-type]
+    write(batches(whole, 4), write_as(tmp_path / "one"), 11)  # type: ignore[arg-type]
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "one").rglob("*.png")}
+    if expected:
+        assert {path.name: path.read_bytes() for path in (tmp_path / "x").iterdir()} == expected
+    else:
+        with np.load(tmp_path / "x.npz") as found, np.load(tmp_path / "one" / "x.npz") as one:
+            for name in ("arr_0", "arr_1"):
+                np.testing.assert_array_equal(found[name], one[name])
+
+
+def batches_of_share(whole: Samples, rank: int, count: int, size: int) -> Iterator[Samples]:
+    share = range(len(whole))[rank::count]
+    for first in range(0, len(share), size):
+        yield part(whole, share[first : first + size])
