@@ -72,6 +72,7 @@ class Unstir(Contender):
         self.learner = Learner(workload.config, Splits(data, data))
         self.network: nn.Module = self.learner.model
         self.precision = self.learner.precision
+        self.learner.average.settled = True  # as a loaded model, whose weights are copied in low precision once
 
     def step(self) -> None:
         """Train on one batch."""
