@@ -32,8 +32,6 @@ SHAPES = {
     "fashion-mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
     "mnist-hybrid": (1, 28, 28),
-    "mnist-vae": (1, 28, 28),
-    "mnist-gan": (1, 28, 28),
     "cifar10-ncsn": (3, 32, 32),
     "church64": (3, 64, 64),
     "cars64": (3, 64, 64),
