@@ -74,7 +74,7 @@ def _left_out(name: str, console: Console) -> bool:
 
 def _measure(workload: Workload, names: list[str], args: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     """Return one network's measurements: training in turns, then memory, sampling in turns, and unstir's floor."""
-    config = workload.config
+    model = workload.model
     task = progress.add_task(workload.name, total=len(names) * (1 + 2 * args.rounds) + 1)
 
     def ask(worker: Worker, what: str) -> Any:
@@ -101,10 +101,10 @@ def _measure(workload: Workload, names: list[str], args: argparse.Namespace, pro
         floor = unstir and ask(unstir, "floor")
     return {
         "name": workload.name,
-        "network": config.network.model_dump(),
-        "batch": config.training.batch,
+        "network": model.network.model_dump(),
+        "batch": workload.config.training.batch,
         "sample_batch": workload.sample_batch,
-        "sample_steps": config.sampling.steps,
+        "sample_steps": model.sampling.steps,
         "contenders": [
             {
                 "contender": name,

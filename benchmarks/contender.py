@@ -16,8 +16,8 @@ from torch import nn
 
 from benchmarks.workloads import Workload, synthetic
 from unstir.data.dataset import Splits
+from unstir.models.drawing import Drawing
 from unstir.training.learner import Learner
-from unstir.training.run import Run
 
 LEARNING_RATE = 1e-4
 
@@ -66,13 +66,13 @@ class Unstir(Contender):
     """unstir's own learner: bfloat16 where there is any, channels last, the average each step."""
 
     def __init__(self, workload: Workload, mode: Mode) -> None:
-        workload = workload.with_precision(mode.precision)
-        data = synthetic(workload.config)
+        workload = workload.with_model(precision=mode.precision)
+        data = synthetic(workload)
         self.workload, self.mode = workload, mode
         self.learner = Learner(workload.config, Splits(data, data))
         self.network: nn.Module = self.learner.model
         self.precision = self.learner.precision
-        self.run = Run(workload.config, self.learner.average)
+        self.learner.average.settled = True  # as a loaded model, whose weights are copied in low precision once
 
     def step(self) -> None:
         """Train on one batch."""
@@ -80,4 +80,6 @@ class Unstir(Contender):
 
     def sample(self) -> None:
         """Draw one batch of images from the average."""
-        self.run.sample(self.workload.sample_batch, batch=self.workload.sample_batch)
+        average = self.learner.average
+        assert isinstance(average, Drawing)
+        average.sample(self.workload.sample_batch, batch=self.workload.sample_batch)

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from benchmarks.contender import LEARNING_RATE, Contender, Mode
 from benchmarks.workloads import Workload, synthetic
-from unstir.training.config import UNetConfig
-from unstir.training.precision import autocast, resolve_precision
+from unstir.models.precision import autocast, resolve_precision
+from unstir.networks.config import UNetConfig
 
 HEAD = 64
 """Channels of one attention head, as in unstir."""
@@ -23,20 +23,19 @@ class Peer(Contender):
     """What the peers' steps have in common."""
 
     def __init__(self, workload: Workload, mode: Mode) -> None:
-        config = workload.config
-        assert config.images is not None and isinstance(config.network, UNetConfig)
+        model, batch = workload.model, workload.config.training.batch
+        assert isinstance(model.network, UNetConfig)
         self.workload, self.mode = workload, mode
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = resolve_precision(mode.precision, self.device)
         self.layout = torch.channels_last if mode.channels_last else torch.contiguous_format
-        data, batch = synthetic(config), config.training.batch
+        data = synthetic(workload)
         chosen = np.arange(8 * batch) % len(data)
-        images = data.batch(chosen)[0].to(self.device)
+        images = data.examples(chosen)[0].to(self.device)
         self.batches = [part.contiguous(memory_format=self.layout) for part in images.split(batch)]
         self.taken = 0
-        self.network = (
-            self.build(config.network, config.images.shape).to(self.device, memory_format=self.layout).train()
-        )
+        network = self.build(model.network, data.shape)
+        self.network = network.to(self.device, memory_format=self.layout).train()
         self.optimizer = self.make_optimizer()
 
     @abstractmethod
@@ -131,7 +130,7 @@ class Diffusers(Peer):
         dtype = next(self.drawn.parameters()).dtype
         x = torch.randn(self.workload.sample_batch, *self.batches[0].shape[1:], device=self.device)
         x = x.to(memory_format=self.layout)
-        self.ddim.set_timesteps(self.workload.config.sampling.steps)
+        self.ddim.set_timesteps(self.workload.model.sampling.steps)
         for time in self.ddim.timesteps:
             predicted = self.drawn(x.to(dtype), time).sample
             x = self.ddim.step(predicted.to(x.dtype), time, x).prev_sample
@@ -149,12 +148,11 @@ class DdpmPytorch(Peer):
         from ema_pytorch import EMA
 
         super().__init__(workload, mode)
-        assert workload.config.images is not None
         self.average = EMA(self.network, beta=0.995, update_every=10, use_foreach=mode.tuned)
         self.diffusion = GaussianDiffusion(
             self.network,
-            image_size=workload.config.images.shape[1:],
-            sampling_timesteps=workload.config.sampling.steps,
+            image_size=workload.model.samples.shape[1:],
+            sampling_timesteps=workload.model.sampling.steps,
             auto_normalize=False,
         ).to(self.device)
 

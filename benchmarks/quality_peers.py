@@ -26,7 +26,8 @@ from torch.nn import functional
 
 from unstir.data.dataset import ImageData
 from unstir.data.order import order
-from unstir.training.precision import autocast
+from unstir.models.precision import autocast
+from unstir.models.samples import Samples
 
 DRAWN_TOGETHER = 50
 """On a CPU twice as fast as 250."""
@@ -59,8 +60,8 @@ class MnistPeer(ABC):
         """Take one step of the optimizer."""
 
     @abstractmethod
-    def sample(self, count: int, steps: int) -> tuple[Tensor, Tensor | None]:
-        """Draw ``count`` digits (count, 1, 28, 28) in [-1, 1] by DDIM, and the labels asked for, if any."""
+    def sample(self, count: int, steps: int) -> Samples:
+        """Draw ``count`` digits (count, 1, 28, 28) in [-1, 1] by DDIM, with the labels asked for, if any."""
 
     def train(self, seconds: float) -> None:
         """Go on until the clock, which runs only in here, shows ``seconds``."""
@@ -75,8 +76,9 @@ class MnistPeer(ABC):
         """Return the next images (B, 1, 28, 28) in [-1, 1], and their labels (B,)."""
         indices = order(len(self.data), 0, self.images, self.batch)
         self.images += self.batch
-        x0, labels = self.data.batch(indices)
-        assert labels is not None
+        x0, told = self.data.examples(indices)
+        labels = told["label"]
+        assert isinstance(labels, Tensor)
         return x0.to(self.device, memory_format=self.layout), labels.to(self.device)
 
 
@@ -117,7 +119,7 @@ class DiffusersMnist(MnistPeer):
         self.average.step(self.network.parameters())
 
     @torch.no_grad()
-    def sample(self, count: int, steps: int) -> tuple[Tensor, Tensor | None]:
+    def sample(self, count: int, steps: int) -> Samples:
         """Draw from the average, the classes in turn."""
         from diffusers import DDIMScheduler
 
@@ -135,7 +137,7 @@ class DiffusersMnist(MnistPeer):
                 x = schedule.step(predicted.float(), time_, x).prev_sample
             drawn.append(x)
         self.average.restore(self.network.parameters())
-        return torch.cat(drawn).cpu(), labels.cpu()
+        return Samples(torch.cat(drawn).cpu(), labels.cpu())
 
 
 class DdpmPytorchMnist(MnistPeer):
@@ -164,7 +166,7 @@ class DdpmPytorchMnist(MnistPeer):
         self.optimizer.zero_grad()
         self.average.update()
 
-    def sample(self, count: int, steps: int) -> tuple[Tensor, Tensor | None]:
+    def sample(self, count: int, steps: int) -> Samples:
         """Draw from the average; this network takes no label."""
         diffusion = self.average.ema_model
         diffusion.sampling_timesteps, diffusion.is_ddim_sampling = steps, True
@@ -172,7 +174,7 @@ class DdpmPytorchMnist(MnistPeer):
         for size in np.diff([*range(0, count, DRAWN_TOGETHER), count]):
             with autocast(self.precision, self.device):
                 drawn.append(diffusion.sample(batch_size=int(size)))
-        return torch.cat(drawn).cpu().float(), None
+        return Samples(torch.cat(drawn).cpu().float())
 
 
 MNIST_PEERS: dict[str, type[MnistPeer]] = {"diffusers": DiffusersMnist, "ddpm-pytorch": DdpmPytorchMnist}

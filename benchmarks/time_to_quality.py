@@ -27,8 +27,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import unstir
 from benchmarks.contenders import missing
 from benchmarks.machine import Elsewhere, describe, slug
@@ -37,6 +35,8 @@ from unstir.data.config import DataConfig
 from unstir.data.load import load
 from unstir.errors import InputError
 from unstir.evaluation.evaluate import measure
+from unstir.models.drawing import Drawing
+from unstir.models.samples import Samples
 
 RESULTS = Path(__file__).parent / "results"
 CONTENDERS = ("unstir", *MNIST_PEERS)
@@ -69,12 +69,13 @@ class Unstir:
             )
             self.seconds = time.monotonic() - began
             self.images = json.loads(done.stdout)["images"]
-            self.run = unstir.load(folder)
+            run = unstir.load(folder)
+            assert isinstance(run, Drawing)
+            self.run = run
 
-    def sample(self, count: int, steps: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def sample(self, count: int, steps: int) -> Samples:
         """Draw ``count`` digits as the recipe does, whatever ``steps`` the peers take."""
-        images = self.run.sample(count, batch=250)
-        return images.tensor, images.labels
+        return self.run.sample(count, batch=250)
 
 
 def main() -> None:
@@ -147,10 +148,10 @@ def _contend(name: str, args: argparse.Namespace, report: dict[str, Any]) -> Non
         elsewhere = Elsewhere()
         contender.train(60 * minutes)
         busy = elsewhere.cores()
-        samples, labels = contender.sample(args.samples, args.steps)
+        samples = contender.sample(args.samples, args.steps)
         figures: dict[str, Any] = {"fcd": None}  # diverged
-        if samples.isfinite().all():
-            figures = measure(samples, labels, splits, progress=False)
+        if samples.tensor.isfinite().all():
+            figures = measure([samples], splits, progress=False)
         point = {
             "contender": name,
             "minutes": minutes,

@@ -195,7 +195,6 @@ def peak_memory() -> int:
 def _pipeline(contender: Contender) -> dict[str, float]:
     """Return how long one training batch takes to make, in seconds, and how many images it has."""
     from benchmarks.contender import Unstir
-    from unstir.diffusion.times import time_distributions
     from unstir.training.batches import training_batch
 
     assert isinstance(contender, Unstir)
@@ -204,15 +203,12 @@ def _pipeline(contender: Contender) -> dict[str, float]:
     for step in range(20):
         began = time.perf_counter()
         training_batch(
+            learner.model,
             learner.splits.train,
-            learner.model.schedule,
-            time_distributions[config.diffusion.times],
             seed=0,
             step=step,
             size=config.training.batch,
             flip=config.data.flip,
-            conditional=bool(config.classes),
-            label_dropout=config.training.label_dropout,
         )
         seconds.append(time.perf_counter() - began)
     return {"seconds": sorted(seconds)[len(seconds) // 2], "images": config.training.batch}

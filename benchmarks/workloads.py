@@ -11,17 +11,13 @@ import numpy as np
 
 from unstir.data.config import DataConfig
 from unstir.data.dataset import ImageData
+from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
+from unstir.models.systems import DenoiserConfig
+from unstir.networks.config import UNetConfig
 from unstir.recipes import recipe
 from unstir.recipes.request import Request
-from unstir.training.config import (
-    Config,
-    DiffusionConfig,
-    ImagesInfo,
-    SamplingConfig,
-    ScheduleConfig,
-    TrainingConfig,
-    UNetConfig,
-)
+from unstir.sampling.config import SamplingConfig
+from unstir.training.config import Config, TrainingConfig
 
 IMAGES = 2048
 """How many synthetic images there are."""
@@ -33,7 +29,7 @@ class Workload:
 
     Attributes:
         name: What the table calls it.
-        config: The network, the shape of its images, the training batch and the sampling steps.
+        config: A run of a denoiser: the network, the shape of its images, the training batch, the sampling steps.
         sample_batch: How many images are drawn together.
         peers: Whether other packages can build the same network.
     """
@@ -43,10 +39,16 @@ class Workload:
     sample_batch: int = 16
     peers: bool = True
 
-    def with_precision(self, precision: str) -> Workload:
-        """Return the workload in another precision: ``auto`` or ``float32``."""
-        training = self.config.training.model_copy(update={"precision": precision})
-        return replace(self, config=self.config.model_copy(update={"training": training}))
+    @property
+    def model(self) -> DenoiserConfig:
+        """The denoiser."""
+        assert isinstance(self.config.model, DenoiserConfig)
+        return self.config.model
+
+    def with_model(self, **values: object) -> Workload:
+        """Return the workload with other values of its model, such as its ``precision``."""
+        model = self.model.model_copy(update=values)
+        return replace(self, config=self.config.model_copy(update={"model": model}))
 
 
 def ddpm(name: str, base: int, *, size: int = 32, batch: int = 32, sample_batch: int = 16) -> Workload:
@@ -58,27 +60,28 @@ def ddpm(name: str, base: int, *, size: int = 32, batch: int = 32, sample_batch:
     config = Config(
         recipe="benchmark",
         data=DataConfig(source="synthetic"),
-        conditional=False,
-        network=UNetConfig(
-            channels=(base, 2 * base, 2 * base, 2 * base),
-            attention=("none", "full", "none", "none"),
-            dropout=0.1,
-        ),
-        diffusion=DiffusionConfig(schedule=ScheduleConfig(name="linear")),
         training=TrainingConfig(images=1, batch=batch),
-        sampling=SamplingConfig(sampler="ddim", steps=5),
-        images=ImagesInfo(shape=(3, size, size), fingerprint="synthetic"),
+        model=DenoiserConfig(
+            network=UNetConfig(
+                channels=(base, 2 * base, 2 * base, 2 * base),
+                attention=("none", "full", "none", "none"),
+                dropout=0.1,
+            ),
+            diffusion=DiffusionConfig(schedule=ScheduleConfig(name="linear")),
+            sampling=SamplingConfig(steps=5),
+        ),
     )
-    return Workload(name, config, sample_batch)
+    return Workload(name, config.seeing((3, size, size), {}, "synthetic"), sample_batch)
 
 
 def mnist_recipe(batch: int | None = None) -> Workload:
     """Return the recipe mnist as it stands, by label, on synthetic images."""
     config = recipe("mnist")(Request(images=1))
-    classes = tuple(str(digit) for digit in range(10))
+    assert isinstance(config, Config)
     training = config.training.model_copy(update={"batch": batch or config.training.batch})
-    info = ImagesInfo(shape=(1, 28, 28), classes=classes, fingerprint="synthetic")
-    return Workload("mnist", config.model_copy(update={"images": info, "training": training}), peers=False)
+    facts = {"label": {"kind": "classes", "classes": tuple(str(digit) for digit in range(10))}}
+    config = config.model_copy(update={"training": training}).seeing((1, 28, 28), facts, "synthetic")
+    return Workload("mnist", config, peers=False)
 
 
 WORKLOADS = {
@@ -93,10 +96,9 @@ QUICK = {
 }
 
 
-def synthetic(config: Config) -> ImageData:
-    """Return noise as images of the shape and classes that ``config`` names."""
-    assert config.images is not None
-    pixels = np.random.default_rng(0).integers(0, 256, size=(IMAGES, *config.images.shape), dtype=np.uint8)
-    classes = config.classes
-    labels = np.arange(IMAGES) % len(classes) if classes else None
-    return ImageData.from_array(pixels, labels, classes, name="synthetic")
+def synthetic(workload: Workload) -> ImageData:
+    """Return noise as images of the shape and classes that a workload names."""
+    model = workload.model
+    pixels = np.random.default_rng(0).integers(0, 256, size=(IMAGES, *model.samples.shape), dtype=np.uint8)
+    labels = np.arange(IMAGES) % len(model.classes) if model.classes else None
+    return ImageData.from_array(pixels, labels, model.classes, name="synthetic")

@@ -11,10 +11,12 @@ python examples/solvers.py runs/mnist 1000 0.5   # with guidance 0.5, as the rec
 
 import sys
 from itertools import product
+from pathlib import Path
 
 import unstir
 from unstir.data.load import load as load_images
 from unstir.evaluation.evaluate import measure
+from unstir.training.folder import data_of
 
 SOLVERS = ("ddpm", "ddim", "heun", "dpm++2m", "dpm++3m", "dpm++sde", "unipc", "plms")
 WITH_NOISE = ("ddpm", "dpm++sde")
@@ -24,13 +26,13 @@ FOLLOWED = 100
 
 def main(path: str, n: int, guidance: float = 0.0) -> None:
     run = unstir.load(path)
-    splits = load_images(run.config.data)
+    splits = load_images(data_of(Path(path)))
     settings = {"guidance": guidance, "batch": 50}
     limit = run.sample(FOLLOWED, sampler="unipc", steps=500, **settings).tensor
     fcd, distance = {}, {}
     for solver, steps in product(SOLVERS, STEPS):
         images = run.sample(n, sampler=solver, steps=steps, **settings)
-        figures = measure(images.tensor, images.labels, splits, ["fcd"], progress=False)
+        figures = measure([images], splits, ["fcd"], progress=False)
         fcd[solver, steps] = float(figures["fcd"])
         distance[solver, steps] = float((images.tensor[:FOLLOWED] - limit[:n]).square().mean().sqrt())
         print(f"{solver} in {steps} steps: {fcd[solver, steps]:.4g}", file=sys.stderr)

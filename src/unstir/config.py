@@ -55,12 +55,12 @@ class Kinds(Generic[Kind]):
         Raises:
             InputError: If there is none of that name.
         """
-        if name not in self.known:
+        if not isinstance(name, str) or name not in self.known:
             known = ", ".join(self.known)
             raise InputError(
                 f"no {self.what} is called '{name}'{nearest(str(name), [*self.known])} (there are {known})"
             )
-        return self.known[name]  # type: ignore[index]
+        return self.known[name]
 
     def read(self, value: Any) -> Any:
         """Return the part that plain values describe: a mapping that names its kind, or a kind's name alone."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
@@ -23,6 +25,17 @@ def processes() -> PartialState:
     Left to itself, Accelerate joins the processes that torchrun starts only where there are GPUs.
     """
     return PartialState(cpu=not has_accelerator())
+
+
+@atexit.register
+def _leave() -> None:
+    """Leave the other processes before the interpreter goes: gloo's threads, if they outlive it, abort it.
+
+    NCCL is left as it is: it would wait for the others, who after an error here may never come.
+    """
+    group = torch.distributed
+    if group.is_available() and group.is_initialized() and group.get_backend() == "gloo":
+        group.destroy_process_group()
 
 
 def gathered(value: Any) -> list[Any]:

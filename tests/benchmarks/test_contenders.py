@@ -31,13 +31,13 @@ def test_a_peer_trains_and_draws(name: str, mode: Mode) -> None:
     contender.sample()
     assert contender.network.training
     if name == "ddpm-pytorch":  # diffusers draws with a copy of its weights
-        assert asked == [False] * QUICK["tiny"].config.sampling.steps
+        assert asked == [False] * QUICK["tiny"].model.sampling.steps
 
 
 def test_diffusers_has_the_network_of_the_paper_and_unstirs_arithmetic() -> None:
     pytest.importorskip("diffusers")
     with torch.device("meta"):
-        unet = Diffusers.build(None, WORKLOADS["36M"].config.network, (3, 32, 32))
+        unet = Diffusers.build(None, WORKLOADS["36M"].model.network, (3, 32, 32))
     assert sum(parameter.numel() for parameter in unet.parameters()) == 35_746_307
     flops = [count_flops(CONTENDERS[name][0](QUICK["tiny"], Mode()).step) for name in ("unstir", "diffusers")]
     assert flops[0] == pytest.approx(flops[1], rel=0.02)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from benchmarks.contender import Mode, Unstir
@@ -10,12 +8,7 @@ from benchmarks.workloads import QUICK, Workload
 from torch import nn
 from torch.nn import functional
 
-from unstir.training.config import PlainUNetConfig, UNetConfig
-
-
-def _with(network: UNetConfig | PlainUNetConfig) -> Workload:
-    tiny = QUICK["tiny"]
-    return replace(tiny, config=tiny.config.model_copy(update={"network": network}))
+from unstir.networks.config import PlainUNetConfig, UNetConfig
 
 
 def _recorded(call: object) -> int:
@@ -27,8 +20,10 @@ def _recorded(call: object) -> int:
     [
         QUICK["tiny"],
         QUICK["mnist"],
-        _with(UNetConfig(channels=(16, 32), blocks=1, attention=("linear", "full"), patch=2, norm="layer")),
-        _with(PlainUNetConfig(kind="plain", channels=(16, 32, 32))),
+        QUICK["tiny"].with_model(
+            network=UNetConfig(channels=(16, 32), blocks=1, attention=("linear", "full"), patch=2, norm="layer")
+        ),
+        QUICK["tiny"].with_model(network=PlainUNetConfig(channels=(16, 32, 32))),
     ],
     ids=["ddpm", "mnist", "linear-attention", "plain"],
 )

@@ -14,6 +14,7 @@ import torch
 from benchmarks.contenders import USUAL, missing
 
 from benchmarks import time_to_quality
+from unstir.models.samples import Samples
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,8 +91,8 @@ def test_a_mark_at_which_a_contender_has_diverged_is_kept_without_a_distance(
         def train(self, seconds: float) -> None:
             assert seconds == 30
 
-        def sample(self, count: int, steps: int) -> tuple[torch.Tensor, None]:
-            return torch.full((count, 1, 28, 28), torch.nan), None
+        def sample(self, count: int, steps: int) -> Samples:
+            return Samples(torch.full((count, 1, 28, 28), torch.nan))
 
     monkeypatch.setattr(time_to_quality, "mnist_peer", lambda name, data: Diverged())
     monkeypatch.setenv("UNSTIR_CACHE", str(tmp_path / "cache"))

@@ -46,7 +46,9 @@ def command(cache: Path) -> Command:
 
 @pytest.fixture(scope="session")
 def trained(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with tiny runs of the digits: ``runs/digits``, by label, ``runs/unlabelled``, and ``runs/dae``."""
+    """A folder with tiny runs of the digits: ``runs/digits``, by label, ``runs/unlabelled``, ``runs/dae``, and a
+    plan's, ``runs/plan``; and what is left of others.
+    """
     from unstir.cli.main import run
 
     folder = tmp_path_factory.mktemp("trained")
@@ -56,6 +58,15 @@ def trained(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
         unlabelled = ["--set", "told={}", "--out", "runs/unlabelled"]
         assert run(["train", "digits", "--smoke", *unlabelled]) == 0
         assert run(["train", "mnist-dae", "--smoke", "--out", "runs/dae"]) == 0
+        assert run(["train", "digits-variations", "--smoke", "--out", "runs/plan"]) == 0
+    for name, stages in {
+        "other-plan": "codec: emoji\nprior: emoji\n",
+        "same-stages": "encoder: emoji\ndrawing: emoji\n",
+        "begun-plan": "encoder: digits-variations\ndrawing: digits-variations\n",
+        "broken-plan": "encoder\n",
+    }.items():
+        (folder / "runs" / name).mkdir()
+        (folder / "runs" / name / "plan.yaml").write_text(stages)
     return folder
 
 

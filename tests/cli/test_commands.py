@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from unstir.data.sources import DATASETS
 from unstir.recipes import RECIPES
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-COMMANDS = ("demo", "train", "sample", "evaluate", "edit", "show", "recipes", "datasets", "samplers")
+COMMANDS = ("demo", "train", "sample", "evaluate", "edit", "show", "export", "recipes", "datasets", "samplers")
 BELOW = ("edit clean", "show schedules", "show forward", "show reverse", "show levels")
 
 
@@ -229,3 +231,44 @@ def test_the_demo_reader_reads_real_digits_and_no_noise() -> None:
     noise = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     read, _ = read_rightly(Samples(noise, labels), splits.train, splits.held_out)
     assert read < 0.25
+
+
+IMPORTED = (
+    "from unstir.cli.main import run; import sys; code = run(sys.argv[1:]); print(code, 'torch' in sys.modules)"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        *((f"{name} --help".strip(), 0) for name in ("", *COMMANDS, *BELOW)),
+        ("recipes", 0),
+        ("datasets --json", 0),
+        ("samplers", 0),
+        ("sample missing", 2),
+        ("sample runs/digits --steps 0", 2),
+        ("evaluate runs/plan/encoder", 2),
+        ("train digits --set training.batch=0", 2),
+        ("train digits-variations --set training.batch=3", 2),
+        ("export runs/plan --out runs/plan", 2),
+    ],
+)
+def test_help_lists_and_refusals_import_no_torch(line: str, code: int, workplace: Path) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-c", IMPORTED, *line.split()], cwd=workplace, capture_output=True, text=True, timeout=60
+    )
+    assert answer.stdout.splitlines()[-1] == f"{code} False", answer.stderr
+
+
+@pytest.mark.parametrize("line", ["--help", "sample --help", "evaluate --help"])
+def test_help_is_there_at_once(line: str, workplace: Path) -> None:
+    """Of the processor's time, 0.3 s of a quiet machine; the least of three, and twice that for a busy one."""
+    took = []
+    for _ in range(3):
+        before = os.times()
+        subprocess.run(
+            [sys.executable, "-m", "unstir", *line.split()], cwd=workplace, capture_output=True, check=True
+        )
+        after = os.times()
+        took.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(took) < 0.6, took

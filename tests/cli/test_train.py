@@ -31,9 +31,10 @@ def test_every_recipe_trains_in_small(
     assert said["finished"]
     assert said["images"] == 32
     assert Path(said["picture"]).stat().st_size > 100
-    stored = yaml.safe_load((workplace / said["run"] / "config.yaml").read_text())
+    folder = workplace / said["run"] / said.get("stage", "")  # of a plan, its last stage
+    stored = yaml.safe_load((folder / "config.yaml").read_text())
     assert stored["recipe"] == recipe
-    assert said["steps"] == len((workplace / said["run"] / "metrics.jsonl").read_text().splitlines()) * 2
+    assert said["steps"] == len((folder / "metrics.jsonl").read_text().splitlines()) * 2
 
 
 def test_a_finished_run_says_so_and_a_larger_budget_goes_on(
@@ -111,7 +112,7 @@ def test_a_stopped_run_says_how_to_go_on(workplace: Path) -> None:
     assert json.loads(again.stdout)["steps"] == said["steps"] + 1
 
 
-SMALL = ("digits", "mnist-fc", "mnist-fc-notime", "mnist", "images")
+SMALL = ("digits", "digits-variations", "mnist-fc", "mnist-fc-notime", "mnist", "images")
 LARGE = tuple(name for name in RECIPES if name not in SMALL)
 
 
@@ -129,9 +130,13 @@ def test_every_recipe_dry_runs_without_fetching(
     assert run(["train", recipe, "--dry-run", "--for", "1h", *data, "--out", "runs/dry"]) == 0
     said = capsys.readouterr().out
     assert not Path("runs/dry").exists()
-    assert yaml.safe_load(said)["recipe"] == recipe
-    for fact in ("parameters: ", "memory: about ", "speed: ", "end: after 1 h, about "):
-        assert f"\n# {fact}" in said
+    planned = yaml.safe_load(said)
+    stages = [planned] if "recipe" in planned else [*planned.values()]
+    assert {stage["recipe"] for stage in stages} == {recipe}
+    for fact in ("parameters: ", "memory: about ", "speed: ", "end: after "):
+        assert said.count(f"\n# {fact}") == len(stages)
+    assert sum(stage["training"]["seconds"] for stage in stages) == pytest.approx(3600)
+    assert ("\n# all stages: 1 h" if len(stages) > 1 else "\n# end: after 1 h, about ") in said
 
 
 def test_a_dry_run_counts_as_training_does(

@@ -18,6 +18,9 @@ Listing = Callable[[Path], dict[str, tuple[int, int]]]
 SECONDS = 8.0
 """Far more than it takes (0.4 s), for a machine that is busy; what counts is that torch is not imported."""
 
+SEEN = "told.seen={kind: embedding, of: encoder}"
+"""What makes the digits a recipe that needs a part."""
+
 CASES = {
     # recipes, data and budgets
     "train": "Missing argument",
@@ -49,28 +52,81 @@ CASES = {
     "train digits --set training.batch=many": "training.batch",
     "train digits --set training.batch=-4": "training.batch",
     "train digits --set training.learning_rate=fast": "training.learning_rate",
-    "train digits --set network=small": "network.channels",
+    "train digits --set network=small": "no network is called 'small'",
     "train digits --set network.kind=transformer": "network",
     "train digits --set network.channels=[]]": "network.channels",
     "train digits --set sampling.sampler.eta=2": "sampling.sampler.eta",
+    "train digits --set diffusion=small": "diffusion.objective",
+    "train digits --set sampling.sampler=ddmi": "there are ddpm, ddim, ",
+    "train digits --set sampling.eta=1": "'sampling.sampler.eta'",
+    "train digits --set sampling.sampler.order=2": "sampling.sampler.",
+    "train digits --set precision=fp64": "precision cannot be 'fp64'",
     "train digits --set diffusion.objective=hybrid": "variance=learned",
-    "train digits --set sampling.sampler=ddpm --set sampling.sampler.variance=learned": "diffusion.variance=learned",
+    "train digits --set sampling.sampler=ddpm --set sampling.sampler.variance=learned": "trained with "
+    "diffusion.variance=learned",
     "train digits --set training.seconds=null": "in images or in seconds",
     "train digits --set told.label.dropout=0": "told.label.dropout above 0",
     "train digits --set diffusion.schedule.name=ladder --set diffusion.schedule.steps=1": "at least 2 steps",
+    # what a model is told
+    "train digits --set told.label.kind=colour": "'classes', 'numbers', 'embedding' or 'picture'",
+    "train digits --set told.label.dropout=2": "told.label.dropout cannot be 2",
+    "train digits --set told.label.kind=picture --set told.label.socket=vector": "only image",
+    "train digits --set told.label.socket=tokens --set network.kind=plain": "the socket tokens, which the network "
+    "plain has not",
+    "train mnist-fc --set told.label.socket=tokens": "the network fully_connected has not",
+    "train digits --set told.lable.dropout=0.2": "'told.label.dropout'",
+    "train digits --set told.label.of=encoder": "an embedding, not as classes",
+    # parts
+    f"train digits --set '{SEEN}'": "give --part encoder=RUN",
+    f"train digits --set '{SEEN}' --part encoder": "--part takes name=run",
+    f"train digits --set '{SEEN}' --part encoder=": "--part takes name=run",
+    f"train digits --set '{SEEN}' --part =runs/plan/encoder": "--part takes name=run",
+    f"train digits --set '{SEEN}' --part codec=runs/plan/encoder": "'codec': its parts are encoder",
+    f"train digits --set '{SEEN}' --part encoder=missing": "The part 'encoder' of the model cannot be used",
+    f"train digits --set '{SEEN}' --part encoder=empty": "empty is no run folder",
+    f"train digits --set '{SEEN}' --part encoder=file": "file is damaged or no safetensors file",
+    "train digits --part encoder=runs/plan/encoder": "uses no part 'encoder'",
+    # plans
+    "train digits-variations --part encoder=runs/plan/encoder": "makes its own parts",
+    "train digits-variations --set training.batch=4": "its stages (encoder, drawing)",
+    "train digits-variations --set batch=4": "its stages (encoder, drawing)",
+    "train digits-variations --set encodr.training.batch=4": "its stages (encoder, drawing)",
+    "train digits-variations --set encoder": "its stages (encoder, drawing)",
+    "train digits-variations --set encoder.training.bach=4": "In the stage encoder: ",
+    "train digits-variations --set encoder.network.kind=unet": "In the stage encoder: ",
+    "train digits-variations --set drawing.training.batch=none": "training.batch cannot be 'none'",
+    "train digits-variations --set drawing.parts=2": "In the stage drawing: ",
+    "train digits-variations --for 1m --images 3": "not both",
+    "train digits-variations --smoke --out runs/digits": "holds a single run and no plan",
+    "train digits-variations --smoke --out texts": "holds other files and no plan",
+    "train digits-variations --smoke --out file": "is a file",
+    "train digits-variations --smoke --out runs/other-plan": "another plan, whose stages are codec, prior",
+    "train digits-variations --smoke --out runs/same-stages": "another plan, whose stages are encoder, drawing",
+    "train digits-variations --smoke --out runs/broken-plan": "plan.yaml cannot be read",
+    "train digits-variations --smoke --seed 3 --out runs/plan": "seed is 0, not 3",
+    "train digits-variations --smoke --set encoder.training.batch=4 --out runs/plan": "training.batch is 8, not 4",
+    "train digits-variations --smoke --set drawing.training.batch=4 --out runs/plan": "runs/plan/drawing holds "
+    "another run: its training.batch is 8, not 4",
+    "train digits-variations --dry-run --set drawing.training.batch=4 --out runs/plan": "training.batch is",
+    "train digits-variations --dry-run --smoke --out runs/digits": "holds a single run and no plan",
+    "train digits --smoke --out runs/plan": "holds a plan and no run",
+    "train digits --smoke --out runs/plan/encoder": "runs/plan/encoder holds another run",
+    "sample runs/begun-plan": "has not come to its last stage, drawing, yet",
+    "sample runs/broken-plan": "plan.yaml cannot be read",
+    "sample runs/plan --label 3": "without labels",
     # where to
     "train digits --smoke --out file": "is a file",
     "train digits --smoke --out file/run": "is a file",
     "train digits --smoke --out texts": "holds other files",
-    "train digits --out runs/digits": "network.channels",
+    "train digits --out runs/digits": "training.batch is 8, not 256",
     "train digits --smoke --seed 3 --out runs/digits": "seed is 0, not 3",
     "train digits --smoke --set training.batch=4 --out runs/digits": "training.batch is 8, not 4",
     "train digits --dry-run --out texts": "holds other files",
     # samples
     "sample": "Missing argument",
     "sample missing": "missing",
-    "sample empty": "config.yaml",
-    "sample photos": "config.yaml",
+    "sample empty": "empty is no run folder: it has no model.safetensors",
+    "sample photos": "photos is no run folder",
     "sample file": "file",
     "sample runs/digits --steps -5": "steps",
     "sample runs/digits --steps 0": "steps",
@@ -113,6 +169,16 @@ CASES = {
     "sample runs/digits --out file": "is a file",
     "sample runs/digits --out file/x.png": "is a file",
     "sample runs/digits --out x.pgn": ".png",
+    "sample runs/digits --order 2 --sampler heun": "the sampler unipc",
+    "sample runs/digits --sampler ddim --variance small": "the sampler ddpm",
+    "evaluate runs/digits --sampler heun --eta 1": "the sampler ddim",
+    # exports
+    "export runs/digits": "'--out'",
+    "export missing --out x.safetensors": "missing",
+    "export runs/digits --out x.npz": "must end in .safetensors",
+    "export runs/digits --out runs/dae/model.safetensors": "is there already",
+    "export runs/digits --out texts": "is there already",
+    "export runs/digits --out file/x.safetensors": "is a file",
     # figures
     "evaluate missing": "missing",
     "evaluate runs/digits --metrics fdc": "'fcd'",
@@ -123,13 +189,24 @@ CASES = {
     "evaluate runs/digits --data faces": "no labels",
     "evaluate runs/digits --steps 2000": "1000",
     # a denoising autoencoder
-    "sample runs/dae": "use unstir edit clean",
-    "evaluate runs/dae": "use unstir edit clean",
-    "show reverse runs/dae": "use unstir edit clean",
+    "sample runs/dae": "cannot draw images: it can clean images (unstir edit clean",
+    "evaluate runs/dae": "cannot draw images: it can clean images (unstir edit clean",
+    "show reverse runs/dae": "it can clean images (unstir edit clean",
     "show levels runs/dae": "one level of noise",
     "train mnist-dae --set diffusion.corruption=blur": "diffusion.corruption",
     "train mnist-dae --set diffusion.corruption=masking --set diffusion.schedule.amount=2": "share of pixels",
     "train digits --set diffusion.corruption=masking": "mnist-dae",
+    "evaluate runs/dae --metrics bpd": "it can clean images (unstir edit clean",
+    # a classifier
+    "sample runs/plan/encoder": "a classifier of clean images and cannot draw images: it can classify images",
+    "edit clean runs/plan/encoder photos/1.png": "cannot clean images: it can classify images",
+    "evaluate runs/plan/encoder": "cannot draw images: it can classify images",
+    "evaluate runs/plan/encoder --metrics bpd": "it can classify images",
+    "show reverse runs/plan/encoder": "it can classify images",
+    "show levels runs/plan/encoder": "it can classify images",
+    # a file alone
+    "evaluate runs/digits/model.safetensors": "evaluate it say which data with --data",
+    "show levels runs/digits/model.safetensors": "give a run folder",
     # edits
     "edit": "Missing command",
     "edit cleam runs/dae photos/1.png": "'clean'",
@@ -217,20 +294,129 @@ def test_damaged_checkpoint(
     assert listing(workplace) == before
 
 
-def test_other_safetensors_are_no_model(workplace: Path, command: Command, without_torch: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        (None, "does not hold an unstir model"),
+        ({"config": "{not json"}, "does not hold an unstir model"),
+        ({"config": '{"model": {"type": "image_v1"}}'}, "does not hold an unstir model"),
+        ({"config": '{"recipe": "digits", "network": {}, "sampling": {}}'}, "an older unstir (format 1)"),
+        ({"unstir": "2"}, "does not hold an unstir model"),
+        ({"unstir": "2", "model": "{not json"}, "does not hold an unstir model"),
+        ({"unstir": "2", "model": "3"}, "does not hold an unstir model"),
+        ({"unstir": "two", "model": "{}"}, "does not hold an unstir model"),
+        ({"unstir": "3", "model": "{}"}, "a newer unstir (format 3): update unstir"),
+        ({"unstir": "2", "model": "{}"}, "no system is called 'None'"),
+        ({"unstir": "2", "model": '{"kind": "denoser"}'}, "did you mean 'denoiser'?"),
+        ({"unstir": "2", "model": '{"kind": "denoiser", "network": {"kind": "unit"}}'}, "did you mean 'unet'?"),
+        ({"unstir": "2", "model": '{"kind": "denoiser", "colour": 3}'}, "colour"),
+    ],
+)
+def test_other_safetensors_are_no_model(
+    metadata: dict[str, str] | None,
+    expected: str,
+    workplace: Path,
+    command: Command,
+    listing: Listing,
+    without_torch: dict[str, str],
+) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
-    save_file({"weight": np.zeros(3, np.float32)}, workplace / "bare.safetensors")
-    save_file({"weight": np.zeros(3, np.float32)}, workplace / "other.safetensors", {"config": "{not json"})
-    for name in ("bare", "other"):
-        answer = command("sample", f"{name}.safetensors", folder=workplace, env=without_torch)
-        refused(answer, "does not hold an unstir model")
+    save_file({"weight": np.zeros(3, np.float32)}, workplace / "other.safetensors", metadata)
+    before = listing(workplace)
+    answer = command("sample", "other.safetensors", folder=workplace, env=without_torch)
+    refused(answer, expected)
+    assert "other.safetensors" in answer.stderr
+    assert listing(workplace) == before
 
 
-def test_broken_configuration(workplace: Path, command: Command, without_torch: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "line", ["sample runs/digits", "evaluate runs/digits", "export runs/digits --out x.safetensors"]
+)
+def test_a_flipped_bit_in_the_weights(line: str, workplace: Path, command: Command, listing: Listing) -> None:
+    model = workplace / "runs/digits/model.safetensors"
+    content = bytearray(model.read_bytes())
+    content[-5] ^= 1
+    model.write_bytes(content)
+    before = listing(workplace)
+    answer = command(*line.split(), folder=workplace)
+    refused(answer, "model.safetensors is damaged: its weights are not those that were written")
+    assert listing(workplace) == before
+
+
+@pytest.mark.parametrize(
+    "line", ["evaluate runs/digits", "show levels runs/digits", "train digits --smoke --out runs/digits"]
+)
+def test_broken_configuration(line: str, workplace: Path, command: Command, without_torch: dict[str, str]) -> None:
+    """The model itself needs no config.yaml: it is drawn from all the same."""
     (workplace / "runs/digits/config.yaml").write_text("recipe: [digits\n  seed: 0\n")
-    refused(command("sample", "runs/digits", folder=workplace, env=without_torch), "config.yaml cannot be read")
+    refused(command(*line.split(), folder=workplace, env=without_torch), "config.yaml cannot be read")
+
+
+OF_A_PART = [
+    "sample runs/plan",
+    "sample runs/plan/drawing/model.safetensors",
+    "edit clean runs/plan photos/1.png --sigma 25",
+    "evaluate runs/plan",
+    "show reverse runs/plan",
+    "show levels runs/plan",
+    "export runs/plan --out x.safetensors",
+]
+
+
+@pytest.mark.parametrize("line", OF_A_PART)
+@pytest.mark.parametrize("harm", ["changed", "missing"])
+def test_a_part_that_is_not_what_it_was(
+    harm: str, line: str, workplace: Path, command: Command, listing: Listing, without_torch: dict[str, str]
+) -> None:
+    part = workplace / "runs/plan/encoder/model.safetensors"
+    if harm == "changed":
+        other_weights(part)
+    else:
+        part.unlink()
+    before = listing(workplace)
+    answer = command(*line.split(), folder=workplace, env=without_torch)
+    refused(
+        answer,
+        "The part 'encoder' of the model, runs/plan/encoder, has changed since"
+        if harm == "changed"
+        else "The part 'encoder' of the model cannot be used: runs/plan/encoder has no model.safetensors",
+    )
+    assert listing(workplace) == before
+
+
+def other_weights(path: Path) -> None:
+    """Train a model file a little more, as it were: other weights with the hash that is theirs."""
+    from safetensors.torch import load_file
+
+    from unstir.models.file import read_config, write
+
+    weights = load_file(path)
+    weights["head.bias"] += 0.5
+    write(path, read_config(path)[1], weights)
+
+
+def test_a_plan_does_not_go_on_with_another_part(workplace: Path, command: Command, listing: Listing) -> None:
+    other_weights(workplace / "runs/plan/encoder/model.safetensors")
+    before = listing(workplace / "runs/plan/drawing")
+    more = ["--set", "drawing.training.images=48"]
+    answer = command("train", "digits-variations", "--smoke", *more, "--out", "runs/plan", folder=workplace)
+    assert answer.returncode == 2
+    assert "has changed since" in answer.stderr and "Traceback" not in answer.stderr
+    assert listing(workplace / "runs/plan/drawing") == before
+
+
+def test_a_column_of_another_kind(workplace: Path, command: Command, listing: Listing) -> None:
+    before = listing(workplace)
+    line = ["train", "digits", "--smoke", "--set", "told.label.kind=numbers", "--out", "runs/new"]
+    answer = command(*line, folder=workplace)
+    assert answer.returncode == 2
+    assert answer.stderr == (
+        "unstir: The model is to be told label as numbers, and the data's label is classes: "
+        "set told.label.kind to classes, or told={} to leave it out.\n"
+    )
+    assert listing(workplace) == before
 
 
 def test_a_folder_changed_since(workplace: Path, command: Command) -> None:

@@ -34,6 +34,8 @@ BASE: dict[str, Any] = {
 
 def start(out: Path, settings: tuple[str, ...] = (), began: float | None = None) -> Path | None:
     """Train ``BASE`` under ``settings`` in ``out``."""
+    import rivals as _known  # noqa: F401
+
     from unstir.config import checked
     from unstir.data.load import load
     from unstir.training.config import Config
@@ -119,8 +121,9 @@ def tensors(path: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     began = time.monotonic()
-    from unstir.training import loop
+    from unstir.training import learner, loop
 
+    learner.VALIDATION_IMAGES = 20  # as in a child
     # The clocks of processes beside the main one never say that it is time.
     loop.CHECKPOINT_SECONDS = float(sys.argv[2]) if os.environ.get("RANK", "0") == "0" else 1e9
     start(Path(sys.argv[1]), tuple(sys.argv[3:]), began)

@@ -39,6 +39,7 @@ NETWORKS = {
         "diffusion.objective=x0",
     ),
     "classifier": ("model.kind=classifier", "model.precision=float32"),
+    "two turns": ("model.kind=rivals", "model.precision=float32"),
 }
 KILLED = -signal.SIGKILL
 
@@ -96,7 +97,7 @@ def test_killed_in_the_middle_of_every_kind_of_write(
     same_run(out, uninterrupted[network])
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "two turns"])  # which is over at once
 def test_killed_at_any_moment(
     network: str,
     uninterrupted: dict[str, Path],

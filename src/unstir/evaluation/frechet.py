@@ -89,6 +89,10 @@ def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
-    """Return the symmetric square root (F, F); eigenvalues below zero by rounding count as zero."""
+    """Return the symmetric square root (F, F); eigenvalues no larger than rounding count as zero.
+
+    Of a covariance of low rank they are about 1e-16 of the largest, and their roots would be 1e-8 of its.
+    """
     values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
+    rounding = len(values) * np.finfo(np.float64).eps * np.abs(values).max()
+    return (vectors * np.sqrt(np.where(values > rounding, values, 0.0))) @ vectors.T

@@ -19,6 +19,7 @@ from unstir.models.codec import Codec, Identity
 from unstir.models.config import Labels, Settings, label_indices
 from unstir.models.model import Model, check_shape
 from unstir.models.samples import Samples
+from unstir.networks.told import Told
 from unstir.progress import counter
 
 Guide = Callable[[Denoise], Denoise]
@@ -105,7 +106,7 @@ class Drawing(Model):
         self.config.require("draw")
         settings = self.config.drawing(options)
         labels = label_indices(self.config.classes, label, indices)
-        check_told(self.config.told, told or {})
+        check_told(self.config.told, told or {}, 1 + max(indices, default=-1))
         if noise is not None:
             self.check_noise(noise)
         return self._stream(indices, labels, dict(told or {}), noise, seed, batch, guide, progress, settings)
@@ -158,13 +159,38 @@ class Drawing(Model):
         return Samples.joined(self.draw(range(count), noise=noise, **how))
 
 
-def check_told(known: Mapping[str, object], told: Mapping[str, Tensor]) -> None:
-    """Check that a model can be told these names.
+def check_told(known: Mapping[str, Told], told: Mapping[str, Tensor], rows: int) -> None:
+    """Check that a model can be told these values by these names.
+
+    Args:
+        known: What it is told.
+        told: What it is to be told.
+        rows: The least number of rows, where there is not one for all.
 
     Raises:
-        InputError: For a name that it is not told, or the label, which has an argument of its own.
+        InputError: For a name that it is not told, or the label, which has an argument of its own; or for values
+            of another shape than it takes, or classes that there are not.
     """
-    for name in told:
+    for name, value in told.items():
         if name not in known or name == "label":
             names = ", ".join(other for other in known if other != "label") or "nothing"
             raise InputError(f"This model is told no '{name}' (beside its label it is told {names})")
+        one = known[name]
+        given = tuple(value.shape) if isinstance(value, Tensor) else ()
+        fits = any(_fits(given, ("N", *shape)) for shape in one.shapes)
+        if not fits or (given[0] != 1 and given[0] < max(rows, 1)):
+            shapes = " or ".join(f"({', '.join(('N', *map(str, shape)))})" for shape in one.shapes)
+            what = f"a tensor of {given}" if isinstance(value, Tensor) else type(value).__name__
+            raise InputError(
+                f"This model is told '{name}' as a tensor of {shapes}, N being 1 or at least {rows}, not {what}"
+            )
+        if one.kind == "classes" and (
+            value.is_floating_point() or value.min() < 0 or value.max() >= len(one.classes)
+        ):
+            known_classes = ", ".join(f"{i} {kind}" for i, kind in enumerate(one.classes[:10]))
+            raise InputError(f"This model is told '{name}' by numbers of classes ({known_classes})")
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
+    """Whether a shape is as wanted, where letters stand for any length."""
+    return len(shape) == len(wanted) and all(a == b or isinstance(b, str) for a, b in zip(shape, wanted))

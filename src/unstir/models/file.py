@@ -58,8 +58,8 @@ def _last_stage(plan: Path) -> str:
     import yaml
 
     try:
-        return list(yaml.safe_load(plan.read_text()))[-1]
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, IndexError) as error:
+        return list(dict(yaml.safe_load(plan.read_text())))[-1]
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{plan} cannot be read: {error}") from None
 
 
@@ -218,17 +218,21 @@ def _described(weights: Path) -> tuple[ModelConfig, str]:
         raise InputError(
             f"{weights} was written by an older unstir (format 1), which this one does not read: train it again"
         )
+    foreign = InputError(f"{weights} is a safetensors file, but it does not hold an unstir model")
     try:
-        number, values = int(metadata["unstir"]), json.loads(metadata["model"])
+        number = int(metadata["unstir"])
     except (KeyError, ValueError):
-        raise InputError(f"{weights} is a safetensors file, but it does not hold an unstir model") from None
+        raise foreign from None
     if number > FORMAT:
         raise InputError(f"{weights} was written by a newer unstir (format {number}): update unstir to read it")
     try:
-        kind = systems[values.get("kind")]
+        values = dict(json.loads(metadata["model"]))
+    except (KeyError, ValueError, TypeError):
+        raise foreign from None
+    try:
+        return checked(systems[values.get("kind")], values), metadata.get("hash", "")
     except InputError as error:
         raise InputError(f"{weights} holds a model that this unstir does not know: {error}") from None
-    return checked(kind, values), metadata.get("hash", "")
 
 
 def _is_format_1(text: str) -> bool:

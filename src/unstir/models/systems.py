@@ -99,9 +99,10 @@ class DenoiserConfig(ModelConfig):
         channels, height, width = self.samples.shape
         if shape[0] != channels:
             raise InputError(f"The model's images have {channels} channels, and this one has {shape[0]}")
+        kind = self.network.kind.replace("_", " ")
         if not self.network.any_size and shape[1:] != (height, width):
             raise InputError(
-                f"The image is {shape[2]} pixels wide and {shape[1]} high, and this {self.network.kind} network "
+                f"The image is {shape[2]} pixels wide and {shape[1]} high, and this {kind} network "
                 f"takes {width} by {height} alone"
             )
 

@@ -52,3 +52,13 @@ class Told(Part):
     def enters(self) -> Socket:
         """The socket it enters."""
         return self.socket or _USUAL[self.kind]
+
+    @property
+    def shapes(self) -> tuple[tuple[int | str, ...], ...]:
+        """The shapes that a value may have for each image; letters stand for any length."""
+        if self.kind == "picture":
+            return ((self.width, "H", "W"),)
+        if self.kind == "classes":
+            return ((),)
+        sequence = self.kind == "embedding" and self.enters == "tokens"
+        return ((self.width,), ("L", self.width)) if sequence else ((self.width,),)

@@ -106,7 +106,9 @@ def _type(part: Part, field: str) -> TypeAdapter[Any]:
 
 def _unknown(config: Config, key: str) -> InputError:
     known = [each.removeprefix("model.") for each in _keys(config)]
-    return InputError(f"No setting is called '{key}'{nearest(key, known) or '; --dry-run lists them'}")
+    alike = [each for each in known if each.split(".")[-1] == key.split(".")[-1]]  # in another place
+    hint = nearest(key, alike) or nearest(key, known) or "; --dry-run lists them"
+    return InputError(f"No setting is called '{key}'{hint}")
 
 
 def _pair(text: str) -> tuple[str, Any]:

@@ -1,0 +1,152 @@
+"""One step of training: its turns, whose weights each changes, and what is measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from driver import metrics
+from rivals import Rivals
+from torch import nn
+
+from unstir.data.dataset import Splits
+from unstir.errors import InputError
+from unstir.kernels.library import library
+from unstir.models.model import Batch
+from unstir.training import loop
+from unstir.training.checkpoint import newest_checkpoint, restore, save_checkpoint
+from unstir.training.config import Config
+from unstir.training.folder import RunFolder
+from unstir.training.learner import Learner
+
+UPDATES = ["kernels", "pytorch"]
+
+
+@pytest.fixture(params=UPDATES)
+def rivals(
+    request: pytest.FixtureRequest,
+    make_config: Callable[..., Config],
+    make_learner: Callable[..., Learner],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[], Learner]:
+    if request.param == "pytorch":
+        monkeypatch.setattr("unstir.training.learner.library", lambda: None)
+    elif library() is None:
+        pytest.skip("the kernels need Linux and a C++ compiler")
+    return lambda: make_learner(make_config("model.kind=rivals", "precision=float32", "training.clip=100"))
+
+
+def test_each_turn_changes_its_own_weights_and_sees_what_the_one_before_became(rivals: Any) -> None:
+    learner = rivals()
+    model: Rivals = learner.model
+    references = [nn.Parameter(parameter.detach().clone()) for parameter in model.parameters()]
+    optimizers = [torch.optim.AdamW([parameter], lr=1e-2, weight_decay=0.0) for parameter in references]
+    batches: list[Batch] = []
+    prepare = model.prepare
+    model.prepare = lambda *given: batches.append(prepare(*given)) or batches[-1]  # type: ignore[method-assign,func-returns-value,return-value]
+    for step in range(3):
+        values = learner.step(1e-2)
+        assert [*values] == ["size", "gradient_norm_first", "error", "code", "gradient_norm_second"]
+        x, noise = batches[-1]["x"], batches[-1]["noise"]
+        size = ((x + noise) @ references[0].T - 1).square().mean()
+        size.backward()
+        optimizers[0].step()
+        code = ((x + noise) @ references[0].T).detach()
+        error = (code @ references[1].T - x).square().mean()
+        error.backward()
+        optimizers[1].step()
+        torch.testing.assert_close(values["size"], size.detach(), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(values["error"], error.detach(), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(values["code"], code.mean(), rtol=1e-4, atol=1e-6)
+        for turn, own in zip(("first", "second"), references, strict=True):
+            assert own.grad is not None
+            torch.testing.assert_close(values[f"gradient_norm_{turn}"], own.grad.norm(), rtol=1e-4, atol=1e-6)
+            own.grad = None
+        for parameter, own in zip(model.parameters(), references, strict=True):
+            torch.testing.assert_close(parameter, own, rtol=1e-4, atol=1e-5)
+        assert learner.position.step == step + 1
+        assert learner.position.images == 16 * (step + 1)
+    assert [turn for turn, _ in model.seen] == ["first", "second"] * 3
+    assert {*model.seen[-1][1]} == {"error", "code"}
+    torch.testing.assert_close(model.seen[-1][1]["error"].mean(), values["error"])
+    assert model.seen[-1][1]["error"].shape == (16,)
+
+
+def test_the_averages_of_all_turns_follow(rivals: Any) -> None:
+    learner = rivals()
+    expected = [parameter.detach().clone() for parameter in learner.model.parameters()]
+    for step in range(1, 4):
+        learner.step(1e-2)
+        for average, parameter in zip(expected, learner.model.parameters(), strict=True):
+            average.lerp_(parameter.detach(), 1 - (1 + step) / (10 + step))
+    for average, own in zip(expected, learner.average.parameters(), strict=True):
+        torch.testing.assert_close(own, average, rtol=1e-5, atol=1e-6)
+
+
+def test_all_turns_are_in_the_checkpoint(rivals: Any, tmp_path: Path) -> None:
+    learner, folder = rivals(), RunFolder(tmp_path)
+    for _ in range(3):
+        learner.step(1e-2)
+    save_checkpoint(folder, learner.state(), learner.position)
+    moments = {key for key in learner.state()["optimizer"].state_dict() if "exp_avg_sq" not in key}
+    assert moments == {
+        f"{turn}.{key}.{turn}.weight" for turn in ("first", "second") for key in ("step", "exp_avg")
+    }
+    other = rivals()
+    path, other.position = newest_checkpoint(folder)
+    restore(path, other.state())
+    for _ in range(2):
+        ours, theirs = learner.step(1e-2), other.step(1e-2)
+        assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_held_out_losses_are_of_the_average_and_of_all_images(rivals: Any, digits: Splits) -> None:
+    learner = rivals()
+    for _ in range(3):
+        learner.step(1e-2)
+    found = learner.validation_losses()
+    assert {*found} == {"validation_size", "validation_error", "validation_code"}
+    assert found == learner.validation_losses()
+    learner.step(0.1)
+    assert found != learner.validation_losses()
+
+
+def test_held_out_losses_do_not_depend_on_the_batch(
+    make_config: Callable[..., Config], make_learner: Callable[..., Learner]
+) -> None:
+    losses = [
+        make_learner(make_config(f"training.batch={batch}")).validation_losses()["validation_loss"]
+        for batch in (16, 100, 256)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_a_run_of_several_turns_logs_and_stops_as_any(
+    make_config: Callable[..., Config], digits: Splits, tmp_path: Path
+) -> None:
+    config = make_config(
+        "model.kind=rivals", "precision=float32", "training.images=128", "training.learning_rate=1e-2"
+    )
+    assert loop.train(config, tmp_path / "run", digits, time.monotonic()) is None
+    lines = metrics(tmp_path / "run")
+    assert [line["step"] for line in lines] == [4, 8]
+    for line in lines:
+        assert {"size", "error", "code", "gradient_norm_first", "gradient_norm_second"} <= line.keys()
+    assert lines[-1]["size"] < lines[0]["size"]
+    assert {"validation_size", "validation_error"} <= {key for line in lines for key in line}
+
+
+def test_a_batch_smaller_than_the_processes_is_refused(
+    make_config: Callable[..., Config], make_learner: Callable[..., Learner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Many:
+        device, num_processes = torch.device("cpu"), 17
+
+    monkeypatch.setattr("unstir.training.learner.processes", Many)
+    with pytest.raises(InputError, match=r"training\.batch=16 cannot be shared by 17 processes"):
+        make_learner(make_config())
