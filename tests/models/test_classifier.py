@@ -64,7 +64,9 @@ def test_its_verbs_are_to_embed_and_to_classify() -> None:
     assert made.config.features == features.shape[1]
     for verb in ("embed", "classify"):
         made.config.require(verb)
-    with pytest.raises(InputError, match=r"is a classifier of clean images and cannot draw: it can classify"):
+    with pytest.raises(
+        InputError, match=r"is a classifier of clean images and cannot draw images: it can classify"
+    ):
         made.config.require("draw")
 
 
