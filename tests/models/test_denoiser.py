@@ -20,6 +20,7 @@ from unstir.models.denoiser import DenoiserModel, levels_at
 from unstir.models.model import Batch
 from unstir.models.systems import ClassifierConfig, DenoiserConfig
 from unstir.networks.told import Told
+from unstir.sampling import SeededNoise
 
 MakeModel = Callable[..., DenoiserModel]
 
@@ -230,12 +231,12 @@ def test_a_denoising_autoencoder_cleans_its_own_noise(make_model: MakeModel) -> 
     torch.testing.assert_close(model.clean(y).tensor, best.clamp(-1, 1), rtol=1e-5, atol=1e-6)
     with pytest.raises(InputError, match="one corruption alone"):
         model.clean(y, 0.1)
-    can = r"denoising autoencoder, .* cannot {}: it can clean \(unstir edit clean RUN IMAGE\)"
-    with pytest.raises(InputError, match=can.format("draw")):
+    can = r"denoising autoencoder, .* cannot {}: it can clean images \(unstir edit clean RUN IMAGE\)"
+    with pytest.raises(InputError, match=can.format("draw images")):
         model.sample(1)
-    with pytest.raises(InputError, match=can.format("draw")):
+    with pytest.raises(InputError, match=can.format("draw images")):
         model.draw([0])
-    with pytest.raises(InputError, match=can.format("invert")):
+    with pytest.raises(InputError, match=can.format("find the noise of an image")):
         model.invert(torch.zeros(1, 1, 12, 12))
 
 
@@ -274,10 +275,11 @@ def test_images_are_corrupted_as_in_training(corruption: str, make_model: MakeMo
         "objective": "x0",
     }
     model = make_model(diffusion=diffusion, classes=0)
-    images, eps = torch.rand(4, 1, 9, 12, generator=_seeded()), torch.randn(4, 1, 9, 12, generator=_seeded(1))
-    corrupted = model.corrupted(images, eps)
+    images = torch.rand(4, 1, 9, 12, generator=_seeded())
+    corrupted = model.corrupted(images)
+    assert torch.equal(model.corrupted(images[:2]), corrupted[:2])
     if corruption == "gaussian":
-        torch.testing.assert_close(corrupted, images + 0.4 * eps)
+        torch.testing.assert_close(corrupted, images + 0.4 * SeededNoise(range(4))(images))
     changed = (corrupted != images).float().mean()
     assert changed == (1 if corruption == "gaussian" else pytest.approx(0.4, abs=0.06))
 

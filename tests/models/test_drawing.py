@@ -217,7 +217,7 @@ def test_gradients_through_the_drawn_images_are_those_of_float32(network: str, m
     guided = model.sample(3, guide=guide, **how).tensor
     assert (guided - plain).abs().mean() < 0.02
     assert len(guide.asked) == 4
-    condition = exact.told({"label": [1, 1, 1]})
+    condition = exact.condition({"label": [1, 1, 1]})
     assert condition is not None
     for x, level, gradient in guide.asked:
         assert gradient.dtype == torch.float32

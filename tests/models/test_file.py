@@ -318,17 +318,17 @@ def test_moved_together_a_run_finds_its_part(runs: Path, tmp_path: Path) -> None
 
 def test_a_missing_part_is_told(runs: Path) -> None:
     shutil.rmtree(runs / "encoder")
-    read_config(runs / "drawing")  # which needs it not
-    with pytest.raises(
-        InputError, match=r"The part 'encoder' of the model cannot be used: There is no run folder"
-    ):
-        load(runs / "drawing")
+    words = "The part 'encoder' of the model cannot be used: There is no run folder"
+    for ask in (read_config, load):
+        with pytest.raises(InputError, match=words):
+            ask(runs / "drawing")
 
 
 def test_a_part_that_changed_is_told(runs: Path) -> None:
     save(runs / "encoder" / "model.safetensors", _encoder(seed=7))
-    with pytest.raises(InputError, match=r"The part 'encoder' of the model, .*encoder, has changed since"):
-        load(runs / "drawing")
+    for ask in (read_config, load):
+        with pytest.raises(InputError, match=r"The part 'encoder' of the model, .*encoder, has changed since"):
+            ask(runs / "drawing")
 
 
 def test_a_part_whose_file_is_damaged_is_told(runs: Path) -> None:
@@ -347,6 +347,7 @@ def test_a_whole_file_needs_no_other(runs: Path, tmp_path: Path) -> None:
     inside = {key for key in _tensors(whole) if key.startswith("parts.encoder.")}
     assert inside == {f"parts.encoder.{key}" for key in _encoder().state_dict()}
     shutil.rmtree(runs)
+    assert read_config(whole)[1].parts["encoder"].model == model.parts["encoder"].config
     again = load(whole)
     assert torch.equal(_seen(again), before)
     assert torch.equal(again.sample(3, steps=3).tensor, drawn)  # type: ignore[operator]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from unstir.diffusion import Condition, NoiseLevel
 from unstir.diffusion.schedule import vp
 from unstir.errors import InputError
 from unstir.models.denoiser import DenoiserModel
+from unstir.models.file import load, save
 from unstir.models.model import Batch, Model, check_shape
 from unstir.models.systems import ClassifierConfig
 from unstir.networks.told import Told
@@ -92,18 +94,18 @@ def test_on_a_device_a_batch_keeps_every_name(batch: Batch) -> None:
     assert all(torch.equal(here[name], tensor) for name, tensor in _tensors(batch).items())
 
 
-def test_told_takes_what_the_configuration_names(make_model: Callable[..., DenoiserModel]) -> None:
+def test_a_condition_takes_what_the_configuration_names(make_model: Callable[..., DenoiserModel]) -> None:
     model = make_model(told={"size": Told(kind="numbers", width=2)})
     values: dict[str, Any] = {"label": [1, 2], "size": torch.ones(2, 2), "caption": ["a", "b"]}
-    condition = model.told(values)
+    condition = model.condition(values)
     assert condition is not None
     assert {*condition.names} == {"label", "size"}
     assert condition.parts["label"][0].tolist() == [1, 2]
     assert not any(hidden.any() for _, hidden in condition.parts.values())
-    only = model.told({"size": torch.ones(2, 2)})
+    only = model.condition({"size": torch.ones(2, 2)})
     assert only is not None and only.names == ("size",)
-    assert model.told({"caption": ["a"]}) is None
-    assert make_model(classes=0).told(values) is None
+    assert model.condition({"caption": ["a"]}) is None
+    assert make_model(classes=0).condition(values) is None
 
 
 def test_samples_of_another_shape_are_refused(make_model: Callable[..., DenoiserModel]) -> None:
@@ -172,11 +174,20 @@ def test_lowered_copies_hold_ordinary_tensors_and_share_what_is_not_converted(
     assert lowered.config is model.config or lowered.config == model.config
 
 
-def test_the_copy_that_draws_can_be_differentiated(make_model: Callable[..., DenoiserModel]) -> None:
-    """Also after images were drawn."""
+@pytest.mark.parametrize("loaded", [False, True])
+def test_the_copy_that_draws_can_be_differentiated(
+    loaded: bool, make_model: Callable[..., DenoiserModel], tmp_path: Path
+) -> None:
+    """Also after images were drawn, where nothing was to be differentiated."""
     model = make_model("unet", "bf16")
-    model.sample(2, steps=2)
+    if loaded:
+        save(tmp_path / "model.safetensors", model)
+        model = load(tmp_path)  # type: ignore[assignment]
+    with torch.inference_mode():
+        model.sample(2, steps=2)
     lowered = model.lowered()
+    assert (model.lowered() is lowered) == loaded  # it is made once where weights do not change any more
+    assert not any(tensor.is_inference() for tensor in lowered.parameters())
     x = torch.randn(2, 1, 9, 12, requires_grad=True)
     with lowered.in_precision:
         lowered.denoiser(x, model.schedule(0.5)).x0.sum().backward()

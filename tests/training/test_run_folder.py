@@ -93,7 +93,7 @@ def test_the_data_of_a_run_and_of_a_model_alone(
     assert data_of(folder.path) == config.data
     assert data_of(folder.path, "mnist") == config.data.model_copy(update={"source": "mnist"})
     with pytest.raises(
-        InputError, match=r"model\.safetensors is a model without its run, .* say which with --data"
+        InputError, match=r"model\.safetensors is a model without its run, .* which data with --data"
     ):
         data_of(folder.model)
     assert data_of(folder.model, "mnist") == DataConfig(source="mnist", size=8, channels=1)
@@ -355,7 +355,7 @@ def test_a_part_is_named_by_its_path_and_noted_with_its_hash(
     for wrong, words in (
         ("encoder", "--part takes name=run"),
         ("encoder=", "--part takes name=run"),
-        (f"decoder={encoder}", r"uses no part 'decoder'; the parts it uses: encoder"),
+        (f"decoder={encoder}", r"uses no part 'decoder': its parts are encoder"),
         (f"encoder={encoder}-2", "The part 'encoder' of the model cannot be used: There is no run folder"),
     ):
         with pytest.raises(InputError, match=words):
@@ -400,5 +400,5 @@ def test_a_part_must_be_able_to_do_its_part(
     cannot = make_config().model.seeing(digits.train.shape, digits.train.facts())
     save(encoder / "model.safetensors", cannot.build({}))
     config = with_named_parts(make_config(SEEN), [f"encoder={encoder}"], out)
-    with pytest.raises(InputError, match="This model is a diffusion model and cannot embed: it can draw"):
+    with pytest.raises(InputError, match="This model is a diffusion model and cannot embed images: it can draw"):
         with_data(config, digits.train, out)

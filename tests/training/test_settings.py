@@ -79,7 +79,7 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def _another(key: str, value: Any) -> Any:
     """Return a valid value for ``key`` that is not its own."""
-    if key == "model.network.norm" and isinstance(value, str):
+    if key.endswith(".norm") and isinstance(value, str):
         return {"group": "layer", "layer": "group"}[value]
     if key == "training.optimizer":
         return {"adamw": "muon", "muon": "adamw"}[value]
@@ -112,6 +112,7 @@ def _optional(key: str, name: str) -> bool:
         return last == "learned" or last in OF_A_SCHEDULE or (name, last) == ("mnist-dae", "steps")
     return (
         key == "model.diffusion.variance"
+        or (key == "model.told.label.socket" and name in ("mnist-vae", "mnist-gan"))
         or (key, name) == ("model.diffusion.times", "mnist-dae")  # which has no grid
         or (key == "model.diffusion.corruption" and name != "mnist-dae")
         or (key, name) == ("model.diffusion.objective", "mnist-hybrid")

@@ -44,8 +44,9 @@ def low_precision_copy(model: Module) -> Module:
     heavy = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
     own = {id(p) for layer in model.modules() if isinstance(layer, heavy) for p in layer.parameters(recurse=False)}
     shared = [tensor for tensor in (*model.parameters(), *model.buffers()) if id(tensor) not in own]
-    copied = copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
-    for layer in copied.modules():
-        if isinstance(layer, heavy):
-            layer.to(torch.bfloat16)
+    with torch.inference_mode(False):  # a copy that is kept may be asked for gradients later
+        copied = copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
+        for layer in copied.modules():
+            if isinstance(layer, heavy):
+                layer.to(torch.bfloat16)
     return copied
