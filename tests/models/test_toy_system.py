@@ -203,14 +203,8 @@ def test_two_processes_learn_what_one_does(whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "toy"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     subprocess.run([*torchrun, __file__, str(out)], check=True, timeout=300, capture_output=True)
-<<<<<<< HEAD
     name = "checkpoints/step-000000040.safetensors"
     ours, theirs = (load_file(folder / name) for folder in (out, whole / "toy"))
-=======
-    ours, theirs = (
-        load_file(folder / "checkpoints/step-000000040.safetensors") for folder in (out, whole / "toy")
-    )
->>>>>>> t1
     assert ours.keys() == theirs.keys()
     for key, value in theirs.items():  # sums over the batch come in another order
         torch.testing.assert_close(ours[key], value, rtol=1e-4, atol=1e-6)

@@ -123,11 +123,7 @@ class Model(nn.Module):
         return Condition.of(values) if values else None
 
     def part_hidden(self, examples: Examples, generator: torch.Generator) -> dict[str, Condition]:
-<<<<<<< HEAD
         """Return a batch's ``condition``, parts of it hidden as often as the configuration says; {} for none."""
-=======
-        """Return a batch's ``condition``, each part hidden as often as the configuration says; {} for none."""
->>>>>>> t1
         images, given = examples
         condition = self.condition(given, images)
         dropout = {name: one.dropout for name, one in self.config.told.items()}
