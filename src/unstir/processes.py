@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ def _leave() -> None:
     """
     group = torch.distributed
     if group.is_available() and group.is_initialized() and group.get_backend() == "gloo":
+        gc.collect()  # what was trained may still hold the group
         group.destroy_process_group()
 
 

@@ -74,7 +74,8 @@ def test_it_says_first_what_it_does(
 ) -> None:
     monkeypatch.chdir(workplace)
     assert run(["train", "images", "--data", "photos", "--smoke", "--out", "runs/photos"]) == 0
-    first, note, second, last = capsys.readouterr().out.splitlines()
+    first, note, lacks, second, last = capsys.readouterr().out.splitlines()
+    assert lacks == "The data has no label: the model is told none"
     assert first == "Training images for 32 images, in runs/photos"
     assert note.startswith("12 images of about 20 pixels")
     assert second.startswith("11 images of 3x16x16; ")

@@ -283,7 +283,7 @@ def _carry_out_run(
     from unstir.training.loop import Interrupted, train
 
     for name in config.model.told.keys() - seen.model.told.keys():
-        report.say(f"The model is told no {name}, which the data has not")
+        report.say(f"The data has no {name}: the model is told none")
     report.say(_describe(seen, splits.train))
     if found:
         at = found[1]

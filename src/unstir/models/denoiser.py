@@ -153,7 +153,8 @@ class DenoiserModel(Drawing):
             with torch.no_grad(), self.in_precision:
                 codes = self.codec.encode(images[rows].to(self.device))
                 condition = None if condition is None else condition.to(self.device)
-                noised.append(walk_back(model.denoiser, codes, condition, settings, self._guided(condition)).cpu())
+                names = self._guided(condition)
+                noised.append(walk_back(model.denoiser, codes, condition, settings, names=names).cpu())
         return torch.cat(noised)
 
     def clean(self, images: Tensor, sigma: float | None = None, *, progress: bool = False) -> Samples:

@@ -85,10 +85,11 @@ def walk_back(
     images: Tensor,
     condition: Condition | None,
     config: SamplingConfig,
+    guide: Guide | None = None,
     names: Sequence[str] | None = None,
 ) -> Tensor:
     """Return the start of the walk by DDIM that ends in about these images (B, C, H, W); else as :func:`walk`."""
-    denoise, levels, _ = _setting(denoiser, condition, config, None, names)
+    denoise, levels, _ = _setting(denoiser, condition, config, guide, names)
     return invert(denoise, images, levels)
 
 
