@@ -2,7 +2,7 @@
 
 Contenders train on MNIST one after the other, each in a process of its own. At each mark 1,000 digits are drawn
 from the average of its weights, and their Fréchet distance (FCD) to the test images is taken, on the features of
-the set's own classifier (`unstir.evaluation.evaluate`). Drawing and measuring are on no one's clock.
+the set's own classifier (`unstir.evaluation.measure`). Drawing and measuring are on no one's clock.
 
 unstir's learning rate falls to fit its budget, so each of its points is a run of its own, of the command
 ``unstir train mnist --for MARK``, all of which is on its clock: start, previews and checkpoints too. It draws as
@@ -34,7 +34,7 @@ from benchmarks.quality_peers import MNIST_PEERS, mnist_peer
 from unstir.data.config import DataConfig
 from unstir.data.load import load
 from unstir.errors import InputError
-from unstir.evaluation.evaluate import measure
+from unstir.evaluation.measure import measure
 from unstir.models.drawing import Drawing
 from unstir.models.samples import Samples
 

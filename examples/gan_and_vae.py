@@ -15,10 +15,10 @@ import torch
 
 import unstir
 from unstir.data.load import load as load_images
-from unstir.evaluation.evaluate import measure
+from unstir.evaluation.measure import measure
 from unstir.files import whole_file
 from unstir.models.samples import Samples
-from unstir.training.folder import data_of
+from unstir.training.run_folder import data_of
 
 BATCH = 250
 KINDS = {"denoiser": "diffusion", "vae": "VAE", "gan": "GAN"}

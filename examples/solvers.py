@@ -15,8 +15,8 @@ from pathlib import Path
 
 import unstir
 from unstir.data.load import load as load_images
-from unstir.evaluation.evaluate import measure
-from unstir.training.folder import data_of
+from unstir.evaluation.measure import measure
+from unstir.training.run_folder import data_of
 
 SOLVERS = ("ddpm", "ddim", "heun", "dpm++2m", "dpm++3m", "dpm++sde", "unipc", "plms")
 WITH_NOISE = ("ddpm", "dpm++sde")

@@ -196,7 +196,7 @@ def test_evaluate_refuses_images_that_do_not_fit(
 
 def test_demo(workplace: Path, command: Command) -> None:
     from unstir.training.checkpoint import newest_checkpoint
-    from unstir.training.folder import RunFolder
+    from unstir.training.run_folder import RunFolder
 
     answer = command("demo", "--for", "9s", folder=workplace)
     assert answer.returncode == 0, answer.stderr

@@ -8,7 +8,7 @@ import torch
 
 from unstir.data.dataset import Splits
 from unstir.evaluation.coverage import effective_classes, recall
-from unstir.evaluation.evaluate import measure
+from unstir.evaluation.measure import measure
 from unstir.models.samples import Samples
 
 
@@ -75,7 +75,7 @@ def test_what_is_left_out_is_measured(digits: Splits) -> None:
 
 
 def test_recall_is_of_the_first_samples_whatever_the_batches(digits: Splits, monkeypatch) -> None:
-    monkeypatch.setattr("unstir.evaluation.evaluate.RECALLED", 100)
+    monkeypatch.setattr("unstir.evaluation.measure.RECALLED", 100)
     images, _ = digits.train.examples(np.arange(250))
     whole = measure([Samples(images)], digits, ["recall"], progress=False)
     assert measure(stream(images, None, 64), digits, ["recall"], progress=False) == whole

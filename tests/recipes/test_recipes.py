@@ -15,7 +15,7 @@ from unstir.models.denoiser import DenoiserModel
 from unstir.models.model import Model
 from unstir.models.systems import DenoiserConfig
 from unstir.recipes import RECIPES, recipe
-from unstir.recipes import folder as images_recipe
+from unstir.recipes import own_images as images_recipe
 from unstir.recipes.request import Request, smoke
 from unstir.sampling import AnnealedLangevin, PredictorCorrector
 from unstir.training.config import Config

@@ -20,8 +20,8 @@ from unstir.models.model import Batch
 from unstir.training import loop
 from unstir.training.checkpoint import newest_checkpoint, restore, save_checkpoint
 from unstir.training.config import Config
-from unstir.training.folder import RunFolder
 from unstir.training.learner import Learner
+from unstir.training.run_folder import RunFolder
 
 UPDATES = ["kernels", "pytorch"]
 

@@ -23,8 +23,8 @@ from unstir.models.denoiser import DenoiserModel
 from unstir.models.file import load
 from unstir.training import loop
 from unstir.training.config import Config
-from unstir.training.folder import RunFolder
 from unstir.training.learner import Learner
+from unstir.training.run_folder import RunFolder
 from unstir.training.start import check_out, check_same, with_data
 
 MakeConfig = Callable[..., Config]

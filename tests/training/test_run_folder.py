@@ -20,8 +20,8 @@ from unstir.models.file import load, read_metadata, save
 from unstir.models.systems import ClassifierConfig
 from unstir.training.checkpoint import Position, Stateful, newest_checkpoint, restore, save_checkpoint
 from unstir.training.config import Config
-from unstir.training.folder import RunFolder, data_of
 from unstir.training.learner import Learner
+from unstir.training.run_folder import RunFolder, data_of
 from unstir.training.start import (
     check_out,
     check_parts,

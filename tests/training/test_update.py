@@ -16,9 +16,9 @@ from unstir.networks.unet import UNet
 from unstir.training.average import averaged_copy
 from unstir.training.checkpoint import Position, Stateful, restore, save_checkpoint
 from unstir.training.config import Config, TrainingConfig
-from unstir.training.folder import RunFolder
 from unstir.training.learner import Learner, _Moments, _Weights
 from unstir.training.muon import suits_muon
+from unstir.training.run_folder import RunFolder
 from unstir.training.update import KernelUpdate, Row, TorchUpdate, Update
 
 kernels = pytest.mark.skipif(library() is None, reason="the kernels need Linux and a C++ compiler")

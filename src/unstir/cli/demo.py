@@ -42,7 +42,7 @@ def demo(
 
     from unstir.data.load import load as load_images
     from unstir.models.file import load
-    from unstir.training.folder import data_of
+    from unstir.training.run_folder import data_of
 
     images = load(out).sample(DRAWN, batch=DRAWN, progress=True)
     picture = images.save(out / "demo.png")

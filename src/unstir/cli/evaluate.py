@@ -72,7 +72,7 @@ def evaluate(
     The ruler of drawn images is a classifier trained once on the same data; results compare models of one set.
     """
     from unstir.models.file import read_config
-    from unstir.training.folder import data_of
+    from unstir.training.run_folder import data_of
 
     _, config = read_config(run)
     wanted = [metric.strip() for metric in metrics.split(",")]
@@ -98,8 +98,8 @@ def evaluate(
     splits = load_images(source)
     _check_images(config, splits, draws)
 
-    from unstir.evaluation.evaluate import measure
-    from unstir.evaluation.likelihood import measure_bits
+    from unstir.evaluation.bits import measure_bits
+    from unstir.evaluation.measure import measure
     from unstir.models.file import load
     from unstir.processes import processes
 

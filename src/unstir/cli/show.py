@@ -114,7 +114,7 @@ def levels(
     """Draw the loss over noise levels, beside that of the ideal denoiser and that of the mean image."""
     from unstir.data.sources import find
     from unstir.models.file import read_config
-    from unstir.training.folder import data_of
+    from unstir.training.run_folder import data_of
 
     _, config = read_config(run)
     config.require("predict")
@@ -166,7 +166,7 @@ def _images(run: Path, data: DataConfig) -> Splits:
     """
     from unstir.data.load import load
     from unstir.models.file import locate
-    from unstir.training.folder import RunFolder
+    from unstir.training.run_folder import RunFolder
 
     splits = load(data)
     if splits.train.fingerprint != RunFolder(locate(run).parent).read_config().fingerprint:
@@ -184,7 +184,7 @@ def _image(source: str, run: Path | None, seed: int) -> Tensor:
     from unstir.data.decode import decode_file
     from unstir.data.folder import files_in, is_image
     from unstir.data.sources import DATASETS, find
-    from unstir.training.folder import data_of
+    from unstir.training.run_folder import data_of
 
     path = Path(source).expanduser()
     if run is None and not (path.is_file() and is_image(source)):

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from unstir.recipes.request import Request
     from unstir.training.checkpoint import Position
     from unstir.training.config import Config, TrainingConfig
-    from unstir.training.folder import RunFolder
     from unstir.training.plan import Plan
+    from unstir.training.run_folder import RunFolder
 
 
 def train(
@@ -261,7 +261,7 @@ def _carry_out_run(
     config: Config, out: Path, report: Report, began: float, *, renew: bool = False, settled: bool = False
 ) -> Outcome:
     from unstir.training.checkpoint import newest_checkpoint
-    from unstir.training.folder import RunFolder
+    from unstir.training.run_folder import RunFolder
     from unstir.training.start import check_out, check_same, with_data
 
     check_out(config, out)

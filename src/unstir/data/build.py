@@ -26,7 +26,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from unstir.data import cache
+from unstir.data import entries
 from unstir.data.columns import Column, blocks
 from unstir.data.config import DataConfig
 from unstir.data.dataset import fingerprint
@@ -71,10 +71,10 @@ def build(contents: Contents, config: DataConfig, folder: Path, show: bool) -> N
                 break
             except _ColourAfterGray as colour:
                 channels[colour.args[0]] = 3
-    description = _without_gaps(cache.entry(folder, description), config)
-    whole = cache.entry(folder, description)
+    description = _without_gaps(entries.entry(folder, description), config)
+    whole = entries.entry(folder, description)
     train, held_out = (fingerprint(*whole.part(number)) for number in (0, 1))
-    cache.describe(folder, replace(description, fingerprints=(train, held_out)))
+    entries.describe(folder, replace(description, fingerprints=(train, held_out)))
 
 
 def _check_channels(listing: Listing, config: DataConfig) -> None:
@@ -92,7 +92,7 @@ def _check_channels(listing: Listing, config: DataConfig) -> None:
             )
 
 
-def _without_gaps(whole: cache.Entry, config: DataConfig) -> cache.Description:
+def _without_gaps(whole: entries.Entry, config: DataConfig) -> entries.Description:
     """Note in which part a column lacks values, and say how many."""
     train, noted = whole.description.train, []
     for described, column in zip(whole.description.columns, whole.columns):
@@ -110,13 +110,13 @@ def _without_gaps(whole: cache.Entry, config: DataConfig) -> cache.Description:
 
 def _write(
     parts: tuple[Listing, Listing], config: DataConfig, channels: Sequence[int | None], folder: Path, show: bool
-) -> cache.Description:
+) -> entries.Description:
     """Store the images that can be read with all that is known of them, those of the first part first."""
     skipped: list[tuple[str, str]] = []
     kept: list[Listing] = []
     plain, pictures = [*parts[0].columns], [*parts[0].pictures]
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    places = [folder / "pixels", *(cache.place(folder, len(plain) + i) for i in range(len(pictures)))]
+    places = [folder / "pixels", *(entries.place(folder, len(plain) + i) for i in range(len(pictures)))]
     with _bar(show) as bar, ThreadPoolExecutor(workers) as pool, ExitStack() as stack:
         task = bar.add_task(f"decoding {config.source}", total=sum(map(len, parts)))
         stores = [
@@ -147,29 +147,29 @@ def _write(
         why = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise InputError(f"too few images of '{config.source}' can be read: {n}, of at least 2{why}.")
     described = [
-        _store_column(name, [part.columns[name] for part in kept], cache.place(folder, position))
+        _store_column(name, [part.columns[name] for part in kept], entries.place(folder, position))
         for position, name in enumerate(plain)
     ]
     described += [
-        cache.ColumnDescription(name, "picture", store.shape or ()) for name, store in zip(pictures, stores[1:])
+        entries.ColumnDescription(name, "picture", store.shape or ()) for name, store in zip(pictures, stores[1:])
     ]
     # Should a whole part have been unreadable, the other gives it one image.
     train = min(max(train, 1), n - 1)
-    return cache.Description((n, *shape), train, tuple(described), tuple(skipped))
+    return entries.Description((n, *shape), train, tuple(described), tuple(skipped))
 
 
-def _store_column(name: str, parts: list[Column], place: Path) -> cache.ColumnDescription:
+def _store_column(name: str, parts: list[Column], place: Path) -> entries.ColumnDescription:
     """Store the values of both parts in a file; text goes into the description."""
     kind, classes = parts[0].kind, parts[0].classes
     if kind == "text":
-        return cache.ColumnDescription(name, kind, texts=tuple(text for part in parts for text in part.values))
+        return entries.ColumnDescription(name, kind, texts=tuple(text for part in parts for text in part.values))
     with place.open("wb") as file:
         for part in parts:
             for block in blocks(part.array):
                 file.write(block.data)
         file.flush()
         os.fsync(file.fileno())
-    return cache.ColumnDescription(name, kind, parts[0].array.shape[1:], classes)
+    return entries.ColumnDescription(name, kind, parts[0].array.shape[1:], classes)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from unstir.cache import cache_folder
-from unstir.data import cache
+from unstir.data import entries
 from unstir.data.build import build
 from unstir.data.config import DataConfig
 from unstir.data.dataset import ImageData, Splits
@@ -40,13 +40,13 @@ def load(config: DataConfig) -> Splits:
     identity = [_VERSION, source.identity(), config.size, config.channels]
     key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
     folder = cache_folder() / "images" / f"{source.name}-{key}"
-    entry = cache.read(folder)
+    entry = entries.read(folder)
     if entry is None:
         show = sys.stderr.isatty()
         # The scratch folder is for what reading tables leaves behind; it goes before the entry is published.
-        with cache.new_entry(folder) as temporary, cache.scratch(temporary) as scratch:
+        with entries.new_entry(folder) as temporary, entries.scratch(temporary) as scratch:
             build(_contents(source, scratch, show), config, temporary, show)
-        entry = cache.read(folder)
+        entry = entries.read(folder)
     if entry is None:
         raise InputError(f"the cache entry '{folder}' was removed while it was read; run this again.")
     _report_skipped(entry.description.skipped, config)
@@ -79,7 +79,7 @@ def _report_skipped(skipped: tuple[tuple[str, str], ...], config: DataConfig) ->
         _log.warning("%d unreadable images of '%s' are skipped:%s%s", len(skipped), config.source, names, more)
 
 
-def _splits(entry: cache.Entry, name: str) -> Splits:
+def _splits(entry: entries.Entry, name: str) -> Splits:
     train, held_out = (
         ImageData(*entry.part(number), fingerprint, name)
         for number, fingerprint in enumerate(entry.description.fingerprints)

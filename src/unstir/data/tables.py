@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unstir.data.cache import FULL_DISK
 from unstir.data.columns import Column, floats, numbered
 from unstir.data.decode import Encoded
+from unstir.data.entries import FULL_DISK
 from unstir.data.listing import Contents, Listing, Read
 from unstir.data.sources import Source
 from unstir.errors import InputError

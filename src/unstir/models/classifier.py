@@ -1,7 +1,7 @@
 """A small convolutional classifier of clean images: the ruler for samples of a labelled set.
 
 Its class probabilities say whether a sample shows the label that it was asked for; its penultimate features are
-where the Fréchet distance is taken (:mod:`unstir.evaluation.evaluate`).
+where the Fréchet distance is taken (:mod:`unstir.evaluation.measure`).
 
 The body halves the image until its shorter side is at most 8 pixels, with two 3x3 convolutions at each size, and
 averages over the positions that are left, so images of any size and any number of channels are read.

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from unstir.errors import InputError, nearest
 from unstir.recipes.cifar import cifar10
 from unstir.recipes.digits import digits, digits_variations
-from unstir.recipes.folder import images
 from unstir.recipes.gan_and_vae import mnist_gan, mnist_vae
 from unstir.recipes.mnist import fashion_mnist, mnist, mnist_dae, mnist_fc, mnist_fc_notime, mnist_hybrid
 from unstir.recipes.ncsn import cifar10_ncsn, mnist_ncsn
+from unstir.recipes.own_images import images
 from unstir.recipes.photos import cars64, church64, faces128, stl10_96
 from unstir.recipes.request import Request
 from unstir.training.config import Config

@@ -9,7 +9,7 @@ from unstir.data.sources import find
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.models.systems import DenoiserConfig
 from unstir.networks.config import FullyConnectedConfig, UNetConfig
-from unstir.recipes.folder import images
+from unstir.recipes.own_images import images
 from unstir.recipes.request import LABEL, Request, training_gflops
 from unstir.sampling.config import DDPMConfig, SamplingConfig
 from unstir.training.config import Config

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from unstir.errors import InputError, told_shortly
 from unstir.files import whole_file
 from unstir.models.file import read_metadata
-from unstir.training.folder import RunFolder
+from unstir.training.run_folder import RunFolder
 
 KEPT = 2
 """How many of the newest checkpoints are kept, beside the first of each quarter of the budget."""

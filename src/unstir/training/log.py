@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from unstir.errors import InputError
 from unstir.files import whole_file
-from unstir.training.folder import RunFolder
+from unstir.training.run_folder import RunFolder
 
 
 class RunLog:

@@ -20,10 +20,10 @@ from unstir.models.file import load_parts, save
 from unstir.training.budget import Budget
 from unstir.training.checkpoint import newest_checkpoint, restore, save_checkpoint
 from unstir.training.config import Config
-from unstir.training.folder import RunFolder
 from unstir.training.learner import Learner, Values
 from unstir.training.log import RunLog
 from unstir.training.preview import pictures
+from unstir.training.run_folder import RunFolder
 from unstir.training.start import with_data
 
 CHECKPOINT_SECONDS = 60.0

@@ -18,7 +18,7 @@ from unstir.files import whole_file
 from unstir.models.config import FrozenPart
 from unstir.models.file import PLAN
 from unstir.training.config import Config
-from unstir.training.folder import RunFolder
+from unstir.training.run_folder import RunFolder
 from unstir.training.start import check_out
 
 

@@ -10,7 +10,7 @@ from unstir.errors import InputError
 from unstir.models.config import FrozenPart
 from unstir.models.file import PLAN, check_part, relative
 from unstir.training.config import Config
-from unstir.training.folder import RunFolder
+from unstir.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData

@@ -11,7 +11,7 @@ from unstir.data.dataset import ImageData
 from unstir.diffusion import Denoiser, Schedule, Sockets
 from unstir.diffusion.parameterization import parameterization
 from unstir.diffusion.schedule import flow, ladder, linear
-from unstir.evaluation.likelihood import measure_bits
+from unstir.evaluation.bits import measure_bits
 from unstir.models.denoiser import DenoiserModel
 from unstir.models.systems import DenoiserConfig
 from unstir.networks.told import Told

@@ -7,7 +7,7 @@ import torch
 
 from unstir.data.dataset import Splits
 from unstir.errors import InputError
-from unstir.evaluation.evaluate import measure
+from unstir.evaluation.measure import measure
 from unstir.evaluation.metrics import METRICS
 from unstir.evaluation.ruler import ruler
 from unstir.models.samples import Samples
@@ -147,7 +147,7 @@ def test_wrong_inputs_are_named_before_any_training(digits, monkeypatch, change,
     good, wrong = Samples(torch.zeros(4, 1, 8, 8)), Samples(given["samples"], given["labels"])
     with pytest.raises(InputError, match=message):  # in a stream, when it comes
         measure(iter([good, wrong]), digits, given["metrics"], progress=False)
-    monkeypatch.setattr("unstir.evaluation.evaluate.ruler", None)
+    monkeypatch.setattr("unstir.evaluation.measure.ruler", None)
     with pytest.raises(InputError, match=message):
         measure([good, wrong], digits, given["metrics"], progress=False)
 
@@ -160,7 +160,7 @@ def test_too_few_samples_are_refused(digits, count):
 
 
 def test_unlabelled_set_is_refused(digits, monkeypatch):
-    monkeypatch.setattr("unstir.evaluation.evaluate.ruler", None)
+    monkeypatch.setattr("unstir.evaluation.measure.ruler", None)
     plain = Splits(*(replace(part, columns={}) for part in (digits.train, digits.held_out)))
     with pytest.raises(InputError, match="fcd need a labelled set"):
         figures(torch.zeros(4, 1, 8, 8), None, plain, ["fcd"])
