@@ -98,6 +98,8 @@ class ModelConfig(Part):
     """What it is, for messages; a property where it depends on the values."""
     verbs: ClassVar[tuple[str, ...]] = ()
     """What it can be asked for, out of ``VERBS``; a property where it depends on the values."""
+    found_out: ClassVar[tuple[str, ...]] = ()
+    """The values that the data fills in, beside those of ``samples`` and ``told``."""
     features: ClassVar[int] = 0
     """The width of what its verb ``embed`` returns; a property where it depends on the values."""
 

@@ -114,6 +114,7 @@ class ClassifierConfig(ModelConfig):
     about: ClassVar[str] = "a classifier of clean images"
     verbs: ClassVar[tuple[str, ...]] = ("classify", "embed")
 
+    found_out: ClassVar[tuple[str, ...]] = ("labels",)
     features: ClassVar[int] = 64
     """Enough to tell classes apart, and few enough for 1,000 samples to give a well-conditioned covariance."""
 

@@ -71,6 +71,7 @@ class Config(Part):
         told = {name: {"classes", "width", "mean", "std"} for name in self.model.told}
         parts = {name: {"model"} for name in self.model.parts}
         found_out = {"samples": {"shape"}, "told": told, "parts": parts}
+        found_out |= dict.fromkeys(self.model.found_out, True)
         return self.model_dump(mode="json", exclude={"fingerprint": True, "model": found_out})
 
     def tiny(self) -> Config:
