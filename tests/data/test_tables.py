@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import time
 from pathlib import Path
 
@@ -203,10 +204,15 @@ def test_one_colour_picture_makes_all_of_them_colour(tmp_path: Path) -> None:
             assert pixel == ([1, 2, 3] if shown == 30 else [shown] * 3)
 
 
-def test_pictures_that_differ_in_size_are_named(tmp_path: Path) -> None:
+def test_pictures_that_differ_in_size_are_named_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     edges = [Image.new("L", (3, 2 + v // 39)) for v in range(40)]
-    with pytest.raises(InputError, match=r"the 'edges' of .* differ in size.*data\.size"):
-        load(DataConfig(source=str(rich(tmp_path, edges=edges))))
+    folder = str(rich(tmp_path, edges=edges))
+    splits = load(DataConfig(source=folder))
+    assert re.search(r"the 'edges' of .* differ in size.*left out.*data\.size", caplog.text)
+    assert "edges" not in splits.train.columns and {"caption", "label"} <= splits.train.columns.keys()
+    assert "edges" in load(DataConfig(source=folder, size=(4, 6))).train.columns
 
 
 def test_an_image_whose_picture_cannot_be_read_is_skipped_whole(

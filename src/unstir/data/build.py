@@ -41,6 +41,18 @@ _Decoded = list[np.ndarray] | str  # an image and its pictures, or why they cann
 _log = logging.getLogger(__name__)
 
 
+class _Uneven(Exception):
+    """Images, or further pictures of theirs, differ in size.
+
+    Attributes:
+        number: 0 for the images, else which of the pictures.
+    """
+
+    def __init__(self, number: int, said: str) -> None:
+        super().__init__(said)
+        self.number = number
+
+
 class _ColourAfterGray(Exception):
     """A colour picture came after gray ones had been stored in one channel; carries the number of its store."""
 
@@ -62,19 +74,30 @@ def build(contents: Contents, config: DataConfig, folder: Path, show: bool) -> N
     else:
         parts = (contents.train, contents.held_out)
     _check_channels(parts[0], config)
-    channels = [config.channels, *(None for _ in parts[0].pictures)]
+    channels: dict[str, int | None] = {"images": config.channels} | dict.fromkeys(parts[0].pictures)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd but readable files
         while True:
             try:
-                description = _write(parts, config, channels, folder, show)
+                description = _write(parts, config, [*channels.values()], folder, show)
                 break
             except _ColourAfterGray as colour:
-                channels[colour.args[0]] = 3
+                channels[[*channels][colour.args[0]]] = 3
+            except _Uneven as uneven:
+                name = [*channels][uneven.number]
+                if not uneven.number:
+                    raise InputError(f"{uneven}; bring them to one with --set data.size=[64,64].") from None
+                _log.warning("%s; they are left out (--set data.size=[64,64] would bring them to one)", uneven)
+                del channels[name]
+                parts = _without_pictures(parts[0], name), _without_pictures(parts[1], name)
     description = _without_gaps(entries.entry(folder, description), config)
     whole = entries.entry(folder, description)
     train, held_out = (fingerprint(*whole.part(number)) for number in (0, 1))
     entries.describe(folder, replace(description, fingerprints=(train, held_out)))
+
+
+def _without_pictures(listing: Listing, name: str) -> Listing:
+    return replace(listing, pictures={key: read for key, read in listing.pictures.items() if key != name})
 
 
 def _check_channels(listing: Listing, config: DataConfig) -> None:
@@ -187,7 +210,7 @@ class _Store:
         """Append an image, uint8 (C, H, W); a gray one among colour ones gets equal channels.
 
         Raises:
-            InputError: if its size differs from the first's.
+            _Uneven: if its size differs from the first's.
             _ColourAfterGray: if it has colour and the first had none.
         """
         if self.shape is None:
@@ -195,10 +218,8 @@ class _Store:
             self.shape, self.first = (channels, height, width), name
         if image.shape[1:] != self.shape[1:]:
             sizes = ["{1}x{0}".format(*shape[1:]) for shape in (self.shape, image.shape)]
-            raise InputError(
-                f"the {self.what} of '{self.source}' differ in size ({self.first} is {sizes[0]}, {name} is "
-                f"{sizes[1]} pixels wide and high); bring them to one with --set data.size=[64,64]."
-            )
+            said = f"{self.first} is {sizes[0]}, {name} is {sizes[1]} pixels wide and high"
+            raise _Uneven(self.number, f"the {self.what} of '{self.source}' differ in size ({said})")
         if len(image) > self.shape[0]:
             raise _ColourAfterGray(self.number)
         self.file.write(np.ascontiguousarray(np.broadcast_to(image, self.shape)).data)
