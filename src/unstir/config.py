@@ -6,7 +6,8 @@ A part builds what it configures and knows its own tiny version. Where there are
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -32,7 +33,7 @@ class Part(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
 Kind = TypeVar("Kind", bound=Part)
 
 
-class Kinds(Generic[Kind]):
+class Kinds(Mapping[str, type[Kind]]):
     """The kinds of a part, by name.
 
     Args:
@@ -48,6 +49,18 @@ class Kinds(Generic[Kind]):
         """Make a kind known; for use as a decorator."""
         self.known[kind.model_fields[self.key].default] = kind
         return kind
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names, in the order in which the kinds were added."""
+        return iter(self.known)
+
+    def __len__(self) -> int:
+        """How many kinds there are."""
+        return len(self.known)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a kind of this name."""
+        return name in self.known
 
     def __getitem__(self, name: object) -> type[Kind]:
         """Return a kind by its name.

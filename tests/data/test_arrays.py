@@ -121,3 +121,15 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     np.savez(tmp_path / "pickled.npz", images=SEVEN, labels=np.array([{}] * 40, dtype=object))
     with pytest.raises(InputError, match="cannot be read"):
         load(DataConfig(source=str(tmp_path / "pickled.npz")))
+
+
+def test_labels_may_be_called_label(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", images=SEVEN, label=np.arange(40) % 4 * 10)
+    train = load(DataConfig(source=str(tmp_path / "set.npz"))).train
+    assert train.classes == ("0", "10", "20", "30") and set(train.labels) == {0, 1, 2, 3}  # type: ignore[arg-type]
+
+
+def test_further_pictures_may_have_any_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", images=SEVEN, pixels=SEVEN[:, :1, ::2])
+    columns = load(DataConfig(source=str(tmp_path / "set.npz"))).train.columns
+    assert columns["pixels"].array.shape[1:] == (1, *SEVEN[:, :1, ::2].shape[2:])

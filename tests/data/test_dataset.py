@@ -110,7 +110,7 @@ def test_facts_are_what_a_network_must_know() -> None:
     assert facts["pose"]["width"] == 2 and len(facts["pose"]["mean"]) == len(facts["pose"]["std"]) == 2  # type: ignore[arg-type]
     assert facts["same"]["mean"] == (pytest.approx(0.1),) and facts["same"]["std"] == (1.0,)
     assert facts["caption"] == {"kind": "text"} and facts["edges"] == {"kind": "picture", "width": 1}
-    assert facts["tokens"] == {"kind": "embedding", "width": 5}
+    assert facts["tokens"] == {"kind": "embedding", "width": 5, "length": 3}
     assert facts["vector"] == {"kind": "embedding", "width": 4}
 
 

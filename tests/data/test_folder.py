@@ -204,3 +204,11 @@ def test_what_metadata_say_reaches_the_examples(photos: Callable[..., Path]) -> 
             assert (pixels == np.asarray(Image.open(folder / f"{age}.png")).transpose(2, 0, 1)).all()
             low = np.asarray(Image.open(small / f"{age}.png")).transpose(2, 0, 1)
             np.testing.assert_allclose(told["low"][place], low / 127.5 - 1, atol=1e-6)  # type: ignore[arg-type]
+
+
+def test_a_further_picture_may_be_called_images(photos: Callable[..., Path]) -> None:
+    folder = photos("a.png", "b.png", "maps/a.png", "maps/b.png")
+    lines = [{"file_name": f"{x}.png", "images_file_name": f"maps/{x}.png"} for x in "ab"]
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    splits = load(DataConfig(source=str(folder)))
+    assert "images" in splits.train.columns and len(splits.train) == len(splits.held_out) == 1

@@ -17,6 +17,7 @@ from unstir.models.drawing import Order
 from unstir.models.precision import resolve_precision
 from unstir.models.samples import Samples
 from unstir.networks.told import Told
+from unstir.sampling import SeededNoise, grid
 from unstir.sampling.config import samplers
 
 MakeModel = Callable[..., DenoiserModel]
@@ -346,3 +347,47 @@ def test_few_evaluations_are_made_the_best_of(make_model: MakeModel) -> None:
     few = model.config.drawing(model.quick(6))
     assert (few.sampler.name, few.steps, few.spacing, few.evaluations) == ("ddim", 6, "trailing", 6)
     assert model.config.drawing(model.quick(18)).steps == 10
+
+
+def test_guidance_strengthens_what_the_model_was_trained_without(make_model: MakeModel) -> None:
+    told = {
+        "size": Told(kind="numbers", width=1, dropout=0.1),
+        "sketch": Told(kind="picture", width=1),  # never hidden
+    }
+    model = make_model(told=told, classes=0)
+    given = {
+        "size": torch.tensor([[1.5]]),
+        "sketch": torch.rand(1, 1, 9, 12, generator=torch.Generator().manual_seed(0)),
+    }
+    how: dict[str, Any] = {"n": 1, "steps": 1, "eta": 0.0, "clip": "none", "told": given}
+    guided, plain = (model.sample(guidance=w, **how).tensor for w in (2.0, 0.0))
+    condition = model.condition(given)
+    assert condition is not None
+    noise = SeededNoise([0])(plain)
+    level = grid(model.schedule, 1, "trailing")[0]
+    x = noise * float((level.alpha**2 + level.sigma**2).sqrt())
+    with torch.no_grad():
+        whole, free = (model.denoiser(x, level, c).x0 for c in (condition, condition.hide(["size"])))
+    torch.testing.assert_close(plain, whole.clamp(-1, 1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(guided, (3 * whole - 2 * free).clamp(-1, 1), rtol=1e-4, atol=1e-5)
+    assert (free - whole).abs().max() > 1e-3
+
+
+def test_what_a_model_never_was_without_cannot_be_left_out(make_model: MakeModel) -> None:
+    model = make_model(told={"size": Told(kind="numbers", width=1)}, classes=0)
+    with pytest.raises(InputError, match=r"needs told\.size\.dropout above 0"):
+        model.sample(1)
+    assert model.sample(1, told={"size": torch.ones(1, 1)}).tensor.isfinite().all()
+
+
+def test_numbers_of_rows_and_labels_must_fit(make_model: MakeModel) -> None:
+    model = make_model()
+    shape = model.config.samples.shape
+    with pytest.raises(InputError, match="Noise was given for 2 images, and 3 are to be drawn"):
+        model.draw(range(3), noise=torch.zeros(2, *shape))
+    with pytest.raises(InputError, match="5 labels were given for 4 images"):
+        model.sample(4, label=[0, 1, 0, 1, 0])
+    with pytest.raises(InputError, match="At least 1 image"):
+        model.draw(range(3), batch=0)
+    with pytest.raises(InputError, match="it takes no sampler"):
+        model.invert(torch.zeros(1, *shape), sampler="unipc")

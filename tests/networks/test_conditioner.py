@@ -109,7 +109,7 @@ def test_vectors_are_added() -> None:
 
 def test_tokens_come_one_part_after_another() -> None:
     told = conditioner(
-        sequence=Told(kind="embedding", width=5, socket="tokens"),
+        sequence=Told(kind="embedding", width=5, length=3, socket="tokens"),
         label=Told(kind="classes", classes=CLASSES, socket="tokens"),
     )
     sequence = torch.randn(4, 3, 5)
@@ -119,7 +119,11 @@ def test_tokens_come_one_part_after_another() -> None:
     expected = torch.where(SOME[:, None, None], encoder.null, code(encoder, "embedding", sequence))
     torch.testing.assert_close(tokens[:, :3], expected)
     assert torch.equal(tokens[:, 3], told.encoders["label"].table.weight[values("classes")])
-    assert told(None, X).tokens.shape == (4, 2, 7)
+    # Left out, a sequence says what it says where it is hidden.
+    hidden = told(condition.hide(["sequence"]), X).tokens
+    left_out = told(Condition.of({"label": values("classes")}), X).tokens
+    assert torch.equal(hidden, left_out) and hidden.shape == (4, 4, 7)
+    assert torch.equal(told(None, X).tokens, told(condition.hide(), X).tokens)
 
 
 def test_channels_come_one_part_after_another() -> None:

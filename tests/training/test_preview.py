@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from unstir.data.dataset import Splits
+from unstir.data.dataset import ImageData, Splits
+from unstir.diffusion import Condition
 from unstir.diffusion.corruption import corruptions
 from unstir.models.denoiser import DenoiserModel
 from unstir.models.samples import Samples
 from unstir.models.systems import ClassifierConfig, DenoiserConfig
+from unstir.networks.told import Told
 from unstir.recipes import RECIPES
 from unstir.recipes.request import Request
 from unstir.sampling import SeededNoise
@@ -110,10 +112,10 @@ def test_a_sampling_knows_how_often_it_asks_the_network(
 
 
 def test_the_last_picture_of_a_budget_in_images_is_drawn_as_the_model_is(
-    counted: tuple[DenoiserModel, Counted], tmp_path: Path
+    counted: tuple[DenoiserModel, Counted], digits: Splits, tmp_path: Path
 ) -> None:
     model, network = counted
-    picturing = Drawn(model.config, None)
+    picturing = Drawn(model.config, None, digits.held_out)
     for last in (False, True):
         network.calls = 0
         path = picturing.draw(model, tmp_path / "x.png", last)
@@ -123,7 +125,7 @@ def test_the_last_picture_of_a_budget_in_images_is_drawn_as_the_model_is(
 
 
 def test_a_picture_under_a_budget_in_seconds_takes_its_share(
-    counted: tuple[DenoiserModel, Counted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    counted: tuple[DenoiserModel, Counted], digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, network = counted
 
@@ -133,7 +135,7 @@ def test_a_picture_under_a_budget_in_seconds_takes_its_share(
             return 0.5 * network.calls  # half a second for each time the network is asked
 
     monkeypatch.setattr(preview, "time", Clock)
-    picturing = Drawn(model.config, 100.0)
+    picturing = Drawn(model.config, 100.0, digits.held_out)
     assert picturing.last_seconds() == 0  # not known yet
     picturing.draw(model, tmp_path / "x.png")
     assert picturing.evaluation_seconds == 0.5
@@ -143,15 +145,36 @@ def test_a_picture_under_a_budget_in_seconds_takes_its_share(
     assert picturing.last_seconds() == pytest.approx(6)
 
 
-def test_a_picture_asks_the_network_no_more_often_than_its_budget_bears() -> None:
+def test_a_picture_asks_the_network_no_more_often_than_its_budget_bears(digits: Splits) -> None:
     config = RECIPES["mnist-ncsn"](Request(seconds=100))
     assert isinstance(config, Config)
     model = config.model.seeing((1, 28, 28), {})
     own = model.drawing({}).evaluations
-    pictures = Drawn(model, 100)
+    pictures = Drawn(model, 100, digits.held_out)
     assert own > model.drawing({}).steps  # type: ignore[attr-defined]
     pictures.evaluation_seconds = LAST_SHARE * 100 / (own + 0.5)
     assert pictures.evaluations(last=True) == own > pictures.evaluations(last=False)
     pictures.evaluation_seconds *= 2
     assert LEAST_EVALUATIONS < pictures.evaluations(last=True) <= (own + 1) / 2
     assert pictures.last_seconds() <= LAST_SHARE * 100
+
+
+def test_pictures_tell_the_model_what_held_out_images_have(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 1, 8, 8)).astype(np.uint8)
+    data = ImageData.from_array(pixels, np.arange(6) % 2, columns={"age": np.arange(6.0), "caption": ["x"] * 6})
+    config = DenoiserConfig(told={"label": Told(kind="classes"), "age": Told(kind="numbers")})
+    seen = []
+
+    class Model:
+        condition = staticmethod(lambda given, images: Condition.of({k: given[k] for k in config.told}))
+        quick = staticmethod(lambda evaluations: {})
+
+        @staticmethod
+        def sample(n: int, told: dict[str, torch.Tensor]) -> Samples:
+            seen.append((n, told))
+            return Samples(torch.zeros(n, 1, 8, 8))
+
+    Drawn(config.seeing(data.shape, data.facts()), None, data).draw(Model(), tmp_path / "x.png")  # type: ignore[arg-type]
+    ((n, told),) = seen
+    assert n == 16 and told.keys() == {"age"}  # the classes come in turn
+    assert told["age"][:, 0].tolist() == [i % 6 for i in range(16)]

@@ -47,7 +47,7 @@ OTHER: dict[str, Any] = {
 NAMED = ("model.kind", "model.network.kind", "model.sampling.sampler.name")
 """What names one of several kinds, whose other settings then start at their defaults."""
 
-FACTS = ("kind", "classes", "width", "mean", "std", "of")
+FACTS = ("kind", "classes", "width", "length", "mean", "std", "of")
 """What the data or a part turns out to be, and kinds of what is told."""
 
 

@@ -54,7 +54,8 @@ def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str
         out: Its folder.
         built: The models of earlier stages by their folders, which are not there yet; this one is added.
     """
-    from unstir.models.file import check_part, load_parts, part_path
+    from unstir.models.file import load_parts, part_path
+    from unstir.processes import processes
     from unstir.training.estimate import estimate, machine, parameter_count, synthetic
 
     known = expected_images(config.data)
@@ -70,14 +71,13 @@ def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str
         if place in built:
             parts[name] = built[place]
         else:
-            check_part(name, part, out)
             parts |= load_parts({name: part}, out)
         described[name] = part.model_copy(update={"model": parts[name].config})
     seen = config.model.model_copy(update={"parts": described})
     config = config.model_copy(update={"model": seen})
     train = splits.train
     config = config.seeing(train.shape, train.facts(), train.fingerprint)
-    built[out.resolve()] = config.model.build(parts).eval()
+    built[out.resolve()] = config.model.build(parts).eval().to(processes().device)
     parameters, (where, precision) = parameter_count(config.model, parts), machine(config.model.precision)
     found = estimate(config, splits, parts)
     images, seconds = end(config, found.images_per_second)

@@ -267,8 +267,7 @@ def _carry_out_run(
     check_out(config, out)
     folder = RunFolder(out)
     found = None if renew else newest_checkpoint(folder)
-    spent = found and found[1].finished and (settled or _same_budget(config, folder.read_config()))
-    if found and spent and _complete(config, folder):
+    if found and found[1].finished and (settled or _same_budget(config, folder.read_config())):
         return Outcome(found[1], newest_picture(folder), config.training, trained=False)
     report.say(f"Training {config.recipe} for {budget_words(config.training)}, in {out}")
     report.say(config.note)
@@ -301,11 +300,6 @@ def _carry_out_run(
 
 def _same_budget(a: Config, b: Config) -> bool:
     return (a.training.images, a.training.seconds) == (b.training.images, b.training.seconds)
-
-
-def _complete(config: Config, folder: RunFolder) -> bool:
-    """Whether a run that has spent its budget has its last picture too, where there is something to see."""
-    return newest_picture(folder) is not None or not {"draw", "clean"} & {*config.model.verbs}
 
 
 def newest_picture(folder: RunFolder) -> Path | None:

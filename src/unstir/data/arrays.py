@@ -41,8 +41,9 @@ def contents(path: Path) -> Contents:
         if isinstance(loaded, np.ndarray):
             return Contents(_listing(loaded, {}, {}), None)
         with loaded:
-            images, values = loaded["images"], loaded.get("labels")
-            for name in sorted({*loaded.files} - {"images", "labels"}):
+            labels = "labels" if "labels" in loaded.files else "label"
+            images, values = loaded["images"], loaded.get(labels)
+            for name in sorted({*loaded.files} - {"images", labels}):
                 try:
                     others[name] = loaded[name]
                 except ValueError:  # pickled objects, which may run anything and are left alone

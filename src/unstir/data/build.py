@@ -74,21 +74,24 @@ def build(contents: Contents, config: DataConfig, folder: Path, show: bool) -> N
     else:
         parts = (contents.train, contents.held_out)
     _check_channels(parts[0], config)
-    channels: dict[str, int | None] = {"images": config.channels} | dict.fromkeys(parts[0].pictures)
+    channels = [config.channels, *(None for _ in parts[0].pictures)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd but readable files
         while True:
+            for left in folder.iterdir():  # of a first attempt
+                if left.is_file():
+                    left.unlink()
             try:
-                description = _write(parts, config, [*channels.values()], folder, show)
+                description = _write(parts, config, channels, folder, show)
                 break
             except _ColourAfterGray as colour:
-                channels[[*channels][colour.args[0]]] = 3
+                channels[colour.args[0]] = 3
             except _Uneven as uneven:
-                name = [*channels][uneven.number]
                 if not uneven.number:
                     raise InputError(f"{uneven}; bring them to one with --set data.size=[64,64].") from None
                 _log.warning("%s; they are left out (--set data.size=[64,64] would bring them to one)", uneven)
-                del channels[name]
+                name = [*parts[0].pictures][uneven.number - 1]
+                del channels[uneven.number]
                 parts = _without_pictures(parts[0], name), _without_pictures(parts[1], name)
     description = _without_gaps(entries.entry(folder, description), config)
     whole = entries.entry(folder, description)
@@ -154,7 +157,7 @@ def _write(
                     if isinstance(result, str):
                         skipped.append((name, result))
                         continue
-                    for store, picture in zip(stores, result):
+                    for store, picture in zip(stores, result, strict=True):
                         store.add(picture, name)
                     good.append(position)
                 if len(skipped) > config.corrupt_limit:
@@ -238,7 +241,7 @@ def _decoded(
 
     def together(encoded: tuple[Encoded, ...]) -> _Decoded:
         decoded = []
-        for name, picture, wanted in zip(names, encoded, channels):
+        for name, picture, wanted in zip(names, encoded, channels, strict=True):
             result = _attempt(picture, config.size, wanted)
             if isinstance(result, str):
                 return name + result

@@ -62,7 +62,8 @@ class Column:
         Returns:
             ``kind``, and of classes their names, ``classes``; of numbers how many there are, ``width``, and the
             ``mean`` and the standard deviation ``std`` of each, 1 for one that is the same for all images; of
-            embeddings their ``width``; of pictures their channels, ``width``.
+            embeddings their ``width``, and of sequences of them the ``length``; of pictures their channels,
+            ``width``.
         """
         if self.kind == "text":
             return {"kind": "text"}
@@ -70,6 +71,8 @@ class Column:
             return {"kind": "classes", "classes": self.classes}
         width = self.array.shape[1 if self.kind == "picture" else -1]
         facts: dict[str, object] = {"kind": self.kind, "width": width}
+        if self.kind == "embedding" and self.array.ndim == 3:
+            facts["length"] = self.array.shape[1]
         if self.kind == "numbers":
             mean, std = self.array.mean(0, dtype=np.float64), self.array.std(0, dtype=np.float64)
             # Of equal numbers the mean may be off by a rounding, which is not worth standardizing.

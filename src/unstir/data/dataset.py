@@ -6,7 +6,7 @@ What is handed over are examples ``(x, told)``: the images, and by name whatever
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,13 +110,17 @@ class ImageData:
         return {name: known.facts() for name, known in self.columns.items()}
 
     def examples(
-        self, indices: np.ndarray | Sequence[int], flips: np.ndarray | None = None
+        self,
+        indices: np.ndarray | Sequence[int],
+        flips: np.ndarray | None = None,
+        names: Container[str] | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor | list[str]]]:
         """The images at ``indices`` and what is known of them, ready for the network.
 
         Args:
             indices: int (B,), each in 0..N-1.
             flips: bool (B,); those images are mirrored left-right, and with each its pictures.
+            names: of the columns that are wanted; None for all.
 
         Returns:
             The images, float32 (B, C, H, W) in [-1, 1]; and by name the columns: classes int64 (B,), numbers
@@ -126,6 +130,8 @@ class ImageData:
         indices = np.asarray(indices)
         told: dict[str, torch.Tensor | list[str]] = {}
         for name, known in self.columns.items():
+            if names is not None and name not in names:
+                continue
             if not isinstance(known.values, np.ndarray):
                 told[name] = [known.values[i] for i in indices.tolist()]
             elif known.kind == "picture":

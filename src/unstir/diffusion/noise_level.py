@@ -48,10 +48,6 @@ class NoiseLevel:
         """Return some of the levels along the first axis."""
         return NoiseLevel(self.t[index], self.alpha[index], self.sigma[index])
 
-    def to(self, device: torch.device) -> NoiseLevel:
-        """Return the level as it is: it stays where schedules are; :func:`broadcast` takes it to the images."""
-        return self
-
     @property
     def snr(self) -> Tensor:
         """The signal-to-noise ratio ``alpha^2 / sigma^2``; infinite for clean data."""

@@ -21,6 +21,7 @@ from unstir.diffusion import Condition, Denoise, GridSchedule, NoiseLevel, Predi
 from unstir.diffusion.likelihood import BoundTerms, flow_bits, variational_bound
 from unstir.diffusion.schedule import LadderSchedule
 from unstir.models.denoiser import DenoiserModel
+from unstir.processes import gathered, processes
 from unstir.progress import counter
 from unstir.sampling import SeededNoise, grid
 from unstir.sampling.config import SamplingConfig
@@ -65,8 +66,10 @@ def measure_bits(
         batch: How many are measured together.
         progress: Whether to show a progress bar, if standard error is a terminal.
     """
-    images = _HeldOut(model, data, np.sort(np.random.default_rng(0).permutation(len(data))[:n]), seed, batch)
-    report: Figures = {"bpd_images": len(images.chosen)}
+    place, chosen = processes(), np.sort(np.random.default_rng(0).permutation(len(data))[:n])
+    share = np.arange(place.process_index, len(chosen), place.num_processes)
+    images = _HeldOut(model, data, chosen[share], seed + share, batch)
+    report: Figures = {"bpd_images": len(chosen)}
     if "bpd" in metrics:
         report |= _bound(images, steps, variance, clip, terms, progress)
     if "bpd_ode" in metrics:
@@ -76,12 +79,12 @@ def measure_bits(
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """The images to measure, in batches, each with its condition and its noise."""
+    """The images that this process measures, in batches, each with its condition and its noise."""
 
     model: DenoiserModel
     data: ImageData
     chosen: np.ndarray
-    seed: int
+    seeds: np.ndarray
     batch: int
 
     def __len__(self) -> int:
@@ -90,10 +93,10 @@ class _HeldOut:
     def __iter__(self) -> Iterator[tuple[Tensor, Condition | None, SeededNoise]]:
         device = self.model.device
         for start in range(0, len(self.chosen), self.batch):
-            x0, told = self.data.examples(self.chosen[start : start + self.batch])
-            condition = self.model.condition(told, x0)
-            seeds = range(self.seed + start, self.seed + start + len(x0))
-            yield x0.to(device), None if condition is None else condition.to(device), SeededNoise(seeds)
+            rows = slice(start, start + self.batch)
+            x0, told = self.data.examples(self.chosen[rows], names=self.model.config.reads)
+            condition, noise = self.model.condition(told, x0), SeededNoise(self.seeds[rows].tolist())
+            yield x0.to(device), None if condition is None else condition.to(device), noise
 
 
 def _bound(
@@ -116,7 +119,7 @@ def _bound(
             denoise = _counted(make_denoise(denoiser, condition, SamplingConfig(clip=clip)), advance)
             bounds.append(variational_bound(denoise, x0, levels, variance, noise, taken))
     parts = ("prior", "transitions", "decoder")
-    bound = BoundTerms(*(torch.cat([getattr(b, part) for b in bounds]) for part in parts))
+    bound = BoundTerms(*(_together([getattr(b, part) for b in bounds]) for part in parts))
     means = {f"bpd_{part}": float(getattr(bound, part).mean()) for part in parts}
     chain = {"bpd_levels": len(levels) - 1, "bpd_terms": taken, "bpd_variance": variance}
     return {**_summary("bpd", bound.total), **means, **chain}
@@ -128,7 +131,12 @@ def _flow(images: _HeldOut, steps: int | None, progress: bool) -> Figures:
         for x0, condition, noise in images:
             denoise = _counted(conditioned(images.model.denoiser, condition), advance)
             bits.append(flow_bits(denoise, x0, levels, noise))
-    return {**_summary("bpd_ode", torch.cat(bits)), "bpd_ode_levels": len(levels) - 1}
+    return {**_summary("bpd_ode", _together(bits)), "bpd_ode_levels": len(levels) - 1}
+
+
+def _together(bits: list[Tensor]) -> Tensor:
+    """Return the bits of all images, of which each process gives those it measured."""
+    return torch.cat(gathered(torch.cat([each.cpu() for each in bits]) if bits else torch.empty(0)))
 
 
 def _counted(denoise: Denoise, advance: Callable[[], None]) -> Denoise:

@@ -5,12 +5,12 @@ It names no data set, no budget and no optimizer: those are a run's (:mod:`unsti
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, field_validator
 
-from unstir.config import Kinds, Part
+from unstir.config import Kinds, Part, misfit
 from unstir.errors import InputError, nearest
 from unstir.networks.told import Told
 
@@ -109,8 +109,26 @@ class ModelConfig(Part):
     parts: dict[str, FrozenPart] = Field({})
     precision: Precision = "auto"
 
+    @field_validator("told")
+    @classmethod
+    def _named_without_dots(cls, told: dict[str, Told]) -> dict[str, Told]:
+        for name in told:
+            if not name or "." in name:
+                raise ValueError(f"what is told cannot be called {name!r}: it needs a name without dots")
+        return told
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns of the data that training looks at."""
+        return tuple(name for name, one in self.told.items() if one.of is None)
+
     def build(self, parts: Mapping[str, Model]) -> Model:
-        """Return the model with fresh weights, from torch's generator; ``parts`` are ready for their verbs."""
+        """Return the model with fresh weights, from torch's generator.
+
+        Args:
+            parts: Ready for their verbs. To count parameters none are given: while the model is made, it may ask
+                their configurations alone (``parts`` of this one).
+        """
         raise NotImplementedError
 
     def seeing(self: Self, shape: tuple[int, ...], facts: Facts) -> Self:
@@ -128,16 +146,20 @@ class ModelConfig(Part):
         told, known = {}, {**facts}
         for name, one in self.told.items():
             if one.of is not None:
-                known[name] = {"kind": "embedding", "width": self._part(one.of).features}
+                known[name] = {"kind": "embedding", "width": self._seer(one.of, shape).features}
             if name not in known:
                 continue
             if known[name]["kind"] != one.kind:
                 kind = known[name]["kind"]
+                or_so = "" if kind == "text" else f"set told.{name}.kind to {kind}, or "
                 raise InputError(
                     f"The model is to be told {name} as {one.kind}, and the data's {name} is {kind}: "
-                    f"set told.{name}.kind to {kind}, or told={{}} to leave it out"
+                    f"{or_so}set told={{}} to leave it out"
                 )
-            told[name] = one.model_copy(update=dict(known[name]))
+            try:
+                told[name] = Told.model_validate({**one.model_dump(), **known[name]})
+            except ValidationError as error:
+                raise misfit(error, f"told.{name}") from None
         samples = self.samples.model_copy(update={"shape": tuple(shape)})
         return self.model_copy(update={"samples": samples, "told": told})
 
@@ -146,11 +168,22 @@ class ModelConfig(Part):
         """The names of the parts that it uses and cannot do without."""
         return tuple(dict.fromkeys(one.of for one in self.told.values() if one.of is not None))
 
-    def _part(self, name: str) -> ModelConfig:
-        found = self.parts[name].model
-        assert found is not None
-        found.require("embed")
-        return found
+    def _seer(self, name: str, shape: tuple[int, ...]) -> ModelConfig:
+        """Return the part that makes what is told of samples of this shape.
+
+        Raises:
+            InputError: If it cannot.
+        """
+        part = self.parts[name].model
+        assert part is not None
+        if "embed" not in part.verbs:
+            raise InputError(
+                f"The part '{name}' is to see images, and it is {part.about}, which cannot embed them"
+            )
+        if part.samples.shape != tuple(shape):
+            ours, theirs = ("x".join(map(str, each)) for each in (shape, part.samples.shape))
+            raise InputError(f"The part '{name}' is to see images of {ours}, and it takes those of {theirs}")
+        return part
 
     def drawing(self, options: Mapping[str, object]) -> Settings:
         """Return how to draw: as the model does by default, with ``options`` that are not None in their place.
@@ -178,14 +211,14 @@ class ModelConfig(Part):
         """The names of the classes that it is told as ``label``; empty if it is told none."""
         return self.told["label"].classes if "label" in self.told else ()
 
-    def hideable(self, what: str) -> None:
-        """Check that the model has learned to do without what it is told, which ``what`` hides from it.
+    def hideable(self, what: str, names: Iterable[str] | None = None) -> None:
+        """Check that the model has learned to do without some of what it is told, or all: ``what`` hides it.
 
         Raises:
             InputError: If a part was never hidden in training.
         """
-        for name, one in self.told.items():
-            if one.dropout == 0:
+        for name in self.told if names is None else names:
+            if self.told[name].dropout == 0:
                 raise InputError(
                     f"{what} needs told.{name}.dropout above 0, by which a model learns to do without the {name}"
                 )

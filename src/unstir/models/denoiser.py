@@ -102,12 +102,12 @@ class DenoiserModel(Drawing):
             order.settings,
             order.start,
             order.guide,
-            self._guided(order.condition),
+            self.guided(order.condition),
         )
         for step in steps:
             yield step.x
 
-    def _guided(self, condition: Condition | None) -> list[str]:
+    def guided(self, condition: Condition | None) -> list[str]:
         """Return what guidance strengthens: all that the model has learned to do without."""
         names = () if condition is None else condition.names
         return [name for name in names if self.config.told[name].dropout]
@@ -142,6 +142,8 @@ class DenoiserModel(Drawing):
                 denoising autoencoder.
         """
         self.config.require("invert")
+        for option in options.keys() - {"steps", "spacing", "guidance", "clip", "schedule"}:
+            raise InputError(f"Finding an image's noise is DDIM's, with eta 0: it takes no {option}")
         settings = self.config.drawing(options)
         check_shape(self, images)
         labels = label_indices(self.config.classes, label, range(len(images)))
@@ -153,7 +155,7 @@ class DenoiserModel(Drawing):
             with torch.no_grad(), self.in_precision:
                 codes = self.codec.encode(images[rows].to(self.device))
                 condition = None if condition is None else condition.to(self.device)
-                names = self._guided(condition)
+                names = self.guided(condition)
                 noised.append(walk_back(model.denoiser, codes, condition, settings, names=names).cpu())
         return torch.cat(noised)
 

@@ -6,14 +6,14 @@ Sample i comes from the seed ``seed + i`` alone, whatever the batch it is drawn 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unstir.diffusion import Condition, Denoise
+from unstir.diffusion import Condition
 from unstir.errors import InputError
 from unstir.models.codec import Codec, Identity
 from unstir.models.config import Labels, Settings, label_indices
@@ -21,9 +21,7 @@ from unstir.models.model import Model, check_shape
 from unstir.models.samples import Samples
 from unstir.networks.told import Told
 from unstir.progress import counter
-
-Guide = Callable[[Denoise], Denoise]
-"""A guidance: see :mod:`unstir.sampling.guidance`."""
+from unstir.sampling.draw import Guide
 
 
 @dataclass(frozen=True)
@@ -106,9 +104,20 @@ class Drawing(Model):
         self.config.require("draw")
         settings = self.config.drawing(options)
         labels = label_indices(self.config.classes, label, indices)
-        check_told(self.config.told, told or {}, 1 + max(indices, default=-1))
+        rows = 1 + max(indices, default=-1)
+        check_told(self.config.told, told or {}, rows)
+        given = {*(told or {}), *(["label"] if labels is not None else [])}
+        self.config.hideable("Drawing without it", self.config.told.keys() - given)
+        if options.get("guidance") and not given:
+            raise InputError(
+                "Guidance strengthens what the model is told, and here it is told nothing: leave it out"
+            )
+        if batch < 1:
+            raise InputError(f"At least 1 image is drawn at a time, not {batch}")
         if noise is not None:
             self.check_noise(noise)
+            if len(noise) < rows:
+                raise InputError(f"Noise was given for {len(noise)} images, and {rows} are to be drawn")
         return self._stream(indices, labels, dict(told or {}), noise, seed, batch, guide, progress, settings)
 
     def _stream(
@@ -156,6 +165,9 @@ class Drawing(Model):
         count = n if noise is None else len(noise)
         if count < 1:
             raise InputError(f"The number of images must be at least 1, not {count}")
+        label = how.get("label")
+        if label is not None and not isinstance(label, (int, str)) and len(label) != count:
+            raise InputError(f"{len(label)} labels were given for {count} images: give one, or one for each")
         return Samples.joined(self.draw(range(count), noise=noise, **how))
 
 

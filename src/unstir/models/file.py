@@ -43,7 +43,7 @@ def locate(path: Path) -> Path:
             raise InputError(f"There is no run folder or model file at {path}")
         return path
     if (path / PLAN).exists():
-        last = path / _last_stage(path / PLAN)
+        last = path / [*stages_in(path)][-1]
         if not last.exists():
             raise InputError(f"The plan in {path} has not come to its last stage, {last.name}, yet: train on")
         return locate(last)
@@ -54,13 +54,21 @@ def locate(path: Path) -> Path:
     raise InputError(f"{path} is no run folder: it has no {NAME}")
 
 
-def _last_stage(plan: Path) -> str:
+def stages_in(folder: Path) -> dict[str, str]:
+    """Return the recipes of a plan's stages by their names, at least one.
+
+    Raises:
+        InputError: If the file that names them cannot be read.
+    """
     import yaml
 
     try:
-        return list(dict(yaml.safe_load(plan.read_text())))[-1]
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError, IndexError) as error:
-        raise InputError(f"{plan} cannot be read: {error}") from None
+        stages = dict(yaml.safe_load((folder / PLAN).read_text()))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise InputError(f"{folder / PLAN} cannot be read: {error}") from None
+    if not stages:
+        raise InputError(f"{folder / PLAN} cannot be read: it names no stages")
+    return stages
 
 
 def read_config(path: Path) -> tuple[Path, ModelConfig]:

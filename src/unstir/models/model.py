@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from unstir.diffusion import Condition
+from unstir.diffusion import Condition, NoiseLevel
 from unstir.errors import InputError
 from unstir.kernels.memory import keep_freed_memory
 from unstir.models.config import ModelConfig
@@ -38,7 +38,10 @@ class Batch(dict[str, Any]):
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device; levels stay where schedules are."""
-        return Batch({name: value.to(device) for name, value in self.items()})
+        moved = {
+            name: value if isinstance(value, NoiseLevel) else value.to(device) for name, value in self.items()
+        }
+        return Batch(moved)
 
 
 class Parts(dict[str, "Model"]):
@@ -57,7 +60,7 @@ class Model(nn.Module):
 
     Attributes:
         turns: What a step learns in turn, each by an optimizer and a loss of its own.
-        settled: Whether its weights stay as they are, as those of a loaded model do.
+        settled: Whether its weights stay as they are, as those of a loaded model do: from its first drawing on.
     """
 
     turns: tuple[str, ...] = ("main",)
@@ -107,7 +110,7 @@ class Model(nn.Module):
         return {}
 
     def observe(self, turn: str, batch: Batch, losses: Mapping[str, Tensor]) -> None:
-        """Take note of the losses (B,) of a whole batch after its step, on the CPU."""
+        """Take note of the losses (B,) of a whole batch after its step, if there is a ``memory``."""
 
     def condition(self, given: Given, images: Tensor | None = None) -> Condition | None:
         """Return the condition made of what the configuration names, on the CPU, or None if there is nothing.

@@ -137,9 +137,9 @@ def _write_npz(stream: Iterable[Samples], path: Path, count: int) -> None:
     labels: list[Tensor] = []
     with zipfile.ZipFile(path, "w") as archive:
         with archive.open("arr_0.npy", "w", force_zip64=True) as file:
-            for first, samples in enumerate(stream):
+            for number, samples in enumerate(stream):
                 pixels = samples.bytes().permute(0, 2, 3, 1).contiguous().numpy()
-                if not first:
+                if number == 0:
                     about = {"descr": "|u1", "fortran_order": False, "shape": (count, *pixels.shape[1:])}
                     npy.write_array_header_1_0(file, about)
                 file.write(pixels.data)

@@ -70,7 +70,8 @@ class DenoiserConfig(ModelConfig):
             raise InputError("The variance 'learned' needs a model trained with diffusion.variance=learned")
         if options.get("guidance") and not self.told:
             raise InputError("Guidance needs a model that was trained with labels, and this one was not")
-        if result.guidance and self.told and not any(one.dropout for one in self.told.values()):
+        parts = [self.told["label"]] if "label" in self.told else [*self.told.values()]
+        if result.guidance and parts and not any(one.dropout for one in parts):
             self.hideable("Guidance above 0")
         return result
 
@@ -121,6 +122,10 @@ class ClassifierConfig(ModelConfig):
     kind: Literal["classifier"] = "classifier"
     labels: tuple[str, ...] = ()
     """The names of the classes; empty before the data has been seen."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:  # noqa: D102
+        return ("label", *super().reads)
 
     def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102
         from unstir.models.classifier import Classifier

@@ -49,8 +49,8 @@ class Conditioner(nn.Module):
         """Return the sockets for images ``x`` (B, C, H, W).
 
         Without a condition, or where a part is missing from it, that is hidden for all images: its null is told.
-        A hidden sequence of tokens is the null at each of its places, a missing one the null once. Parts that
-        the network is not told are passed over.
+        A hidden or missing sequence of tokens is the null at each of its places. Parts that the network is not
+        told are passed over.
 
         Raises:
             ValueError: If the condition is not of the batch of ``x``, or a sequence enters another socket than
@@ -115,15 +115,22 @@ class FeatureEncoder(nn.Module):
         width: Width of the code.
         mean: (D,), subtracted first; None for 0.
         std: (D,), by which is divided then; None for 1.
+        length: Of a sequence, whose places have the null each where nothing is given; 0 for none.
     """
 
     mean: Tensor | None
     std: Tensor | None
 
     def __init__(
-        self, encode: nn.Module, width: int, mean: Tensor | None = None, std: Tensor | None = None
+        self,
+        encode: nn.Module,
+        width: int,
+        mean: Tensor | None = None,
+        std: Tensor | None = None,
+        length: int = 0,
     ) -> None:
         super().__init__()
+        self.length = (length,) if length else ()
         self.encode, self.null = encode, nn.Parameter(torch.randn(width))
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -131,7 +138,7 @@ class FeatureEncoder(nn.Module):
     def forward(self, given: tuple[Tensor, Tensor] | None, x: Tensor) -> Tensor:
         """Return (B, width) or (B, L, width) for values (B, D) or (B, L, D) and their mask (B,)."""
         if given is None:
-            return self.null.expand(len(x), -1)
+            return self.null.expand(len(x), *self.length, -1)
         value, hidden = given
         value = value.to(self.null.dtype)
         if self.mean is not None:
@@ -159,7 +166,7 @@ class PictureEncoder(nn.Module):
         null = self.null[:, None, None]
         if given is None:
             return null.expand(len(x), -1, *x.shape[-2:])
-        picture, hidden = given
+        picture, hidden = given[0].to(self.null.dtype), given[1]
         if picture.shape[-2:] != x.shape[-2:]:
             # Where it grows, antialiasing changes nothing.
             picture = functional.interpolate(picture, size=x.shape[-2:], mode="bilinear", antialias=True)
@@ -173,7 +180,7 @@ def _encoder(told: Told, width: int) -> nn.Module:
     if told.kind == "picture":
         return PictureEncoder(told.width)
     if told.kind == "embedding":
-        return FeatureEncoder(nn.Linear(told.width, width), width)
+        return FeatureEncoder(nn.Linear(told.width, width), width, length=told.length)
     encode = nn.Sequential(nn.Linear(told.width, width), nn.SiLU(), nn.Linear(width, width))
     mean, std = (torch.tensor(values) if values else None for values in (told.mean, told.std))
     return FeatureEncoder(encode, width, mean, std)

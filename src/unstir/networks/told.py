@@ -13,6 +13,10 @@ Socket = Literal["vector", "tokens", "image"]
 _USUAL: dict[str, Socket] = {"classes": "vector", "numbers": "vector", "embedding": "vector", "picture": "image"}
 
 
+FACTS = ("classes", "width", "length", "mean", "std")
+"""What the data fills in of what is told."""
+
+
 class Told(Part):
     """One named part of what is told: what it is, which socket of the network it enters, how often it is hidden.
 
@@ -31,6 +35,8 @@ class Told(Part):
     """The classes' names; like the values below a fact of the data, which fills it in."""
     width: Annotated[int, Field(ge=0)] = 0
     """How many numbers, the embedding's width, or the picture's channels."""
+    length: Annotated[int, Field(ge=0)] = 0
+    """Of a sequence of embeddings; 0 for one embedding."""
     mean: tuple[float, ...] = ()
     """Of each number; numbers are told as they lie about it, in units of ``std``."""
     std: tuple[AboveZero, ...] = ()
@@ -44,6 +50,8 @@ class Told(Part):
                 raise ValueError(
                     f"{name} has {len(values)} values for {self.width} numbers: it needs one for each"
                 )
+        if self.length and self.enters != "tokens":
+            raise ValueError("a sequence of embeddings enters the socket tokens alone: set its socket to tokens")
         if self.of is not None and self.kind != "embedding":
             raise ValueError(f"what a part makes of the image is told as an embedding, not as {self.kind}")
         return self

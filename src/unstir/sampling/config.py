@@ -211,7 +211,7 @@ _UPDATES = "Langevin updates on each level"
 
 @samplers.add
 class LangevinConfig(SamplerConfig):
-    """Annealed Langevin dynamics: updates on each level, the first included."""
+    """Annealed Langevin dynamics (Song and Ermon 2019): updates on each level, the first included."""
 
     name: Literal["langevin"] = "langevin"
     epsilon: Annotated[float, Field(gt=0, lt=4)] | None = Field(
@@ -231,7 +231,7 @@ class LangevinConfig(SamplerConfig):
 
 @samplers.add
 class PredictorCorrectorConfig(SamplerConfig):
-    """A solver's step to each level, then Langevin updates on it."""
+    """Predictor-corrector (Song et al. 2021): a solver's step to each level, then Langevin updates on it."""
 
     name: Literal["pc"] = "pc"
     predictor: Literal["reverse", "ancestral"] = Field("reverse", description="reverse or ancestral")

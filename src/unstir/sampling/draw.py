@@ -37,7 +37,7 @@ def make_denoise(
         guide: Wraps the denoiser that is asked at the sampling schedule's levels.
         names: The parts of the condition that guidance strengthens; None for all.
     """
-    if condition is not None and config.guidance > 0:
+    if condition is not None and config.guidance > 0 and (names is None or len(names) > 0):
         denoise = classifier_free(denoiser, condition, config.guidance, names)
     else:
         denoise = conditioned(denoiser, condition)

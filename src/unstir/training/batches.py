@@ -25,4 +25,4 @@ def training_batch(model: Model, data: ImageData, *, seed: int, step: int, size:
     generator = torch.Generator().manual_seed(step_seed(seed, step))
     indices = order(len(data), seed, step * size, size)
     flips = torch.rand(size, generator=generator).numpy() < 0.5 if flip else None
-    return model.prepare(data.examples(indices, flips), generator)
+    return model.prepare(data.examples(indices, flips, model.config.reads), generator)

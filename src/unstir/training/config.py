@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from unstir.config import AboveZero, AtLeastZero, Fraction, Part, Positive
 from unstir.data.config import DataConfig
 from unstir.models.config import AnyModel, Facts
+from unstir.networks.told import FACTS
 
 
 class TrainingConfig(Part):
@@ -68,7 +69,7 @@ class Config(Part):
 
     def asked(self) -> dict[str, Any]:
         """Return plain values of all that was asked for, without what the data turned out to be."""
-        told = {name: {"classes", "width", "mean", "std"} for name in self.model.told}
+        told = {name: {*FACTS} for name in self.model.told}
         parts = {name: {"model"} for name in self.model.parts}
         found_out = {"samples": {"shape"}, "told": told, "parts": parts}
         found_out |= dict.fromkeys(self.model.found_out, True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from unstir.data.dataset import Splits
@@ -54,6 +55,7 @@ class Learner:
             )
         torch.manual_seed(config.seed)
         model = config.model.build(parts or {})
+        AcceleratorState._reset_state()  # which holds the number format of a run before this one
         self.accelerator = Accelerator(
             cpu=not has_accelerator(),
             mixed_precision="fp16" if self.precision == "fp16" else "no",
@@ -127,7 +129,8 @@ class Learner:
         self.accelerator.backward(next(iter(means.values())))
         norm = self.updates[turn](learning_rate, self.position.step + 1)
         self.wrapped.zero_grad()
-        self.model.observe(turn, whole, {name: self._whole(loss.detach()) for name, loss in losses.items()})
+        if self.model.memory():
+            self.model.observe(turn, whole, {name: self._whole(loss.detach()) for name, loss in losses.items()})
         values = {name: mean.detach() for name, mean in means.items()}
         return values | {f"gradient_norm_{turn}" if several else "gradient_norm": norm}
 

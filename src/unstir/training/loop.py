@@ -90,7 +90,11 @@ class _Training:
             path, self.learner.position = found
             self.position = self.learner.position
             restore(path, self.learner.state())
-            self.steps = [{name: torch.tensor(x) for name, x in step.items()} for step in self.position.pending]
+            device = self.accelerator.device
+            self.steps = [
+                {name: torch.tensor(x, device=device) for name, x in step.items()}
+                for step in self.position.pending
+            ]
             self.budget.carried = self.position.elapsed
             self.budget.reserve = self.position.reserve or self.budget.reserve
             self.complete = self.position.finished and self.folder.read_config().training == self.config.training
@@ -107,7 +111,9 @@ class _Training:
             self.catching_interrupts(),
         ):
             done, stop = self.status()
-            reported = self.budget.progress(self.position.images - len(self.steps) * batch)
+            # Of a budget in seconds what all agree on, since at the log's lines all do the same.
+            logged = self.position.images - len(self.steps) * batch
+            reported = done if self.config.training.seconds else self.budget.progress(logged)
             mark, fresh = time.monotonic(), 0
             while done < 1 and not stop:
                 rate = self.budget.learning_rate(self.position.step + 1, done)
@@ -130,9 +136,10 @@ class _Training:
                 raise Interrupted
             if self.position.step == 0:
                 raise InputError("The budget was spent before the first step; give more with --for")
+            picture = self.preview(last=True)
             if not self.complete:
                 self.save(finished=True)
-            return self.preview(last=True)
+            return picture
 
     def status(self) -> tuple[float, bool]:
         """Return the spent part of the budget and whether to stop; all processes agree with the main one."""
@@ -152,8 +159,9 @@ class _Training:
 
         Under fp16 a gradient that is none is usual: the step is left out and the loss scale lowered.
         """
-        counted = [name for name in self.steps[0] if not (self.accelerator.scaler and name.startswith(NORM))]
-        good = torch.stack([self.measured()[name] for name in counted]).isfinite().all(0)
+        scaled = self.accelerator.scaler is not None
+        counted = [x for name, x in self.measured().items() if not (scaled and name.startswith(NORM))]
+        good = torch.stack(counted).isfinite().all(0)
         if not good.all():
             step = self.position.step - len(self.steps) + int((~good).nonzero()[0]) + 1
             saved = f"the last checkpoint in {self.folder.path} is intact"
@@ -213,9 +221,10 @@ class _Training:
         self.position.pending = [{name: float(x) for name, x in step.items()} for step in self.steps]
         with self.timed("checkpoint"):
             if self.main:
-                save_checkpoint(self.folder, self.learner.state(), self.position)
                 save(self.folder.model, self.learner.average)
                 self.folder.write_config(self.config)  # whose budget may be new
+                # Last, since it may say that the run is finished.
+                save_checkpoint(self.folder, self.learner.state(), self.position)
             self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
 

@@ -16,7 +16,7 @@ from unstir.config import Part
 from unstir.errors import InputError
 from unstir.files import whole_file
 from unstir.models.config import FrozenPart
-from unstir.models.file import PLAN
+from unstir.models.file import PLAN, stages_in
 from unstir.training.config import Config
 from unstir.training.run_folder import RunFolder
 from unstir.training.start import check_out
@@ -32,10 +32,6 @@ class Plan(Part):
 
     recipe: str
     stages: dict[str, Config] = Field(min_length=1)
-
-    def tiny(self) -> Plan:
-        """Return a plan of tiny stages."""
-        return self.model_copy(update={"stages": {name: stage.tiny() for name, stage in self.stages.items()}})
 
 
 def stage(name: str) -> FrozenPart:
@@ -53,7 +49,8 @@ def check_plan(plan: Plan, out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
     if not place.exists():
-        if out.exists() and any(out.iterdir()):
+        # Of several processes the first may be writing the plan already, under a hidden name.
+        if out.exists() and any(not place.name.startswith(".") for place in out.iterdir()):
             held = "a single run" if RunFolder(out).config.exists() else "other files"
             raise InputError(f"--out {out} holds {held} and no plan; name a new folder")
         return
@@ -77,15 +74,3 @@ def write_plan(plan: Plan, out: Path) -> None:
     text = yaml.safe_dump({name: config.recipe for name, config in plan.stages.items()}, sort_keys=False)
     with whole_file(out / PLAN) as partial:
         partial.write_text(text)
-
-
-def stages_in(out: Path) -> dict[str, str]:
-    """Return the recipes of a plan's stages by their names.
-
-    Raises:
-        InputError: If the file that names them cannot be read.
-    """
-    try:
-        return dict(yaml.safe_load((out / PLAN).read_text()))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
-        raise InputError(f"{out / PLAN} cannot be read: {error}") from None

@@ -42,7 +42,7 @@ def pictures(config: ModelConfig, seconds: float | None, held_out: ImageData) ->
         held_out: The held-out images.
     """
     if "draw" in config.verbs and len(config.samples.shape) == 3:
-        return Drawn(config, seconds)
+        return Drawn(config, seconds, held_out)
     return Restorations(held_out) if "clean" in config.verbs else Nothing()
 
 
@@ -91,11 +91,13 @@ class Drawn:
     Args:
         config: The model's.
         seconds: The budget, if it is in seconds.
+        held_out: The held-out images, of which the model is told what it is not told by a label.
     """
 
-    def __init__(self, config: ModelConfig, seconds: float | None) -> None:
+    def __init__(self, config: ModelConfig, seconds: float | None, held_out: ImageData) -> None:
         self.seconds = seconds
         self.size = picture_size(config)
+        self.shown = held_out.examples(np.arange(self.size) % len(held_out), names=config.reads)
         self.own = config.drawing({}).evaluations
         self.evaluation_seconds = 0.0
 
@@ -105,12 +107,16 @@ class Drawn:
         Raises:
             InputError: If the disk is full.
         """
+        images, given = self.shown
+        condition = model.condition(given, images)
+        told = {} if condition is None else {name: value for name, (value, _) in condition.parts.items()}
+        told.pop("label", None)  # the classes come in turn
         if self.seconds and not self.evaluation_seconds:
-            model.sample(self.size, **model.quick(1))
+            model.sample(self.size, told=told, **model.quick(1))
             began = time.monotonic()
-            model.sample(self.size, **model.quick(1))
+            model.sample(self.size, told=told, **model.quick(1))
             self.evaluation_seconds = time.monotonic() - began
-        return model.sample(self.size, **model.quick(self.evaluations(last))).save(path)
+        return model.sample(self.size, told=told, **model.quick(self.evaluations(last))).save(path)
 
     def evaluations(self, last: bool) -> int:
         """Return how often a picture may ask the network: as often as the model's own drawing does, or less."""

@@ -84,7 +84,7 @@ def _with(part: PartType, path: list[str], value: Any, key: str, config: Config)
 
 
 def _named(part: Part, field: str, naming: str, value: Any, key: str) -> Any:
-    """Return what a field holds under another name, at its defaults."""
+    """Return what a field holds under this name, at its defaults."""
     try:
         return _type(part, field).validate_python({naming: value})
     except ValidationError as error:

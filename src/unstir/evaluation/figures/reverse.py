@@ -48,7 +48,8 @@ def reverse_stages(
     stages = []
     denoiser = run.lowered().denoiser
     with torch.no_grad(), run.in_precision:
-        steps = walk(denoiser, run.config.samples.shape, range(seed, seed + n), condition, config)
+        names, seeds = run.guided(condition), range(seed, seed + n)
+        steps = walk(denoiser, run.config.samples.shape, seeds, condition, config, names=names)
         for step in tracked(steps, config.steps, "sampling", progress):
             # A prediction describes the very x it was made from: it and its level are a stage.
             if step.index - 1 in kept:
