@@ -140,7 +140,7 @@ def test_two_processes_draw_and_measure_what_one_does(model: Path, tmp_path: Pat
     assert left["samples"] == right["samples"] == 37
     for name, value in left.items():
         if name != "saved":
-            assert right[name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), name
+            assert right[name] == (pytest.approx(value, rel=1e-7) if isinstance(value, float) else value), name
     ranks = [json.loads((two / f"rank-{rank}.json").read_text()) for rank in range(2)]
     assert ranks[0] == ranks[1]
     assert (ranks[0]["count"], ranks[0]["ranks"]) == (2, [0, 1])

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from unstir.config import checked
 from unstir.errors import InputError
+from unstir.models.config import systems
 from unstir.models.drawing import check_told
 from unstir.networks.told import Told
 
@@ -68,3 +70,10 @@ def test_classes_that_there_are_not_are_refused(value: Tensor) -> None:
 def test_names_that_it_is_not_told_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"told no '{name}' .beside its label it is told size, kind, seen"):
         check_told(KNOWN, {name: torch.tensor([0])}, 1)
+
+
+@pytest.mark.parametrize("name", ["a.b", ""])
+@pytest.mark.parametrize("system", ["denoiser", "gan"])
+def test_names_have_no_dots(system: str, name: str) -> None:
+    with pytest.raises(InputError, match=f"what is told cannot be called '{name}': it needs a name without dots"):
+        checked(systems[system], {"told": {name: {"kind": "classes"}}})

@@ -21,6 +21,7 @@ class Rivals(Model):
         super().__init__(config, parts)
         self.first, self.second = nn.Linear(64, 4, bias=False), nn.Linear(4, 64, bias=False)
         self.seen: list[tuple[str, dict[str, Tensor]]] = []
+        self.observed = torch.zeros(())
 
     def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
         return Batch(x=examples[0].flatten(1), noise=torch.rand(len(examples[0]), 1, generator=generator))
@@ -35,9 +36,13 @@ class Rivals(Model):
             return {"size": (code - 1).square().mean(1)}
         return {"error": (self.second(code) - batch["x"]).square().mean(1), "code": code.mean(1).detach()}
 
+    def memory(self) -> dict[str, Tensor]:
+        return {"observed": self.observed}
+
     def observe(self, turn: str, batch: Batch, losses: Mapping[str, Tensor]) -> None:
         assert [len(loss) for loss in losses.values()] == [len(batch["x"])] * len(losses)
         self.seen.append((turn, dict(losses)))
+        self.observed += 1
 
 
 @systems.add

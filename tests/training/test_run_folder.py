@@ -400,5 +400,7 @@ def test_a_part_must_be_able_to_do_its_part(
     cannot = make_config().model.seeing(digits.train.shape, digits.train.facts())
     save(encoder / "model.safetensors", cannot.build({}))
     config = with_named_parts(make_config(SEEN), [f"encoder={encoder}"], out)
-    with pytest.raises(InputError, match="This model is a diffusion model and cannot embed images: it can draw"):
+    with pytest.raises(
+        InputError, match="part 'encoder' is to see images, and it is a diffusion model, which cannot"
+    ):
         with_data(config, digits.train, out)

@@ -126,12 +126,12 @@ def measure(
     for part in samples if isinstance(samples, Sequence) else ():
         _check(part, held_out)
     classifier = ruler(splits)
-    drawn, place = Reading(), processes()
-    wanted = len(range(place.process_index, RECALLED, place.num_processes))  # of the first that all draw
+    drawn = Reading()
     for part in samples:
         _check(part, held_out)
         images = ((part.tensor.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
-        drawn.add(classifier, images, part.labels, np.arange(len(images)) < wanted - drawn.count)
+        numbers = drawn.count + np.arange(len(images)) if part.indices is None else np.asarray(part.indices)
+        drawn.add(classifier, images, part.labels, numbers < RECALLED)
     drawn = _merged(drawn)
     if drawn.count < 2:
         raise InputError(f"{drawn.count} samples are too few to measure; 2 is the least, 1,000 is a good number")
@@ -142,7 +142,8 @@ def measure(
         "classifier_accuracy": real.right / real.labelled,
         "confidence": drawn.confident / drawn.count,
     }
-    recalled = "recall" in metrics and min(drawn.count, len(train)) > NEIGHBOURS
+    kept = min(sum(map(len, drawn.kept)), len(train))
+    recalled = "recall" in metrics and kept > NEIGHBOURS
     if "fcd" in metrics or recalled:
         # Always the same training images for one count, or all of them if there are fewer.
         chosen = np.sort(np.random.default_rng(0).permutation(len(train))[: drawn.count])
@@ -160,9 +161,7 @@ def measure(
         report["recall"] = recall(held, ours)
         report["recall_ceiling"] = recall(held, training)
     elif "recall" in metrics:
-        report["recall_absent"] = (
-            f"{min(drawn.count, len(train))} images are too few; {NEIGHBOURS + 1} is the least"
-        )
+        report["recall_absent"] = f"{kept} samples are too few; {NEIGHBOURS + 1} is the least"
     if "classes" in metrics:
         report["classes"] = effective_classes(drawn.classes / drawn.count)
     return report

@@ -151,10 +151,10 @@ class ModelConfig(Part):
                 continue
             if known[name]["kind"] != one.kind:
                 kind = known[name]["kind"]
-                or_so = "" if kind == "text" else f"set told.{name}.kind to {kind}, or "
+                instead = "" if kind == "text" else f"told.{name}.kind to {kind}, or "
                 raise InputError(
                     f"The model is to be told {name} as {one.kind}, and the data's {name} is {kind}: "
-                    f"{or_so}set told={{}} to leave it out"
+                    f"set {instead}told={{}} to leave it out"
                 )
             try:
                 told[name] = Told.model_validate({**one.model_dump(), **known[name]})

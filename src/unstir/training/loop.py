@@ -221,10 +221,10 @@ class _Training:
         self.position.pending = [{name: float(x) for name, x in step.items()} for step in self.steps]
         with self.timed("checkpoint"):
             if self.main:
+                # The model before what may say that all is finished, and that before what says of which budget.
                 save(self.folder.model, self.learner.average)
-                self.folder.write_config(self.config)  # whose budget may be new
-                # Last, since it may say that the run is finished.
                 save_checkpoint(self.folder, self.learner.state(), self.position)
+                self.folder.write_config(self.config)
             self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
 
