@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, fi
 
 from unstir.config import Kinds, Part, misfit
 from unstir.errors import InputError, nearest
-from unstir.networks.told import Told
+from unstir.networks.told import FACTS, Told
 
 if TYPE_CHECKING:
     from unstir.models.model import Model
@@ -98,8 +98,6 @@ class ModelConfig(Part):
     """What it is, for messages; a property where it depends on the values."""
     verbs: ClassVar[tuple[str, ...]] = ()
     """What it can be asked for, out of ``VERBS``; a property where it depends on the values."""
-    found_out: ClassVar[tuple[str, ...]] = ()
-    """The values that the data fills in, beside those of ``samples`` and ``told``."""
     features: ClassVar[int] = 0
     """The width of what its verb ``embed`` returns; a property where it depends on the values."""
 
@@ -116,6 +114,12 @@ class ModelConfig(Part):
             if not name or "." in name:
                 raise ValueError(f"what is told cannot be called {name!r}: it needs a name without dots")
         return told
+
+    @property
+    def found_out(self) -> dict[str, Any]:
+        """What the data and the parts turn out to be, as pydantic's ``exclude`` names it."""
+        told = {name: {*FACTS} for name in self.told}
+        return {"samples": {"shape"}, "told": told, "parts": {name: {"model"} for name in self.parts}}
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -115,13 +115,16 @@ class ClassifierConfig(ModelConfig):
     about: ClassVar[str] = "a classifier of clean images"
     verbs: ClassVar[tuple[str, ...]] = ("classify", "embed")
 
-    found_out: ClassVar[tuple[str, ...]] = ("labels",)
     features: ClassVar[int] = 64
     """Enough to tell classes apart, and few enough for 1,000 samples to give a well-conditioned covariance."""
 
     kind: Literal["classifier"] = "classifier"
     labels: tuple[str, ...] = ()
     """The names of the classes; empty before the data has been seen."""
+
+    @property
+    def found_out(self) -> dict[str, Any]:  # noqa: D102
+        return {**super().found_out, "labels": True}
 
     @property
     def reads(self) -> tuple[str, ...]:  # noqa: D102

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 from unstir.config import AboveZero, AtLeastZero, Fraction, Part, Positive
 from unstir.data.config import DataConfig
 from unstir.models.config import AnyModel, Facts
-from unstir.networks.told import FACTS
 
 
 class TrainingConfig(Part):
@@ -69,11 +68,7 @@ class Config(Part):
 
     def asked(self) -> dict[str, Any]:
         """Return plain values of all that was asked for, without what the data turned out to be."""
-        told = {name: {*FACTS} for name in self.model.told}
-        parts = {name: {"model"} for name in self.model.parts}
-        found_out = {"samples": {"shape"}, "told": told, "parts": parts}
-        found_out |= dict.fromkeys(self.model.found_out, True)
-        return self.model_dump(mode="json", exclude={"fingerprint": True, "model": found_out})
+        return self.model_dump(mode="json", exclude={"fingerprint": True, "model": self.model.found_out})
 
     def tiny(self) -> Config:
         """Return a version that trains in seconds and touches every part of the run."""
