@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
+import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed
@@ -38,6 +40,14 @@ def _leave() -> None:
     if group.is_available() and group.is_initialized() and group.get_backend() == "gloo":
         gc.collect()  # what was trained may still hold the group
         group.destroy_process_group()
+
+
+def leave(code: int) -> NoReturn:
+    """End this process with an exit code, without the interpreter's own end, which gloo's threads may abort."""
+    _leave()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def gathered(value: Any) -> list[Any]:

@@ -33,6 +33,7 @@ from unstir.models.model import Batch, Examples, Model
 from unstir.models.systems import ClassifierConfig
 from unstir.networks.conditioner import Conditioner
 from unstir.networks.told import Told
+from unstir.processes import leave
 from unstir.sampling import SeededNoise
 from unstir.training import learner, loop
 from unstir.training.config import Config, TrainingConfig
@@ -265,3 +266,4 @@ if __name__ == "__main__":
 
         learner.Learner.step = slowly  # type: ignore[method-assign]
     train(config(), Path(sys.argv[1]), data(), time.monotonic())
+    leave(0)

@@ -127,7 +127,8 @@ if __name__ == "__main__":
     # The clocks of processes beside the main one never say that it is time.
     loop.CHECKPOINT_SECONDS = float(sys.argv[2]) if os.environ.get("RANK", "0") == "0" else 1e9
     start(Path(sys.argv[1]), tuple(sys.argv[3:]), began)
-    from accelerate import PartialState
+    from unstir.processes import leave, processes
 
-    state = PartialState()
+    state = processes()
     Path(f"{sys.argv[1]}-rank-{state.process_index}-of-{state.num_processes}").touch()
+    leave(0)
