@@ -13,6 +13,9 @@ from unstir.errors import InputError
 
 Kind = Literal["classes", "numbers", "text", "embedding", "picture"]
 
+WORDS = 100
+"""Different words up to which a column of strings is one of classes."""
+
 
 @dataclass(frozen=True)
 class Column:

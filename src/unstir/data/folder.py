@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _METADATA = ("metadata.jsonl", "metadata.csv")
 _PICTURE = "_file_name"
-_WORDS = 100  # different words up to which a column of strings is one of classes
 _HELD_OUT_FOLDERS = ("test", "validation", "valid", "val")
 
 _log = logging.getLogger(__name__)
@@ -158,7 +157,7 @@ def _column(name: str, values: list[object]) -> Column | None:
     """Numbers if all values are, otherwise classes if they are few words; None if they are neither."""
     import numpy as np
 
-    from unstir.data.columns import Column, floats
+    from unstir.data.columns import WORDS, Column, floats
 
     given = {value for value in values if isinstance(value, (str, int, float))}
     if not given or any(not isinstance(value, (str, int, float)) for value in values if value is not None):
@@ -171,7 +170,7 @@ def _column(name: str, values: list[object]) -> Column | None:
     elif all(n is not None for n in numbers.values()):
         array = np.array([np.nan if value is None else numbers[value] for value in values])
         return Column("numbers", floats(array))
-    elif all(isinstance(value, str) for value in given) and (name == "label" or len(given) <= _WORDS):
+    elif all(isinstance(value, str) for value in given) and (name == "label" or len(given) <= WORDS):
         words = sorted(given)
         index = {value: place for place, value in enumerate(words)}
     else:

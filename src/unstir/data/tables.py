@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unstir.data.columns import Column, floats, numbered
+from unstir.data.columns import WORDS, Column, floats, numbered
 from unstir.data.decode import Encoded
 from unstir.data.entries import FULL_DISK
 from unstir.data.listing import Contents, Listing, Read
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _IMAGE, _LABEL, _CAPTION = ("image", "img"), ("label", "labels", "fine_label"), ("text", "caption")
 _HELD_OUT = ("test", "validation", "valid", "val")
-_WORDS = 100  # different words up to which a column of strings is one of classes
 _PATIENCE = 5.0  # seconds to wait for the hub's first answer
 
 _log = logging.getLogger(__name__)
@@ -185,7 +184,7 @@ def _few_words(columns: list[pyarrow.ChunkedArray | None]) -> bool:
     words: set[str] = set()
     for chunk in (chunk for column in columns if column is not None for chunk in column.chunks):
         words.update(chunk.unique().drop_null().to_pylist())
-        if len(words) > _WORDS:
+        if len(words) > WORDS:
             return False
     return bool(words)
 

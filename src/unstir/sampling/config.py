@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, Un
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
-from unstir.config import AboveZero, AtLeastZero, Fraction, Kinds, Part, Positive
+from unstir.config import AboveZero, AtLeastZero, Fraction, Kinds, Part, Positive, reason
 from unstir.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -357,7 +357,7 @@ def _read(part: type[Values], values: Mapping[str, object]) -> Values:
         return part.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        message = (first["msg"][0].lower() + first["msg"][1:]).removeprefix("value error, ")
         if not first["loc"]:
-            raise InputError(f"Sampling cannot be so: {message}") from None
-        raise InputError(f"The {first['loc'][-1]} of sampling cannot be {first['input']!r}: {message}") from None
+            raise InputError(f"Sampling cannot be so: {reason(error)}") from None
+        name = first["loc"][-1]
+        raise InputError(f"The {name} of sampling cannot be {first['input']!r}: {reason(error)}") from None
