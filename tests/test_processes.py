@@ -66,7 +66,7 @@ import numpy as np
 from unstir.cli.main import run
 from unstir.data.dataset import ImageData, Splits
 from unstir.evaluation.ruler import ruler
-from unstir.models.file import weights_hash
+from unstir.tensors import tensors_hash
 from unstir.processes import gathered, leave, processes, rounds
 
 model, out = sys.argv[1], Path(sys.argv[2])
@@ -78,7 +78,7 @@ rank, count = processes().process_index, processes().num_processes
 given = [list(rounds(f"{rank}{i}" for i in range(lengths[rank]))) for lengths in ((4, 2), (1, 0))]
 pixels = np.random.default_rng(0).integers(0, 256, (60, 1, 8, 8)).astype(np.uint8)
 small = ImageData.from_array(pixels, np.arange(60) % 2)
-hashes = gathered(weights_hash(ruler(Splits(small, small)).state_dict()))
+hashes = gathered(tensors_hash(ruler(Splits(small, small)).state_dict()))
 found = {"count": count, "ranks": gathered(rank), "rounds": given, "hashes": hashes}
 (out / f"rank-{rank}.json").write_text(json.dumps(found))
 leave(0)

@@ -1,19 +1,27 @@
-"""Writing a file whole or not at all, whatever stops it."""
+"""Files: read or refused in one sentence, written whole or not at all; and folders that one process holds."""
 
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from unstir.errors import InputError
+from unstir.errors import InputError, told_shortly
+
+_PARTIAL = ".partial-"
+_LOCK = ".lock"
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it becomes ``path`` at once, on failure it goes.
+    """Give a temporary path; on success it becomes ``path`` at once and for good, on failure it goes.
 
     The temporary path is in a folder of its own, since what writes it may do so by temporary files too.
 
@@ -22,19 +30,139 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     from safetensors import SafetensorError
 
-    scratch = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        partial = scratch / path.name
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner may read
-        partial.replace(path)
+        with scratch(path.parent) as folder:
+            partial = folder / path.name
+            yield partial
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            partial.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner may read
+            partial.replace(path)
+            _note_name(path.parent)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}") from None
+
+
+@contextmanager
+def scratch(parent: Path) -> Iterator[Path]:
+    """Give a new hidden folder in ``parent`` that goes at the end, or when another is made there after a kill."""
+    parent.mkdir(parents=True, exist_ok=True)
+    _sweep(parent)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{platform.node()}-{os.getpid()}-", dir=parent))
+    try:
+        yield folder
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def held(folder: Path, what: str) -> Iterator[None]:
+    """Hold a folder, which is made if need be, so that no other process of any kind of end holds it meanwhile.
+
+    The operating system lets go of it when the process ends, however it ends. What killed processes have left
+    beneath it half written is removed. If nothing was put into the folder it goes again.
+
+    Raises:
+        InputError: If another process holds it, or it cannot be written; ``what`` says what that one does.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / _LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{folder} is in use: another process {what}; wait for it, or name another folder"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror or error}") from None
+    for left in [*folder.rglob(f"{_PARTIAL}*")]:
+        _sweep(left.parent)
+    try:
+        yield
+    finally:
+        if not visible(folder):
+            with suppress(OSError):
+                (folder / _LOCK).unlink()
+                folder.rmdir()
+        lock.release()
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return what is in a folder but hidden files, as those that are half written are; [] if it is not there."""
+    return [place for place in folder.iterdir() if not place.name.startswith(".")] if folder.is_dir() else []
+
+
+def read_text(path: Path) -> str:
+    """Return the text in a file.
+
+    Raises:
+        InputError: If it is not there, is no file or no text.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise InputError(f"{path} cannot be read: it is no file")
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file.
+
+    Raises:
+        InputError: If it cannot be read, or holds something else.
+    """
+    text = read_text(path)
+    try:
+        values = from_yaml(text)
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if not isinstance(values, dict) or not values or not all(isinstance(key, str) for key in values):
+        raise InputError(f"{path} cannot be read: it holds no values by name")
+    return values
+
+
+def from_yaml(text: str) -> object:
+    """Return the value that a text in YAML says.
+
+    Raises:
+        ValueError: If it says none, refers to itself, or nests without end; on one line.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):  # by which a short text says a value of any size
+                raise yaml.YAMLError("it has an alias (*)")
+            return super().compose_node(parent, index)
+
+    try:
+        return yaml.load(text, Loader)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, AttributeError, TypeError) as error:
+        raise ValueError(told_shortly(error)) from None
+
+
+def _note_name(folder: Path) -> None:
+    """Have the disk keep the names in a folder, should the power fail, where the system can be asked to."""
+    with suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+@cache
+def _sweep(parent: Path) -> None:
+    """Remove the scratch folders of processes of this machine that are no more."""
+    import psutil
+
+    for left in parent.glob(f"{_PARTIAL}*"):
+        made = re.fullmatch(rf"{_PARTIAL}(.*)-(\d+)-\w+", left.name)
+        if made and made[1] == platform.node() and not psutil.pid_exists(int(made[2])):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -80,6 +81,32 @@ def test_it_is_compiled_once_to_a_whole_file(cache: Path, monkeypatch: pytest.Mo
 
 
 @kernels
+@pytest.mark.parametrize("damage", ["empty", "cut", "one bit", "text"])
+def test_a_damaged_library_is_compiled_anew(damage: str, cache: Path) -> None:
+    """Loading a part of one would end the program."""
+    assert library() is not None
+    (path,) = cache.iterdir()
+    whole = path.read_bytes()
+    flipped = whole[:-9000] + bytes([whole[-9000] ^ 1]) + whole[-8999:]
+    path.unlink()  # it is loaded: another file, as a power cut leaves one
+    path.write_bytes({"empty": b"", "cut": whole[:9000], "one bit": flipped, "text": b"x" * 100}[damage])
+    library.cache_clear()
+    assert library() is not None
+    assert path.read_bytes() == whole
+    assert files(cache) == [path.name]
+
+
+@kernels
+def test_a_compiler_may_be_named_with_arguments(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    monkeypatch.setenv("CXX", f"env {plain} -pipe")
+    assert library() is not None
+    library.cache_clear()
+    monkeypatch.setenv("CXX", "g++ 'without an end")
+    assert library() is None
+
+
+@kernels
 def test_numbers_too_small_to_be_normal_stay_in_a_fresh_thread() -> None:
     assert library() is not None
     before = torch.get_num_threads()
@@ -106,7 +133,8 @@ def test_it_runs_on_pytorchs_threads() -> None:
 def test_another_source_or_flag_makes_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     assert compiler is not None
-    keys = [module._key(compiler, module.FLAGS), module._key(compiler, [*module.FLAGS, "-O2"])]
+    command = shlex.split(compiler)
+    keys = [module._key(command, module.FLAGS), module._key(command, [*module.FLAGS, "-O2"])]
     for name in ("SOURCES", "HEADERS"):
         paths = getattr(module, name)
         assert paths
@@ -114,9 +142,9 @@ def test_another_source_or_flag_makes_another_library(tmp_path: Path, monkeypatc
         changed.write_text(paths[-1].read_text() + "\n")
         with monkeypatch.context() as patch:
             patch.setattr(module, name, [*paths[:-1], changed])
-            keys.append(module._key(compiler, module.FLAGS))
+            keys.append(module._key(command, module.FLAGS))
     assert len(set(keys)) == 4
-    assert module._key(compiler, module.FLAGS) == keys[0]
+    assert module._key(command, module.FLAGS) == keys[0]
 
 
 def test_without_a_compiler_there_is_none(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from unstir.errors import InputError
 from unstir.models.denoiser import DenoiserModel
 from unstir.models.file import load
 from unstir.training import loop
-from unstir.training.config import Config
+from unstir.training.config import Begun, Config
 from unstir.training.learner import Learner
 from unstir.training.run_folder import RunFolder
 from unstir.training.start import check_out, check_same, with_data
@@ -158,11 +158,13 @@ def test_the_folder_holds_what_was_asked_for_and_the_model_what_it_is(
     config, out = make_config("training.images=64", "seed=5"), tmp_path / "run"
     _train(config, out, digits)
     written = yaml.safe_load((out / "config.yaml").read_text())
-    assert written == config.asked() | {"fingerprint": digits.train.fingerprint}
+    begun = {"gflops": None, "arithmetic": {"cpu": "float32"}}
+    assert written == config.asked() | {"fingerprint": digits.train.fingerprint, "begun": begun}
     assert written["seed"] == 5
     assert written["model"]["samples"] == {"bounded": True}
     assert written["model"]["told"] == {"label": {"kind": "classes", "socket": None, "of": None, "dropout": 0.1}}
-    assert RunFolder(out).read_config() == config.model_copy(update={"fingerprint": digits.train.fingerprint})
+    seen = {"fingerprint": digits.train.fingerprint, "begun": Begun(arithmetic={"cpu": "float32"})}
+    assert RunFolder(out).read_config() == config.model_copy(update=seen)
     model = load(out).config
     assert model.samples.shape == (1, 8, 8)
     assert model.told["label"].classes == tuple("0123456789")

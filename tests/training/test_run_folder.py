@@ -1,24 +1,22 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from driver import tensors
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unstir.data.config import DataConfig
 from unstir.data.dataset import Splits
 from unstir.errors import InputError
 from unstir.models.config import FrozenPart, SampleInfo
-from unstir.models.file import load, read_metadata, save
+from unstir.models.file import load, save
 from unstir.models.systems import ClassifierConfig
-from unstir.training.checkpoint import Position, Stateful, newest_checkpoint, restore, save_checkpoint
+from unstir.tensors import read_about, write_tensors
+from unstir.training.checkpoint import Position, Stateful, newest_checkpoint, restore, save_checkpoint, tidy
 from unstir.training.config import Config
 from unstir.training.learner import Learner
 from unstir.training.run_folder import RunFolder, data_of
@@ -31,19 +29,6 @@ from unstir.training.start import (
     with_named_parts,
     with_parts,
 )
-
-
-def test_left_over_files_go_and_others_stay(tmp_path: Path) -> None:
-    keep = [tmp_path / "config.yaml", tmp_path / "checkpoints" / "step-000000001.safetensors", tmp_path / ".mine"]
-    for path in keep:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("x")
-    for folder in (tmp_path, tmp_path / "checkpoints"):
-        (folder / ".model.safetensors.partial-12").mkdir()
-        (folder / ".model.safetensors.partial-12" / ".tmp123").write_text("x" * 100)
-    RunFolder(tmp_path).remove_partial_files()
-    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(keep)
-    assert not list(tmp_path.rglob("*partial*"))
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "a: [", "\x00\x01", "recipe: x\nnonsense: 1"])
@@ -212,19 +197,48 @@ def test_a_checkpoint_that_does_not_fit_its_run_is_told(
         held[f"{name}.{'main.exp_avg.' if name == 'optimizer' else ''}nothing"] = torch.zeros(3)
     else:
         held[of_it[0]] = torch.zeros(7, 7)
-    save_file(held, path, {"position": json.dumps(asdict(learner.position))})
-    with pytest.raises(InputError, match=f"is damaged: its {name} does not fit the run") as told:
+    write_tensors(path, held, {"position": learner.position.model_dump()})
+    with pytest.raises(InputError, match=f"cannot be used: its {name} does not fit the run") as told:
         restore(path, learner.state())
     assert "\n" not in str(told.value)
+
+
+def test_a_checkpoint_without_what_the_optimizer_remembers_is_told(
+    make_config: Callable[..., Config], make_learner: Callable[..., Learner], tmp_path: Path
+) -> None:
+    learner, folder = make_learner(make_config()), RunFolder(tmp_path)
+    save_checkpoint(folder, learner.state(), learner.position)
+    restore(folder.checkpoint(0), learner.state())  # which before the first step remembers nothing
+    learner.step(1e-3)
+    save_checkpoint(folder, learner.state(), learner.position)
+    held = {key: value for key, value in tensors(folder.checkpoint(1)).items() if not key.startswith("optim")}
+    write_tensors(folder.checkpoint(1), held, {"position": learner.position.model_dump()})
+    with pytest.raises(
+        InputError, match=r"its optimizer does not fit the run \(of main there is nothing, after 1"
+    ):
+        restore(folder.checkpoint(1), learner.state())
+
+
+def test_a_quarter_lost_by_a_kill_is_kept_when_the_run_goes_on(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for step in range(4):
+        write_tensors(folder.checkpoint(step), {"a": torch.full((1,), step)}, {})
+    tidy(folder, folder.checkpoint(3), Position(step=3, quarter=2))
+    assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == [
+        "quarter-2.safetensors",
+        "step-000000002.safetensors",
+        "step-000000003.safetensors",
+    ]
+    assert tensors(tmp_path / "checkpoints" / "quarter-2.safetensors")["a"] == 3
 
 
 def test_objects_that_a_run_does_not_have_or_a_checkpoint_lacks_are_told(tmp_path: Path) -> None:
     folder, states = RunFolder(tmp_path), {name: State(a=torch.zeros(3)) for name in ("one", "two")}
     save_checkpoint(folder, states, Position(step=1))
     restore(folder.checkpoint(1), states)
-    with pytest.raises(InputError, match="is damaged: its three does not fit the run"):
+    with pytest.raises(InputError, match="cannot be used: its three does not fit the run"):
         restore(folder.checkpoint(1), states | {"three": State(a=torch.zeros(3))})
-    with pytest.raises(InputError, match=r"is damaged: it holds two\.a, which the run has not"):
+    with pytest.raises(InputError, match=r"cannot be used: it holds two\.a, which the run has not"):
         restore(folder.checkpoint(1), {"one": states["one"]})
 
 
@@ -260,13 +274,14 @@ def test_a_damaged_checkpoint_names_the_one_before_it(tmp_path: Path) -> None:
         save_checkpoint(folder, _saved(_parts()), Position(step=step))
     path = folder.checkpoint(2)
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(InputError, match=r"step-000000002\.safetensors is damaged; remove it .* step-000000001"):
+    with pytest.raises(InputError, match=r"step-0+2\.safetensors cannot be used: .* remove it .* step-0+1"):
         newest_checkpoint(folder)
     path.unlink()
     assert newest_checkpoint(folder) is not None
-    save_file({"a": torch.zeros(1)}, path, {"position": "{"})
-    with pytest.raises(InputError, match="damaged"):
-        newest_checkpoint(folder)
+    for told in ({}, {"position": None}, {"position": {"step": "many"}}, {"position": {"pending": {}}}):
+        write_tensors(path, {"a": torch.zeros(1)}, told)
+        with pytest.raises(InputError, match="it does not say where the run stands; remove it to go on from"):
+            newest_checkpoint(folder)
 
 
 # Starting
@@ -366,7 +381,7 @@ def test_a_part_is_named_by_its_path_and_noted_with_its_hash(
     assert part == FrozenPart(path="../encoder")
     noted = with_parts(config, out).model.parts["encoder"]
     assert noted.path == "../encoder"
-    assert noted.hash == read_metadata(encoder / "model.safetensors")["hash"]
+    assert noted.hash == read_about(encoder / "model.safetensors").hash
     assert noted.model == load(encoder).config
     seen = with_data(config, digits.train, out)
     assert seen.model.told["seen"].width == 64

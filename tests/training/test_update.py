@@ -249,7 +249,7 @@ def test_restored_from_a_checkpoint_it_goes_on_as_if_never_stopped(
         return {
             "model": _Weights(trained.model, trained.working),  # type: ignore[arg-type]
             "average": trained.average,
-            "optimizer": _Moments(trained.model, {"main": trained.update}),  # type: ignore[arg-type,dict-item]
+            "optimizer": _Moments(trained.model, {"main": trained.update}, 3),  # type: ignore[arg-type,dict-item]
         }
 
     folder = RunFolder(tmp_path / "run")

@@ -78,7 +78,7 @@ def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str
     train = splits.train
     config = config.seeing(train.shape, train.facts(), train.fingerprint)
     built[out.resolve()] = config.model.build(parts).eval().to(processes().device)
-    parameters, (where, precision) = parameter_count(config.model, parts), machine(config.model.precision)
+    parameters, (where, precision) = parameter_count(config.model, parts), machine(config)
     found = estimate(config, splits, parts)
     images, seconds = end(config, found.images_per_second)
     lines = [

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ from unstir.cli.places import check_writable
 from unstir.cli.quantities import count_in, duration, seconds_in
 from unstir.cli.report import Report
 from unstir.errors import InputError
+from unstir.files import held
 
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData
@@ -112,17 +114,22 @@ def configure(
     from unstir.recipes import recipe
     from unstir.recipes.request import smoke as tiny
     from unstir.training.plan import Plan
+    from unstir.training.run_folder import begun_in
 
     chosen = recipe(name)
     if request.data is not None and not request.data.strip():
         raise InputError("--data is empty; give a data set's name or a folder of images")
-    planned = chosen(request)
+    begun = begun_in(out)
+    kept = [each.gflops for each in begun.values() if each.gflops]
+    planned = chosen(replace(request, gflops=kept[0]) if kept else request)
 
     def adjusted(config: Config, folder: Path, settings: Sequence[str], parts: Sequence[str]) -> Config:
         if smoke:
             config = tiny(config, own_data=request.data is not None)
         if seed is not None:
             config = config.model_copy(update={"seed": seed})
+        if folder in begun:
+            config = config.model_copy(update={"begun": begun[folder]})
         return _adjusted(config, folder, settings, parts)
 
     if not isinstance(planned, Plan):
@@ -236,11 +243,18 @@ def carry_out(planned: Config | Plan, out: Path, report: Report, renew: bool = F
     Raises:
         InputError: If ``out`` cannot take the run, its images cannot be read, or training fails.
     """
-    from unstir.training.plan import Plan, check_plan, settled, write_plan
+    from unstir.training.plan import Plan
 
     check_writable(out)
-    if not isinstance(planned, Plan):
+    with held(out, "trains in it") if report.speaks else nullcontext():
+        if isinstance(planned, Plan):
+            return _carry_out_plan(planned, out, report, renew)
         return _carry_out_run(planned, out, report, BEGAN, renew=renew)
+
+
+def _carry_out_plan(planned: Plan, out: Path, report: Report, renew: bool) -> Outcome:
+    from unstir.training.plan import check_plan, settled, write_plan
+
     check_plan(planned, out)
     if renew and out.exists():
         shutil.rmtree(out)
@@ -249,7 +263,8 @@ def carry_out(planned: Config | Plan, out: Path, report: Report, renew: bool = F
     trained, began = False, BEGAN
     for number, (name, config) in enumerate(planned.stages.items(), start=1):
         report.say(f"Stage {number} of {len(planned.stages)}: {name}")
-        outcome = _carry_out_run(config, out / name, report, began, settled=settled(planned, out, name))
+        with held(out / name, "trains in it") if report.speaks else nullcontext():
+            outcome = _carry_out_run(config, out / name, report, began, settled=settled(planned, out, name))
         trained, began = trained or outcome.trained, time.monotonic()
         outcome = replace(outcome, trained=trained, stage=(name, number == len(planned.stages)))
         if not outcome.position.finished:
@@ -260,7 +275,7 @@ def carry_out(planned: Config | Plan, out: Path, report: Report, renew: bool = F
 def _carry_out_run(
     config: Config, out: Path, report: Report, began: float, *, renew: bool = False, settled: bool = False
 ) -> Outcome:
-    from unstir.training.checkpoint import newest_checkpoint
+    from unstir.training.checkpoint import newest_checkpoint, tidy
     from unstir.training.run_folder import RunFolder
     from unstir.training.start import check_out, check_same, with_data
 
@@ -268,6 +283,7 @@ def _carry_out_run(
     folder = RunFolder(out)
     found = None if renew else newest_checkpoint(folder)
     if found and found[1].finished and (settled or _same_budget(config, folder.read_config())):
+        tidy(folder, *found)  # should it have been killed just then
         return Outcome(found[1], newest_picture(folder), config.training, trained=False)
     report.say(f"Training {config.recipe} for {budget_words(config.training)}, in {out}")
     report.say(config.note)
@@ -316,7 +332,7 @@ def budget_words(training: TrainingConfig) -> str:
 def _describe(config: Config, images: ImageData) -> str:
     from unstir.training.estimate import machine, parameter_count
 
-    where, precision = machine(config.model.precision)
+    where, precision = machine(config)
     shape = "x".join(map(str, images.shape))
     known = [
         f"{name} ({len(one.classes)} classes)" if one.classes else name for name, one in config.model.told.items()

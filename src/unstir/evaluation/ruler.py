@@ -7,9 +7,8 @@ rulers differ a little; images are read in float32 everywhere.
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ import torch
 from unstir.cache import cache_folder
 from unstir.data.config import DataConfig
 from unstir.errors import InputError
+from unstir.files import scratch
 from unstir.models.file import NAME, load
 from unstir.models.systems import ClassifierConfig
 from unstir.processes import gathered, processes
@@ -56,17 +56,18 @@ def train_ruler(splits: Splits, path: Path, seed: int = 0) -> None:
         InputError: If the set has no labels, or only one class.
         KeyboardInterrupt: If the user stops it; there is nothing to go on with.
     """
-    run = path.with_name(f".{path.stem}.partial-{gathered(os.getpid())[0]}")  # another command may train it too
-    try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):  # the caller's numbers are his own
-            train(ruler_config(splits.train, seed), run, splits, time.monotonic())
-        if processes().is_main_process:
+    main = processes().is_main_process
+    with scratch(path.parent) if main else nullcontext() as made:  # another command may train it too
+        run = gathered(made)[0]
+        try:
+            with torch.random.fork_rng(
+                devices=range(torch.cuda.device_count())
+            ):  # the caller's numbers are his own
+                train(ruler_config(splits.train, seed), run, splits, time.monotonic())
+        except Interrupted:
+            raise KeyboardInterrupt from None
+        if main:
             (run / NAME).replace(path)
-    except Interrupted:
-        raise KeyboardInterrupt from None
-    finally:
-        if processes().is_main_process:
-            shutil.rmtree(run, ignore_errors=True)
     processes().wait_for_everyone()
 
 

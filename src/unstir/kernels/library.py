@@ -1,7 +1,8 @@
 """The C++ of this folder as a library, compiled for the processor at hand.
 
 The first use takes two seconds; the library is then kept under ``kernels`` in the cache folder, named by all that
-it depends on. It runs on PyTorch's own threads: both ask for the OpenMP library that PyTorch has loaded.
+it depends on and by what it holds. It runs on PyTorch's own threads: both ask for the OpenMP library that PyTorch
+has loaded.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import torch  # before the kernels: its OpenMP library must be the first to be loaded
 
 from unstir.cache import cache_folder
-from unstir.errors import InputError
+from unstir.files import scratch, whole_file
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
@@ -39,17 +40,17 @@ TYPES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
 @cache
 def library() -> ctypes.CDLL | None:
     """Return the kernels, or None where they cannot be had: not Linux, no C++ compiler, no folder to write to."""
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if sys.platform != "linux" or not compiler:
-        return None
-    flags = FLAGS + (["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else [])
     try:
-        path = cache_folder() / "kernels" / f"{_key(compiler, flags)}.so"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            _compile(compiler, flags, path)
-        return ctypes.CDLL(str(path))
-    except (OSError, InputError, subprocess.SubprocessError):  # no compiler that works, no folder, no home
+        compiler = shlex.split(os.environ.get("CXX", ""))  # it may have arguments, as in "ccache g++"
+        found = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+        compiler = compiler or ([found] if found else [])
+        if sys.platform != "linux" or not compiler:
+            return None
+        flags = FLAGS + (["-mprefer-vector-width=512"] if platform.machine() == "x86_64" else [])
+        folder, key = cache_folder() / "kernels", _key(compiler, flags)
+        path = next((path for path in folder.glob(f"{key}-*.so") if _is_whole(path)), None)
+        return ctypes.CDLL(str(path or _compile(compiler, flags, folder, key)))
+    except (OSError, ValueError, subprocess.SubprocessError):  # no compiler that works, no folder, no home
         return None
 
 
@@ -60,17 +61,28 @@ def processor() -> bytes:
     return b"\0".join(sorted(line for line in lines if line.startswith(_KIND)))
 
 
-def _key(compiler: str, flags: list[str]) -> str:
+def _key(compiler: list[str], flags: list[str]) -> str:
     """Return a name for the sources, the compiler, its flags and the processor."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout
+    version = subprocess.run([*compiler, "--version"], capture_output=True, check=True).stdout
     sources = (source.read_bytes() for source in SOURCES + HEADERS)
     parts = [*sources, version, " ".join(flags).encode(), processor()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
 
 
-def _compile(compiler: str, flags: list[str], path: Path) -> None:
-    """Compile to a name of its own, then rename: two programs that compile at once both get a whole library."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder) / path.name
-        subprocess.run([compiler, *flags, *map(str, SOURCES), "-o", str(part)], capture_output=True, check=True)
-        part.replace(path)
+def _compile(compiler: list[str], flags: list[str], folder: Path, key: str) -> Path:
+    """Compile, and keep it under a name that tells whether it is whole: part of one would end the program."""
+    with scratch(folder) as own:
+        part = own / "kernels.so"
+        subprocess.run([*compiler, *flags, *map(str, SOURCES), "-o", str(part)], capture_output=True, check=True)
+        path = folder / f"{key}-{_hash(part)}.so"
+        with whole_file(path) as partial:
+            shutil.copyfile(part, partial)
+    return path
+
+
+def _is_whole(path: Path) -> bool:
+    return path.stem.endswith(f"-{_hash(path)}")
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:24]

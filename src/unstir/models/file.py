@@ -5,8 +5,6 @@ The configuration is read without torch, so that a command can answer at once. `
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from unstir.config import checked
 from unstir.errors import InputError, told_shortly
-from unstir.files import whole_file
+from unstir.files import read_yaml
 from unstir.models.config import FrozenPart, ModelConfig, systems
+from unstir.tensors import About, read_about, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from unstir.models.model import Model
 
-FORMAT = 2
 NAME = "model.safetensors"
 """What a model file is called in a run folder."""
 
@@ -60,14 +58,9 @@ def stages_in(folder: Path) -> dict[str, str]:
     Raises:
         InputError: If the file that names them cannot be read.
     """
-    import yaml
-
-    try:
-        stages = dict(yaml.safe_load((folder / PLAN).read_text()))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
-        raise InputError(f"{folder / PLAN} cannot be read: {error}") from None
-    if not stages:
-        raise InputError(f"{folder / PLAN} cannot be read: it names no stages")
+    stages = read_yaml(folder / PLAN)
+    if not all(isinstance(recipe, str) and name == Path(name).name for name, recipe in stages.items()):
+        raise InputError(f"{folder / PLAN} cannot be read: it names no stages and their recipes")
     return stages
 
 
@@ -81,8 +74,9 @@ def read_config(path: Path) -> tuple[Path, ModelConfig]:
             format, or a part that it needs is not what it was.
     """
     weights = locate(path)
-    config, _ = _described(weights)
-    _check_parts(weights, config)
+    about = read_about(weights)
+    config = _config(weights, about)
+    _check_parts(weights, config, about)
     return weights, config
 
 
@@ -94,15 +88,15 @@ def load(path: str | Path) -> Model:
             missing or another than it was.
     """
     import torch
-    from safetensors.torch import load_file
 
     weights = locate(Path(path))
-    config, noted = _described(weights)
+    about, tensors = read_tensors(weights)
+    config = _config(weights, about)
     # Of several GPUs each process of a job has its own.
     device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
-    tensors = load_file(weights)
-    if weights_hash(tensors) != noted:
-        raise InputError(f"{weights} is damaged: its weights are not those that were written")
+    broken = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+    if broken:
+        raise InputError(f"{weights} cannot be used: not all of its {broken} are finite numbers; train it again")
     return _built(config, tensors, weights, torch.device(device))
 
 
@@ -136,9 +130,10 @@ def check_part(name: str, part: FrozenPart, folder: Path) -> tuple[ModelConfig, 
     """
     path = part_path(part, folder)
     try:
-        config, noted = _described(locate(path))
+        weights, config = read_config(path)
     except InputError as error:
         raise InputError(f"The part '{name}' of the model cannot be used: {error}") from None
+    noted = read_about(weights).hash
     if part.hash and noted != part.hash:
         raise InputError(
             f"The part '{name}' of the model, {path}, has changed since: its weights are not those that were used"
@@ -146,18 +141,12 @@ def check_part(name: str, part: FrozenPart, folder: Path) -> tuple[ModelConfig, 
     return config, noted
 
 
-def _check_parts(weights: Path, config: ModelConfig) -> None:
+def _check_parts(weights: Path, config: ModelConfig, about: About) -> None:
     """Check the parts of a model file that are files of their own, and theirs."""
-    from safetensors import safe_open
-
-    if not config.parts:
-        return
-    with safe_open(weights, framework="numpy") as file:
-        inside = {key.split(".")[1] for key in file.keys() if key.startswith(f"{_PARTS}.")}  # noqa: SIM118
+    inside = {name.split(".")[1] for name in about.names if name.startswith(f"{_PARTS}.")}
     for name, part in config.parts.items():
         if name not in inside:
-            own, _ = check_part(name, part, weights.parent)
-            _check_parts(locate(part_path(part, weights.parent)), own)
+            check_part(name, part, weights.parent)
 
 
 def save(path: Path, model: Model, config: ModelConfig | None = None, whole: bool = False) -> None:
@@ -178,23 +167,7 @@ def save(path: Path, model: Model, config: ModelConfig | None = None, whole: boo
 
 def write(path: Path, config: ModelConfig, tensors: dict[str, Tensor]) -> None:
     """Write a model's configuration and weights, whole or not at all."""
-    from safetensors.torch import save_file
-
-    about = {"format": "pt", "unstir": str(FORMAT), "model": config.model_dump_json()}
-    with whole_file(path) as partial:
-        save_file(tensors, partial, about | {"hash": weights_hash(tensors)})
-
-
-def weights_hash(tensors: Mapping[str, Tensor]) -> str:
-    """Return a hash of tensors with their names, shapes and types, 32 hexadecimal digits."""
-    import torch
-
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    write_tensors(path, tensors, {"model": config.model_dump(mode="json")})
 
 
 def relative(path: Path, folder: Path) -> str:
@@ -204,52 +177,15 @@ def relative(path: Path, folder: Path) -> str:
     return os.path.relpath(whole, place) if beside else str(whole)
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file.
-
-    Raises:
-        InputError: If the file cannot be read, is not of this kind, or is cut short.
-    """
-    from safetensors import SafetensorError, safe_open
-
+def _config(weights: Path, about: About) -> ModelConfig:
+    """Return the configuration that a model file holds."""
+    values = about.told.get("model")
+    if not isinstance(values, dict):
+        raise InputError(f"{weights} holds no model")
     try:
-        with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged or no safetensors file: {error}") from None
-
-
-def _described(weights: Path) -> tuple[ModelConfig, str]:
-    """Return the configuration in a model file and the noted hash of its weights."""
-    metadata = read_metadata(weights)
-    if "unstir" not in metadata and _is_format_1(metadata.get("config", "")):
-        raise InputError(
-            f"{weights} was written by an older unstir (format 1), which this one does not read: train it again"
-        )
-    foreign = InputError(f"{weights} is a safetensors file, but it does not hold an unstir model")
-    try:
-        number = int(metadata["unstir"])
-    except (KeyError, ValueError):
-        raise foreign from None
-    if number > FORMAT:
-        raise InputError(f"{weights} was written by a newer unstir (format {number}): update unstir to read it")
-    try:
-        values = dict(json.loads(metadata["model"]))
-    except (KeyError, ValueError, TypeError):
-        raise foreign from None
-    try:
-        return checked(systems[values.get("kind")], values), metadata.get("hash", "")
+        return checked(systems[values.get("kind")], values)
     except InputError as error:
         raise InputError(f"{weights} holds a model that this unstir does not know: {error}") from None
-
-
-def _is_format_1(text: str) -> bool:
-    """Whether this is the configuration in a file of format 1; others write a ``config`` into theirs too."""
-    try:
-        values = json.loads(text)
-    except ValueError:
-        return False
-    return isinstance(values, dict) and "recipe" in values
 
 
 def _built(config: ModelConfig, tensors: dict[str, Tensor], weights: Path, device: object) -> Model:

@@ -10,9 +10,9 @@ from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.models.systems import DenoiserConfig
 from unstir.networks.config import FullyConnectedConfig, UNetConfig
 from unstir.recipes.own_images import images
-from unstir.recipes.request import LABEL, Request, training_gflops
+from unstir.recipes.request import LABEL, Request
 from unstir.sampling.config import DDPMConfig, SamplingConfig
-from unstir.training.config import Config
+from unstir.training.config import Begun, Config
 
 SHORT = 160_000.0
 """A budget of less arithmetic, in GFLOP, gets a small network in small batches: more images, more steps.
@@ -23,10 +23,15 @@ Three minutes on two cores with bfloat16 matrix units, five on two without.
 
 def mnist(request: Request) -> Config:
     """MNIST by label: a U-Net on 2x2 patches, chosen by the budget; legible in a minute on two cores."""
-    short = request.seconds is not None and request.seconds * training_gflops() < SHORT
+    speed = request.speed() if request.seconds is not None else None
+    short = speed is not None and (request.seconds or 0.0) * speed.gflops < SHORT
     channels, batch = ((64, 128), 64) if short else ((128, 192), 128)
     return Config(
         recipe="mnist",
+        note=f"A {'small' if short else 'large'} network, as training is taken to reach {speed.words()}"
+        if speed
+        else "",
+        begun=Begun(gflops=speed.gflops if speed else None),
         data=DataConfig(source=request.data or "mnist"),
         training=request.training(seconds=5 * 60, batch=batch, optimizer="muon", learning_rate=2e-3),
         model=DenoiserConfig(

@@ -11,9 +11,9 @@ from unstir.diffusion.config import DiffusionConfig
 from unstir.errors import InputError
 from unstir.models.systems import DenoiserConfig
 from unstir.networks.config import UNetConfig
-from unstir.recipes.request import LABEL, Request, training_gflops
+from unstir.recipes.request import LABEL, Request, Speed
 from unstir.sampling.config import SamplingConfig
-from unstir.training.config import Config
+from unstir.training.config import Begun, Config
 
 
 class _Choice(NamedTuple):
@@ -62,13 +62,15 @@ def images(request: Request) -> Config:
         raise InputError("The recipe 'images' takes a folder; for an array use another recipe with --data")
     seen = peek(source)
     seconds = request.seconds or (None if request.images else HOUR)
-    size = _resolution(seen.side, seconds)
+    speed = None if seconds is None else request.speed()
+    size = _resolution(seen.side, seconds, speed)
     dropout = 0.1 if seen.images < 10_000 else 0.0
-    budget = f"{request.images:,} images" if seconds is None else f"{seconds / 60:g} minutes"
+    budget = f"{seconds / 60:g} minutes at {speed.words()}" if seconds and speed else f"{request.images:,} images"
     return Config(
         recipe="images",
         note=f"{seen.images:,} images of about {seen.side} pixels and a budget of {budget}: "
         f"{size}x{size} pixels" + (", with dropout, as the images are few" if dropout else ""),
+        begun=Begun(gflops=speed.gflops if speed else None),
         data=DataConfig(source=request.data, size=(size, size), flip=True),
         training=request.training(seconds=None if request.images else HOUR, **_TRAINING),
         model=DenoiserConfig(
@@ -80,11 +82,10 @@ def images(request: Request) -> Config:
     )
 
 
-def _resolution(side: int, seconds: float | None) -> int:
+def _resolution(side: int, seconds: float | None, speed: Speed | None) -> int:
     """Return the largest resolution that the images have, or nearly, and the budget reaches."""
     in_images = [size for size in _CHOICES if size <= 1.25 * side] or [min(_CHOICES)]
-    if seconds is None:
+    if seconds is None or speed is None:
         return in_images[-1]
-    speed = training_gflops()
-    in_reach = [size for size in in_images if seconds * speed / _CHOICES[size].gflop >= ENOUGH_IMAGES]
+    in_reach = [size for size in in_images if seconds * speed.gflops / _CHOICES[size].gflop >= ENOUGH_IMAGES]
     return (in_reach or in_images[:1])[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from unstir.errors import InputError
 from unstir.networks.told import Told
@@ -24,11 +24,14 @@ class Request:
         data: A data set's name or a folder, or None for the recipe's own.
         images: The budget in images, or None.
         seconds: The budget in seconds, or None; if both are None the recipe's own holds.
+        gflops: What training was taken to reach on this machine when the run was begun that is to go on, in
+            GFLOP/s; None for a new one, which measures it.
     """
 
     data: str | None = None
     images: int | None = None
     seconds: float | None = None
+    gflops: float | None = None
 
     def __post_init__(self) -> None:
         if self.images is not None and self.seconds is not None:
@@ -40,6 +43,7 @@ class Request:
             self.data,
             None if self.images is None else max(1, round(part * self.images)),
             None if self.seconds is None else part * self.seconds,
+            self.gflops,
         )
 
     def training(self, **own: Any) -> TrainingConfig:
@@ -48,16 +52,29 @@ class Request:
             own.update(images=self.images, seconds=self.seconds)
         return TrainingConfig(**own)
 
+    def speed(self) -> Speed:
+        """Return about what training reaches on this machine over whole steps."""
+        if self.gflops is not None:
+            return Speed(self.gflops, True)
+        import torch
 
-def training_gflops() -> float:
-    """Return about what training reaches on this machine over whole steps, in GFLOP/s."""
-    import torch
+        if torch.cuda.is_available():
+            return Speed(20_000.0 * torch.cuda.device_count(), True)
+        from unstir.kernels.processor import top_speed
 
-    if torch.cuda.is_available():
-        return 20_000.0 * torch.cuda.device_count()
-    from unstir.kernels.processor import speeds
+        fastest, reliable = top_speed()
+        return Speed(SHARE * fastest, reliable)
 
-    return SHARE * max(speeds().values())
+
+class Speed(NamedTuple):
+    """What training reaches: GFLOP/s, and whether the machine was quiet when they were measured."""
+
+    gflops: float
+    reliable: bool
+
+    def words(self) -> str:
+        """Return it as a part of a sentence."""
+        return f"{self.gflops:,.0f} GFLOP/s" + ("" if self.reliable else ", measured while the machine was busy")
 
 
 def smoke(config: Config, own_data: bool) -> Config:

@@ -8,16 +8,16 @@ at once.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import BaseModel, Field, ValidationError
+
 from unstir.errors import InputError, told_shortly
 from unstir.files import whole_file
-from unstir.models.file import read_metadata
+from unstir.tensors import read_about, read_tensors, write_tensors
 from unstir.training.run_folder import RunFolder
 
 KEPT = 2
@@ -31,8 +31,7 @@ class Stateful(Protocol):
     def load_state_dict(self, tensors: dict[str, Any], /) -> Any: ...  # noqa: D102
 
 
-@dataclass
-class Position:
+class Position(BaseModel):
     """Where a run stands.
 
     Attributes:
@@ -50,14 +49,14 @@ class Position:
     images: int = 0
     elapsed: float = 0.0
     quarter: int = 0
-    pending: list[dict[str, float]] = field(default_factory=list)
+    pending: list[dict[str, float]] = Field(default_factory=list)
     pictures: int = 0
     reserve: float = 0.0
     finished: bool = False
 
 
 def save_checkpoint(folder: RunFolder, objects: Mapping[str, Stateful], position: Position) -> None:
-    """Write a checkpoint whole, then remove those it makes needless.
+    """Write a checkpoint whole, then :func:`tidy`.
 
     Args:
         folder: The run's.
@@ -67,19 +66,17 @@ def save_checkpoint(folder: RunFolder, objects: Mapping[str, Stateful], position
     Raises:
         InputError: If the disk is full; the checkpoints before it stay.
     """
-    from safetensors.torch import save_file
-
-    tensors = {
-        f"{name}.{key}": value.contiguous()
-        for name, one in objects.items()
-        for key, value in one.state_dict().items()
-    }
+    tensors = {f"{name}.{key}": value for name, one in objects.items() for key, value in one.state_dict().items()}
     target = folder.checkpoint(position.step)
-    with whole_file(target) as partial:
-        save_file(tensors, partial, {"position": json.dumps(asdict(position))})
-    milestone = target.with_name(f"quarter-{position.quarter}.safetensors")
+    write_tensors(target, tensors, {"position": position.model_dump(mode="json")})
+    tidy(folder, target, position)
+
+
+def tidy(folder: RunFolder, newest: Path, position: Position) -> None:
+    """Keep the newest checkpoint as its quarter's if it is the first of it, and remove those it makes needless."""
+    milestone = newest.with_name(f"quarter-{position.quarter}.safetensors")
     if position.quarter and not milestone.exists():
-        _link(milestone, target)
+        _link(milestone, newest)
     for old in folder.checkpoints()[:-KEPT]:
         old.unlink()
 
@@ -94,34 +91,38 @@ def newest_checkpoint(folder: RunFolder) -> tuple[Path, Position] | None:
     if not paths:
         return None
     try:
-        metadata = read_metadata(paths[-1])
-        return paths[-1], Position(**json.loads(metadata["position"]))
-    except (InputError, KeyError, TypeError, json.JSONDecodeError) as error:
-        older = f"; remove it to go on from {paths[-2].name}" if len(paths) > 1 else ""
-        raise InputError(f"The checkpoint {paths[-1]} is damaged{older}") from error
+        return paths[-1], Position.model_validate(read_about(paths[-1]).told.get("position"))
+    except InputError as error:
+        raise _unusable(paths[-1], str(error)) from None
+    except ValidationError:
+        raise _unusable(paths[-1], "it does not say where the run stands") from None
 
 
 def restore(path: Path, objects: Mapping[str, Stateful]) -> None:
     """Load a checkpoint into what :func:`save_checkpoint` was given.
 
     Raises:
-        InputError: If it does not hold what they ask for, or more.
+        InputError: If it was changed since, or does not hold what they ask for, or more.
     """
-    from safetensors.torch import load_file
-
-    tensors = load_file(path)
+    try:
+        _, tensors = read_tensors(path)
+    except InputError as error:
+        raise _unusable(path, str(error)) from None
     for name, one in objects.items():
         keys = [key for key in tensors if key.startswith(f"{name}.")]
         try:
             one.load_state_dict({key.removeprefix(f"{name}."): tensors.pop(key) for key in keys})
         except (KeyError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"The checkpoint {path} is damaged: its {name} does not fit the run ({told_shortly(error)})"
-            ) from None
+            raise _unusable(path, f"its {name} does not fit the run ({told_shortly(error)})") from None
     if tensors:
-        raise InputError(
-            f"The checkpoint {path} is damaged: it holds {next(iter(tensors))}, which the run has not"
-        )
+        raise _unusable(path, f"it holds {next(iter(tensors))}, which the run has not")
+
+
+def _unusable(path: Path, why: str) -> InputError:
+    """Return what to say of a checkpoint that cannot be used."""
+    older = [other.name for other in sorted(path.parent.glob("step-*.safetensors")) if other.name < path.name]
+    advice = f"remove it to go on from {older[-1]}" if older else "remove it to begin anew"
+    return InputError(f"The checkpoint {path.name} cannot be used: {why}; {advice}")
 
 
 def _link(path: Path, target: Path) -> None:

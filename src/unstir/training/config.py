@@ -49,6 +49,18 @@ class TrainingConfig(Part):
         return self.model_copy(update={"images": 32, "seconds": None, "batch": 8, "log_every": 2})
 
 
+class Begun(Part):
+    """What a run was begun with and keeps, since a machine measures otherwise from one day to the next.
+
+    Attributes:
+        gflops: What training was taken to reach, where the recipe chose by it.
+        arithmetic: The number format by kind of device, such as ``bf16`` on ``cpu``.
+    """
+
+    gflops: AboveZero | None = None
+    arithmetic: dict[str, Literal["bf16", "fp16", "float32"]] = Field(default_factory=dict)
+
+
 class Config(Part):
     """A run's whole configuration."""
 
@@ -61,6 +73,8 @@ class Config(Part):
     model: AnyModel
     fingerprint: str = ""
     """Of the training images; filled in when training starts."""
+    begun: Begun = Begun()
+    """Filled in when training starts, but for what the recipe measured."""
 
     def seeing(self, shape: tuple[int, ...], facts: Facts, fingerprint: str) -> Config:
         """Return the configuration with what the training data turned out to be."""
@@ -68,7 +82,9 @@ class Config(Part):
 
     def asked(self) -> dict[str, Any]:
         """Return plain values of all that was asked for, without what the data turned out to be."""
-        return self.model_dump(mode="json", exclude={"fingerprint": True, "model": self.model.found_out})
+        return self.model_dump(
+            mode="json", exclude={"fingerprint": True, "begun": True, "model": self.model.found_out}
+        )
 
     def tiny(self) -> Config:
         """Return a version that trains in seconds and touches every part of the run."""

@@ -20,10 +20,9 @@ from unstir.data.dataset import ImageData, Splits
 from unstir.kernels.library import library
 from unstir.models.config import ModelConfig
 from unstir.models.model import Model
-from unstir.models.precision import resolve_precision
 from unstir.processes import processes
 from unstir.training.config import Config
-from unstir.training.learner import Learner
+from unstir.training.learner import Learner, arithmetic
 
 STATE_BYTES = 20
 """Of weights, average, gradient and two moments, for each parameter."""
@@ -55,8 +54,8 @@ def parameter_count(config: ModelConfig, parts: Mapping[str, Model] = MappingPro
         return sum(parameter.numel() for parameter in config.build(parts).parameters())
 
 
-def machine(precision: str) -> tuple[str, str]:
-    """Return where models are trained, such as ``2 CPU threads``, and the format if ``precision`` is asked for."""
+def machine(config: Config) -> tuple[str, str]:
+    """Return where a run is trained, such as ``2 CPU threads``, and its number format."""
     device = processes().device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     if device.type == "cpu":
@@ -64,7 +63,7 @@ def machine(precision: str) -> tuple[str, str]:
         name = f"{threads} CPU thread{'' if threads == 1 else 's'}"
         name += " without compiled kernels" if library() is None else ""
     count = processes().num_processes
-    return f"{count} x {name}" if count > 1 else name, resolve_precision(precision, device)
+    return f"{count} x {name}" if count > 1 else name, arithmetic(config, device)
 
 
 def synthetic(shape: tuple[int, int, int], classes: int, count: int = 64) -> Splits:

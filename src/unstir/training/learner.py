@@ -48,7 +48,7 @@ class Learner:
         state = processes()
         if config.model.precision == "fp16" and state.device.type == "cpu":
             raise InputError("model.precision=fp16 needs a GPU; on a CPU use bf16, float32 or auto")
-        self.precision = resolve_precision(config.model.precision, state.device)
+        self.precision = arithmetic(config, state.device)
         if config.training.batch < state.num_processes:
             raise InputError(
                 f"training.batch={config.training.batch} cannot be shared by {state.num_processes} processes"
@@ -84,7 +84,7 @@ class Learner:
         objects: dict[str, Stateful] = {
             "model": _Weights(self.model, self.working),
             "average": self.average,
-            "optimizer": _Moments(self.model, self.updates),
+            "optimizer": _Moments(self.model, self.updates, self.position.step),
             "memory": _InPlace(self.model.memory()),
         }
         return objects | ({"scaler": _Numbers(self.accelerator.scaler)} if self.accelerator.scaler else {})
@@ -160,6 +160,11 @@ class Learner:
         return {name: float(torch.cat(parts).mean()) for name, parts in found.items()}
 
 
+def arithmetic(config: Config, device: torch.device) -> str:
+    """Return the number format of a run on a device: the one it was begun with there, if it was."""
+    return config.begun.arithmetic.get(device.type) or resolve_precision(config.model.precision, device)
+
+
 class _Weights:
     """A model's weights, which their copy in low precision follows."""
 
@@ -178,11 +183,11 @@ class _Weights:
 
 
 class _Moments:
-    """What the optimizers remember, by turn, kind and the parameter's name."""
+    """What the optimizers remember after ``step`` steps, by turn, kind and the parameter's name."""
 
-    def __init__(self, model: Model, updates: Mapping[str, KernelUpdate | TorchUpdate]) -> None:
+    def __init__(self, model: Model, updates: Mapping[str, KernelUpdate | TorchUpdate], step: int) -> None:
         self.names = dict(model.named_parameters())
-        self.updates = updates
+        self.updates, self.step = updates, step
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -204,6 +209,9 @@ class _Moments:
         for (turn, name), keys in kinds.items():
             if keys not in ({"step", "momentum"}, {"step", "exp_avg", "exp_avg_sq"}):
                 raise ValueError(f"of {turn} for {name} there is only {', '.join(sorted(keys))}")
+        without = self.updates.keys() - {turn for turn, _ in kinds}
+        if self.step and without:
+            raise ValueError(f"of {min(without)} there is nothing, after {self.step} steps")
 
 
 class _InPlace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from unstir.errors import InputError
 from unstir.files import whole_file
 from unstir.training.run_folder import RunFolder
+
+_log = logging.getLogger(__name__)
 
 
 class RunLog:
@@ -33,9 +36,9 @@ class RunLog:
 
         self._main = main
         if main:
-            keep = [line for line in _lines(folder.metrics) if json.loads(line)["step"] <= step]
+            keep = [line for line in _lines(folder.metrics) if line["step"] <= step]
             with whole_file(folder.metrics) as partial:
-                partial.write_text("".join(keep))
+                partial.write_text("".join(json.dumps(line) + "\n" for line in keep))
             with _writing(folder.metrics):
                 self._file = folder.metrics.open("a")
                 self._events = SummaryWriter(str(folder.path), purge_step=step + 1)
@@ -98,8 +101,20 @@ def _writing(path: Path) -> Iterator[None]:
         raise InputError(f"{path} could not be written: {error.strerror or error}") from None
 
 
-def _lines(path: Path) -> list[str]:
-    """Return the whole lines of a log; a last line cut short by a kill is dropped."""
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a log; what a kill or a power cut left in the place of one is dropped."""
     if not path.exists():
         return []
-    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    found, lost = [], 0
+    for line in path.read_bytes().splitlines():
+        try:
+            values = json.loads(line)
+            good = isinstance(values, dict) and isinstance(values.get("step"), int)
+        except (ValueError, RecursionError):
+            good = False
+        if good:
+            found.append(values)
+        lost += not good
+    if lost:
+        _log.warning("%s: %d of its lines are damaged and are left out", path, lost)
+    return found

@@ -18,8 +18,8 @@ from unstir.data.dataset import Splits
 from unstir.errors import InputError
 from unstir.models.file import load_parts, save
 from unstir.training.budget import Budget
-from unstir.training.checkpoint import newest_checkpoint, restore, save_checkpoint
-from unstir.training.config import Config
+from unstir.training.checkpoint import newest_checkpoint, restore, save_checkpoint, tidy
+from unstir.training.config import Begun, Config
 from unstir.training.learner import Learner, Values
 from unstir.training.log import RunLog
 from unstir.training.preview import pictures
@@ -71,7 +71,10 @@ class _Training:
     def __init__(self, config: Config, folder: RunFolder, learner: Learner, budget: Budget) -> None:
         # What is written down is what was asked for, by which the same command is known again, and of what.
         parts = {"model": config.model.model_copy(update={"parts": learner.config.model.parts})}
-        self.config = config.model_copy(update={**parts, "fingerprint": learner.config.fingerprint})
+        kind = learner.accelerator.device.type
+        begun = Begun(gflops=config.begun.gflops, arithmetic={**config.begun.arithmetic, kind: learner.precision})
+        found = {"fingerprint": learner.config.fingerprint, "begun": begun}
+        self.config = config.model_copy(update=parts | found)
         self.folder, self.learner, self.budget = folder, learner, budget
         self.accelerator, self.position = learner.accelerator, learner.position
         self.main = self.accelerator.is_main_process
@@ -98,10 +101,10 @@ class _Training:
             self.budget.carried = self.position.elapsed
             self.budget.reserve = self.position.reserve or self.budget.reserve
             self.complete = self.position.finished and self.folder.read_config().training == self.config.training
-        if self.main:
-            self.folder.remove_partial_files()
-            if not found:
-                self.folder.write_config(self.config)
+        if self.main and found:
+            tidy(self.folder, path, self.position)
+        elif self.main:
+            self.folder.write_config(self.config)
 
     def run(self) -> Path | None:
         """Take steps until the budget is spent; return the last picture."""
@@ -256,7 +259,10 @@ class _Training:
 
     @contextmanager
     def catching_interrupts(self) -> Iterator[None]:
-        """Let Ctrl-C and a termination stop the run after its current step; a second one stops it at once."""
+        """Let Ctrl-C, a termination and a hang-up stop the run after its current step; a second stops it at once.
+
+        What is ignored, as a hang-up under nohup, stays so.
+        """
 
         def stop(number: int, frame: FrameType | None) -> None:
             if self.interrupted:
@@ -264,7 +270,11 @@ class _Training:
             self.interrupted = True
 
         try:
-            before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+            before = {
+                number: signal.signal(number, stop)
+                for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+                if signal.getsignal(number) is not signal.SIG_IGN
+            }
         except ValueError:  # not in the main thread: a notebook's or a test's
             yield
             return

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from unstir.config import Part
 from unstir.errors import InputError
-from unstir.files import whole_file
+from unstir.files import visible, whole_file
 from unstir.models.config import FrozenPart
 from unstir.models.file import PLAN, stages_in
 from unstir.training.config import Config
@@ -49,8 +49,7 @@ def check_plan(plan: Plan, out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
     if not place.exists():
-        # Of several processes the first may be writing the plan already, under a hidden name.
-        if out.exists() and any(not place.name.startswith(".") for place in out.iterdir()):
+        if visible(out):
             held = "a single run" if RunFolder(out).config.exists() else "other files"
             raise InputError(f"--out {out} holds {held} and no plan; name a new folder")
         return

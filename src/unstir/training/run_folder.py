@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import yaml
 from unstir.config import checked
 from unstir.data.config import DataConfig
 from unstir.errors import InputError
-from unstir.files import whole_file
-from unstir.models.file import NAME, read_config
-from unstir.training.config import Config
+from unstir.files import read_yaml, whole_file
+from unstir.models.file import NAME, PLAN, read_config, stages_in
+from unstir.training.config import Begun, Config
 
 
 @dataclass(frozen=True)
@@ -54,25 +53,15 @@ class RunFolder:
         """Return where the checkpoint of a step lies."""
         return self.path / "checkpoints" / f"step-{step:09d}.safetensors"
 
-    def remove_partial_files(self) -> None:
-        """Remove what processes that were killed while writing have left."""
-        for partial in list(self.path.rglob(".*.partial-*")):
-            shutil.rmtree(partial, ignore_errors=True)
-
     def read_config(self) -> Config:
         """Return the configuration the run was started with.
 
         Raises:
             InputError: If the folder holds no readable configuration.
         """
-        try:
-            values = yaml.safe_load(self.config.read_text())
-        except FileNotFoundError:
-            raise InputError(f"{self.path} is no run folder: it has no config.yaml") from None
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.config} cannot be read: {error}") from None
-        if not isinstance(values, dict):
-            raise InputError(f"{self.config} is not the configuration of a run")
+        if not self.config.exists():
+            raise InputError(f"{self.path} is no run folder: it has no {self.config.name}")
+        values = read_yaml(self.config)
         if "model" not in values and "network" in values:
             raise InputError(
                 f"{self.path} is a run of an older unstir, which this one does not read: train it again"
@@ -81,9 +70,23 @@ class RunFolder:
 
     def write_config(self, config: Config) -> None:
         """Write the configuration."""
-        text = yaml.safe_dump(config.asked() | {"fingerprint": config.fingerprint}, sort_keys=False)
+        found = {"fingerprint": config.fingerprint, "begun": config.begun.model_dump()}
+        text = yaml.safe_dump(config.asked() | found, sort_keys=False)
         with whole_file(self.config) as partial:
             partial.write_text(text)
+
+
+def begun_in(out: Path) -> dict[Path, Begun]:
+    """Return what the runs in a folder were begun with, by their own folders: its own, or of a plan its stages'.
+
+    Runs that have taken no step that lasts are left out.
+
+    Raises:
+        InputError: If a configuration cannot be read.
+    """
+    places = [out / stage for stage in stages_in(out)] if (out / PLAN).exists() else [out]
+    runs = [RunFolder(place) for place in places]
+    return {run.path: run.read_config().begun for run in runs if run.config.exists() and run.checkpoints()}
 
 
 def data_of(run: Path, source: str | None = None) -> DataConfig:

@@ -12,7 +12,7 @@ from unstir.config import Part, checked, misfit, reason
 from unstir.errors import InputError, nearest
 from unstir.training.config import Config, TrainingConfig
 
-_NOT_SET = ("recipe", "note", "fingerprint", "model.samples", "model.parts")
+_NOT_SET = ("recipe", "note", "fingerprint", "begun", "model.samples", "model.parts")
 """What is found out or asked for otherwise."""
 
 _BUDGETS = ("images", "seconds")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unstir.errors import InputError
+from unstir.files import visible
 from unstir.models.config import FrozenPart
 from unstir.models.file import PLAN, check_part, relative
 from unstir.training.config import Config
@@ -26,7 +27,7 @@ def check_out(config: Config, out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
-    if not out.exists() or not any(out.iterdir()):
+    if not visible(out):
         return
     folder = RunFolder(out)
     if not folder.config.exists():
