@@ -16,10 +16,11 @@ from torch import nn
 from unstir.data.dataset import Splits
 from unstir.errors import InputError
 from unstir.kernels.library import library
+from unstir.models import precision
 from unstir.models.model import Batch
 from unstir.training import loop
 from unstir.training.checkpoint import newest_checkpoint, restore, save_checkpoint
-from unstir.training.config import Config
+from unstir.training.config import Begun, Config
 from unstir.training.learner import Learner
 from unstir.training.run_folder import RunFolder
 
@@ -150,3 +151,16 @@ def test_a_batch_smaller_than_the_processes_is_refused(
     monkeypatch.setattr("unstir.training.learner.processes", Many)
     with pytest.raises(InputError, match=r"training\.batch=16 cannot be shared by 17 processes"):
         make_learner(make_config())
+
+
+def test_a_run_keeps_its_arithmetic_whatever_is_faster_now(
+    make_config: Callable[..., Config], make_learner: Callable[..., Learner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config("precision=auto")
+    for kept, faster in (("float32", "bf16"), ("bf16", "float32")):
+        monkeypatch.setattr(
+            precision, "speeds", lambda faster=faster: {"bf16": 1.0, "float32": 1.0} | {faster: 2.0}
+        )
+        assert make_learner(config).precision == faster
+        begun = Begun(arithmetic={"cpu": kept, "cuda": faster})
+        assert make_learner(config.model_copy(update={"begun": begun})).precision == kept

@@ -55,6 +55,8 @@ def explanation(error: Exception) -> str | None:
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror or error}"
+    if os.environ.get("WORLD_SIZE", "1") != "1" and any(name in str(error) for name in ("gloo", "NCCL")):
+        return "Another process of this job has ended: what it said tells why, and the same command goes on"
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate" in str(error):
         return "There is not enough memory; try a smaller batch (--set training.batch=32, or --batch 16 to sample)"
     return None
