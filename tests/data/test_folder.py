@@ -14,6 +14,7 @@ from unstir.data.config import DataConfig
 from unstir.data.folder import contents
 from unstir.data.listing import Listing
 from unstir.data.load import load
+from unstir.data.sources import find
 from unstir.errors import InputError
 
 
@@ -38,6 +39,36 @@ def test_subfolders_are_classes(photos: Callable[..., Path]) -> None:
     assert classes(found.train) == ("cat", "dog") and found.held_out is None
     assert names(found.train) == ["cat/2.png", "dog/1.png", "dog/deep/3.png"]
     assert labels(found.train) == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("beside", "passed_over"),
+    [
+        (("config.yaml", "metrics.jsonl"), True),
+        (("config.yaml", "checkpoints/step-1.safetensors"), True),
+        (("config.yaml", "model.safetensors"), True),
+        (("plan.yaml", "first/config.yaml"), True),
+        (("config.yaml",), False),
+        (("model.safetensors",), False),
+        (("plan.yaml", "notes.txt"), False),
+    ],
+)
+def test_the_folder_of_a_run_is_passed_over(
+    photos: Callable[..., Path], beside: tuple[str, ...], passed_over: bool
+) -> None:
+    own = ["cat/1.png", "dog/2.png"]
+    drawn = ["runs/x/drawn.png", "runs/x/samples/0.png", "runs/x/first/samples/0.png"]
+    folder = photos(*own, *drawn)
+    for name in beside:
+        place = folder / "runs" / "x" / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_text("")
+    before = find(str(folder)).identity()
+    found = contents(folder)
+    assert names(found.train) == own if passed_over else {*names(found.train)} == {*own, *drawn}
+    assert classes(found.train) == (("cat", "dog") if passed_over else ("cat", "dog", "runs"))
+    photos("runs/x/samples/1.png")
+    assert (find(str(folder)).identity() == before) == passed_over
 
 
 @pytest.mark.parametrize(

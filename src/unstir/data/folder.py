@@ -1,6 +1,7 @@
 """A folder of image files: which are images, which of their folders are classes, and where their captions are.
 
-- Hidden files and folders are ignored; links to folders are followed, each folder once.
+- Hidden files and folders are ignored, and so are the folders of runs; links to folders are followed, each folder
+  once.
 - If the subfolders directly beneath are named as parts (``train`` with ``test``, ``val``, ``valid`` or
   ``validation``), they are the training and the held-out images; ``test`` goes before the others.
 - If every image lies in a subfolder and there are at least two of these, each is a class.
@@ -17,7 +18,7 @@ import csv
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -33,18 +34,27 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _METADATA = ("metadata.jsonl", "metadata.csv")
 _PICTURE = "_file_name"
+_OF_A_RUN = ("model.safetensors", "checkpoints", "metrics.jsonl")  # beside config.yaml
 _HELD_OUT_FOLDERS = ("test", "validation", "valid", "val")
 
 _log = logging.getLogger(__name__)
 
 
-def files_in(folder: Path) -> Iterator[list[tuple[str, os.DirEntry[str]]]]:
+def files_in(folder: Path, unreadable: list[str] | None = None) -> Iterator[list[tuple[str, os.DirEntry[str]]]]:
     """Each folder's files, the topmost first, sorted by name: (path relative to ``folder`` with ``/``, entry).
 
+    Folders of runs are passed over with all that is in them: what a model drew is no data.
+
+    Args:
+        folder: where to begin.
+        unreadable: gets the relative paths of folders that cannot be listed and of links that lead nowhere but to
+            themselves, which are passed over.
+
     Raises:
-        InputError: for a folder that cannot be listed.
+        InputError: if ``folder`` itself cannot be listed.
     """
     waiting, seen = [("", os.fspath(folder))], set()
+    unreadable = [] if unreadable is None else unreadable
     while waiting:
         prefix, path = waiting.pop()
         try:
@@ -52,14 +62,33 @@ def files_in(folder: Path) -> Iterator[list[tuple[str, os.DirEntry[str]]]]:
             with os.scandir(path) as found:
                 entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
         except OSError as error:
+            if prefix:
+                unreadable.append(prefix)
+                continue
             raise InputError(
                 f"the folder '{path}' cannot be read ({error.strerror}); make it readable or give another."
             ) from error
-        if (status.st_dev, status.st_ino) in seen:
+        if (status.st_dev, status.st_ino) in seen or is_run(path, {e.name for e in entries}):
             continue
         seen.add((status.st_dev, status.st_ino))
-        yield [(prefix + e.name, e) for e in entries if e.is_file()]
-        waiting += [(f"{prefix}{e.name}/", e.path) for e in reversed(entries) if e.is_dir()]
+        files, folders = [], []
+        for entry in entries:
+            try:
+                if entry.is_dir():
+                    folders.append((f"{prefix}{entry.name}/", entry.path))
+                elif entry.is_file():
+                    files.append((prefix + entry.name, entry))
+            except OSError:  # a link to itself
+                unreadable.append(prefix + entry.name)
+        yield files
+        waiting += reversed(folders)
+
+
+def is_run(folder: str | os.PathLike[str], names: Container[str]) -> bool:
+    """Whether a folder that holds these names is that of a run of ours, or of a plan of several."""
+    if "config.yaml" in names:
+        return any(name in names for name in _OF_A_RUN)
+    return "plan.yaml" in names and any(Path(folder).glob("*/config.yaml"))
 
 
 def signature(folder: Path, suffixes: Iterable[str]) -> list[tuple[str, int, int]]:

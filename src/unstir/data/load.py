@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import logging
@@ -39,7 +40,7 @@ def load(config: DataConfig) -> Splits:
     source = find(config.source)
     identity = [_VERSION, source.identity(), config.size, config.channels]
     key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
-    folder = cache_folder() / "images" / f"{source.name}-{key}"
+    folder = cache_folder() / "images" / f"{_stem(source)}-{key}"
     entry = entries.read(folder)
     if entry is None:
         show = sys.stderr.isatty()
@@ -51,6 +52,34 @@ def load(config: DataConfig) -> Splits:
         raise InputError(f"the cache entry '{folder}' was removed while it was read; run this again.")
     _report_skipped(entry.description.skipped, config)
     return _splits(entry, source.name)
+
+
+def added_since(config: DataConfig, fingerprint: str) -> int:
+    """How many more images a folder holds than when it held the training images of this fingerprint.
+
+    0 as well where the source is no folder of images, and where the cache does not hold those images any more.
+    """
+    source = find(config.source)
+    if source.kind != "images":
+        return 0
+    for place in (cache_folder() / "images").glob(f"{glob.escape(_stem(source))}-*/entry.json"):
+        entry = entries.read(place.parent)
+        if entry is not None and entry.description.fingerprints[0] == fingerprint:
+            before = entry.description.shape[0] + len(entry.description.skipped)
+            return max(0, _count(source) - before)
+    return 0
+
+
+def _count(source: Source) -> int:
+    from unstir.data import folder
+
+    found = folder.contents(Path(source.place))
+    return len(found.train) + (len(found.held_out) if found.held_out else 0)
+
+
+def _stem(source: Source) -> str:
+    """How the names of a source's entries begin."""
+    return source.name
 
 
 def _contents(source: Source, scratch: Path, show: bool) -> Contents:

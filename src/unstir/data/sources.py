@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from unstir.data.folder import IMAGE_SUFFIXES, files_in, is_image, signature
+from unstir.data.folder import IMAGE_SUFFIXES, files_in, is_image, is_run, signature
 from unstir.errors import InputError, nearest
 
 
@@ -157,6 +157,10 @@ def _folder_kind(source: str, folder: Path) -> Literal["tables", "images"]:
         if any(map(is_image, names)):
             return "images"
         other.update(names)
+    if is_run(folder, os.listdir(folder)):
+        raise InputError(
+            f"the folder '{source}' is that of a run, not of images to train on; give a folder of images."
+        )
     if not other:
         raise InputError(f"the folder '{source}' is empty; put images in it, or give another.")
     kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unstir.data.sources import DATASETS
 from unstir.errors import InputError
 from unstir.files import visible
 from unstir.models.config import FrozenPart
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_out(config: Config, out: Path) -> None:
-    """Check that ``out`` is free, or holds this very run.
+    """Check that ``out`` is free, or holds this very run, as far as can be told without the images.
 
     The budget may differ: training goes on under the new one.
 
@@ -34,11 +35,15 @@ def check_out(config: Config, out: Path) -> None:
         held = "a plan" if (out / PLAN).exists() else "other files"
         raise InputError(f"--out {out} holds {held} and no run; name a new folder")
     before = folder.read_config()
-    difference = first_difference(_lasting(before), _lasting(config))
+    old, new = _lasting(before), _lasting(config)
+    if not {before.data.source, config.data.source} <= DATASETS.keys():
+        # A folder is written in many ways, and may be moved: the images tell, once they are loaded.
+        del old["data"]["source"], new["data"]["source"]
+    difference = first_difference(old, new)
     if difference:
-        key, old, new = difference
+        key, was, asked = difference
         raise InputError(
-            f"--out {out} holds another run: its {key} is {old}, not {new}; name another folder to keep both"
+            f"--out {out} holds another run: its {key} is {was}, not {asked}; name another folder to keep both"
         )
 
 
@@ -112,9 +117,10 @@ def check_same(config: Config, out: Path) -> None:
         return
     before = folder.read_config()
     if before.fingerprint != config.fingerprint:
+        source = before.data.source
+        changed = " have changed since" if source == config.data.source else ""
         raise InputError(
-            f"--out {out} holds a run on other images: those of '{config.data.source}' have changed since; "
-            "name another folder"
+            f"--out {out} holds a run on other images: those of '{source}'{changed}; name another folder"
         )
     for name, part in before.model.parts.items():
         if part.hash != config.model.parts[name].hash:

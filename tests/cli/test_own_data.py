@@ -1,0 +1,72 @@
+"""Runs on one's own pictures: the folder however it is written, with the run inside, and with pictures added."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unstir.cli.main import run
+
+Said = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def photos(folder: Path, *numbers: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        pixels = np.random.default_rng(number).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def train(data: str, images: int, out: str = "runs/x") -> int:
+    small = ["--smoke", "--set", f"training.images={images}", "--out", out]
+    return run(["train", "images", "--data", data, *small])
+
+
+def test_a_run_goes_on_however_its_folder_is_written(folder: Path, capsys: Said) -> None:
+    photos(folder / "d", *range(12))
+    assert train("d", 8) == 0
+    capsys.readouterr()
+    assert train(f"{folder}/d/", 16) == 0
+    assert "Going on from step 1" in capsys.readouterr().out
+    (folder / "d").rename("e")
+    assert train("e", 16) == 0
+    assert capsys.readouterr().out.startswith("This run is finished")
+    photos(folder / "other", *range(20, 32))
+    assert train("other", 16) == 2  # though the run is finished
+    assert f"other images: those of '{folder}/d/'" in capsys.readouterr().err
+
+
+def test_a_run_within_its_own_data_is_no_data(folder: Path, capsys: Said) -> None:
+    photos(folder / "a", *range(6))
+    photos(folder / "b", *range(6, 12))
+    assert train(".", 8) == 0
+    assert list(folder.glob("runs/x/samples/*.png"))
+    capsys.readouterr()
+    assert train(".", 16) == 0
+    said = capsys.readouterr().out
+    assert "Going on from step 1" in said and "11 images of 3x16x16, told label (2 classes)" in said
+    assert train("runs/x", 16, "runs/y") == 2
+    assert "is that of a run" in capsys.readouterr().err
+
+
+def test_pictures_that_came_after_the_end_are_mentioned(folder: Path, capsys: Said) -> None:
+    photos(folder / "d", *range(12))
+    assert train("d", 8) == 0
+    (folder / "d" / "0.png").touch()  # changes nothing
+    capsys.readouterr()
+    assert train("d", 8) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    photos(folder / "d", 12, 13)
+    assert train("d", 8) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert "'d' has 2 more images" in first and last.startswith("This run is finished")
