@@ -18,3 +18,17 @@ def told_shortly(error: Exception) -> str:
     import textwrap
 
     return textwrap.shorten(str(error), 300, placeholder=" ...")
+
+
+def printable(text: str) -> str:
+    """Return a text that can be stored: what is no Unicode in it, as in a name of odd bytes, is escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "image"), counted(2000, "image")
+    ('1 image', '2,000 images')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

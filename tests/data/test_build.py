@@ -59,6 +59,27 @@ def test_all_gray_is_one_channel_and_channels_override(tmp_path: Path) -> None:
     assert everything(tmp_path, channels=4)[0].shape == (3, 4, 2, 2)
 
 
+@pytest.mark.parametrize(("channels", "count"), [(None, 3), (3, 3), (4, 2)])
+def test_images_that_show_nothing_are_counted(tmp_path: Path, channels: int | None, count: int) -> None:
+    for i in range(6):
+        Image.new("RGBA", (3, 2), (i, 2, 3, 0 if i < 2 else 255)).save(tmp_path / f"{i}.png")
+    Image.new("RGB", (3, 2), "white").save(tmp_path / "white.png")
+    splits = load(DataConfig(source=str(tmp_path), channels=channels))  # type: ignore[arg-type]
+    assert splits.note == f"{count} images white or transparent all over"
+    assert load(DataConfig(source=str(tmp_path), channels=channels)).note == splits.note  # type: ignore[arg-type]
+    Image.new("RGB", (3, 2), "black").save(tmp_path / "white.png")
+    (tmp_path / "0.png").unlink()
+    (tmp_path / "1.png").unlink()
+    assert not load(DataConfig(source=str(tmp_path), channels=channels)).note  # type: ignore[arg-type]
+
+
+def test_of_classes_of_one_image_the_held_out_one_is_said(photos: Callable[..., Path]) -> None:
+    splits = load(DataConfig(source=str(photos(*(f"person{i}/a.png" for i in range(8))))))
+    assert (len(splits.train), len(splits.held_out)) == (8, 1) and "trained on too" in splits.note
+    assert splits.train.labels is not None and sorted(splits.train.labels) == [*range(8)]
+    assert splits.held_out.pixels[0].tobytes() in {image.tobytes() for image in splits.train.pixels}
+
+
 def test_sizes_that_differ_are_named_with_the_remedy(photos: Callable[..., Path]) -> None:
     folder = photos("a.png", "b.png", size=(6, 5))
     photos("c.png", size=(8, 9))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -55,6 +57,78 @@ def test_sixteen_bits_are_scaled_not_clipped(format_: str) -> None:
     pixels = decode(saved(Image.fromarray(deep), format_), None, None)
     np.testing.assert_array_equal(pixels, np.rint(deep / 257)[None])
     assert pixels[0, 0, 2] == 1 and pixels[0, 0, 1] == 0 and pixels[0, 1, 3] == 255
+
+
+def tiff(bits: int, values: list[int], inverted: bool = False, sample_format: int = 1) -> bytes:
+    """A gray TIFF, one row of values of so many bits, the highest first; of whole bytes the lowest first."""
+    if bits % 8:
+        row = "".join(format(value, f"0{bits}b") for value in values)
+        row += "0" * (-len(row) % 8)
+        pixels = bytes(int(row[i : i + 8], 2) for i in range(0, len(row), 8))
+    else:
+        pixels = b"".join(value.to_bytes(bits // 8, "little") for value in values)
+    tags = {256: len(values), 257: 1, 258: bits, 259: 1, 262: int(not inverted), 273: 0, 277: 1, 278: 1}
+    tags |= {279: len(pixels), 339: sample_format}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4  # where the pixels begin
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items())
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + pixels
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 16])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_every_depth_of_tiff_is_scaled_or_refused(bits: int, inverted: bool) -> None:
+    top = 2**bits - 1
+    values = [0, top, top // 3, top - top // 3]
+    expected = np.rint(np.array(values) * 255 / top)
+    if bits == 12 and inverted:  # which Pillow does not read
+        with pytest.raises(OSError):
+            decode(tiff(bits, values, inverted), None, None)
+        return
+    np.testing.assert_array_equal(
+        decode(tiff(bits, values, inverted), None, None), [[255 - expected if inverted else expected]]
+    )
+
+
+@pytest.mark.parametrize("values", [[0, 100, 60_000], [0, 1, 2**31]])
+def test_thirty_two_bits_are_refused(values: list[int]) -> None:
+    with pytest.raises(ValueError, match="more than 16 bits"):
+        decode(tiff(32, values), None, None)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_pixels_with_signs_are_refused(bits: int) -> None:
+    with pytest.raises(ValueError, match="signs"):
+        decode(tiff(bits, [0, 1, 100], sample_format=2), None, None)
+
+
+def png(depth: int, colour: int, row: bytes, clear: bytes) -> bytes:
+    """A PNG of one row, four pixels wide, in which this gray or colour is transparent."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 1, depth, colour, 0, 0, 0))
+    content = chunk(b"tRNS", clear) + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + head + content
+
+
+@pytest.mark.parametrize("clear", [0, 500, 65535])
+def test_sixteen_bit_gray_with_a_transparent_shade_lies_on_white(clear: int) -> None:
+    values = np.array([0, 500, 501, 65535])
+    data = png(16, 0, values.astype(">u2").tobytes(), struct.pack(">H", clear))
+    gray = np.rint(values / 257)
+    np.testing.assert_array_equal(decode(data, None, None), [[np.where(values == clear, 255, gray)]])
+    np.testing.assert_array_equal(decode(data, None, 4)[0], [gray])
+    np.testing.assert_array_equal(decode(data, None, 4)[3], [np.where(values == clear, 0, 255)])
+
+
+@pytest.mark.parametrize("clear", range(4))
+def test_sixteen_bit_colour_with_a_transparent_one_lies_on_white(clear: int) -> None:
+    values = np.array([[0, 0, 0], [1000, 2000, 3000], [65535, 0, 0], [65535, 65535, 30000]])
+    data = png(16, 2, values.astype(">u2").tobytes(), values[clear].astype(">u2").tobytes())
+    expected = values >> 8
+    expected[clear] = 255
+    np.testing.assert_array_equal(decode(data, None, None)[:, 0].T, expected)
 
 
 def test_floating_point_pixels_are_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from unstir.data.folder import contents
 from unstir.data.listing import Listing
 from unstir.data.load import load
 from unstir.data.sources import find
-from unstir.errors import InputError
+from unstir.errors import InputError, counted
 
 
 def names(listing: object) -> list[str]:
@@ -94,6 +95,49 @@ def test_train_and_test_folders_are_parts_not_classes(photos: Callable[..., Path
     assert labels(found.held_out) == [1]
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("Train", "Test"), ("training", "testing"), ("TRAINING", "Val"), ("train", "validation"), ("Train", "VALID")],
+)
+@pytest.mark.parametrize("beside", [(), ("cover.png",), ("cover.png", "docs/logo.png")])
+def test_parts_in_other_spellings_and_beside_strays(
+    photos: Callable[..., Path], train: str, test: str, beside: tuple[str, ...]
+) -> None:
+    parts = (f"{train}/cat/1.png", f"{train}/dog/2.png", f"{test}/dog/3.png")
+    found = contents(photos(*parts, *beside))
+    assert found.held_out is not None and classes(found.train) == ("cat", "dog")
+    assert [*names(found.train), *names(found.held_out)] == [*parts] and labels(found.held_out) == [1]
+    assert f"{' and '.join(sorted([train, test]))} are its parts" in found.note
+    assert ("left out" in found.note) == bool(beside)
+    assert not beside or counted(len(beside), "image") in found.note
+
+
+def test_many_images_beside_them_make_no_parts(photos: Callable[..., Path]) -> None:
+    found = contents(photos("train/1.png", "test/2.png", "3.png", "4.png"))
+    assert found.held_out is None and len(found.train) == 4 and not found.note
+
+
+def test_what_is_decided_is_said(photos: Callable[..., Path]) -> None:
+    assert not contents(photos("a.png", "b.png")).note
+    assert contents(photos("x/a.png", "x/b.png")).note == ""
+    folder = photos(*(f"{'c' * 50} {i}/1.png" for i in range(12)))
+    for name in ("s.heic", "t.HEIC", "x/u.tga", "notes.md"):
+        (folder / name).write_text("")
+    for name in ("a.png", "b.png", "x/a.png", "x/b.png"):
+        (folder / name).unlink()
+    shown = f"{'c' * 37}..."
+    assert contents(folder).note == (
+        f"classes {shown}, {shown} and 10 more from its folders; 2 files .heic, 1 file .tga passed over"
+    )
+
+
+@pytest.mark.parametrize("ending", ["jfif", "jpe", "JPG", "Jfif"])
+def test_all_endings_of_jpeg(photos: Callable[..., Path], ending: str) -> None:
+    folder = photos("a.png", "b.png")
+    (folder / f"c.{ending}").write_bytes((folder / "a.png").read_bytes())
+    assert names(contents(folder).train) == ["a.png", "b.png", f"c.{ending}"]
+
+
 def test_classes_may_be_called_train_too(photos: Callable[..., Path]) -> None:
     found = contents(photos("train/1.png", "plane/2.png"))
     assert classes(found.train) == ("plane", "train") and found.held_out is None
@@ -135,6 +179,8 @@ def test_metadata_as_csv_and_before_text_files(photos: Callable[..., Path]) -> N
         ("metadata.jsonl", '{"file_name": "a.png", "text": "x"}\n{oops', "line 2"),
         ("metadata.jsonl", '{"name": "a.png", "text": "x"}', "file_name"),
         ("metadata.jsonl", "[1]", "file_name"),
+        ("metadata.jsonl", "[" * 100_000, "line 1"),
+        ("metadata.jsonl", f'{{"file_name": "a.png", "n": {"9" * 5000}}}', "line 1"),
         ("metadata.csv", "image,text\na.png,x\n", "file_name"),
         ("metadata.csv", "file_name,text\nphotos/a.png,x\n", "'photos/a.png'"),
     ],
@@ -144,6 +190,70 @@ def test_captions_that_cannot_be_understood(photos: Callable[..., Path], name: s
     (folder / name).write_text(text)
     with pytest.raises(InputError, match=says):
         contents(folder)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "txt"])
+def test_accents_may_be_written_in_two_ways(photos: Callable[..., Path], form: str, kind: str) -> None:
+    there, given = (lambda text: unicodedata.normalize(form, text)), "NFD" if form == "NFC" else "NFC"
+    folder = photos("a.png", *(there(f"café{i}/über.png") for i in range(3)), "maps/ö.png")
+    said = {"a.png": "plain"} | {unicodedata.normalize(given, f"café{i}/über.png"): f"no {i}" for i in range(3)}
+    if kind == "txt":
+        for name, text in said.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).with_suffix(".txt").write_text(text)
+        said_of = [path for path in folder.rglob("*.txt") if path.parent != folder]
+        for path in said_of:  # beside its image, under its own spelling
+            path.rename(folder / there(path.parent.name) / path.name)
+    elif kind == "csv":
+        lines = [f"{name},{text},maps/ö.png" for name, text in said.items()]
+        (folder / "metadata.csv").write_text("\n".join(["file_name,text,map_file_name", *lines]))
+    else:
+        rows = [{"file_name": name, "text": text} for name, text in said.items()]
+        (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = contents(folder)
+    assert dict(zip(names(found.train), captions(found.train))) == {
+        there(name): text for name, text in said.items()
+    } | ({} if kind == "csv" else {"maps/ö.png": ""})
+    if kind == "csv":
+        assert found.train.pictures["map"](np.arange(4)) == [folder / "maps" / "ö.png"] * 4
+
+
+def test_two_spellings_side_by_side_are_two_images(photos: Callable[..., Path]) -> None:
+    pair = [unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD")]
+    folder = photos(*pair)
+    (folder / "metadata.csv").write_text(f"file_name,text\n{pair[0]},composed\n{pair[1]},apart\n")
+    found = contents(folder).train
+    assert dict(zip(names(found), captions(found))) == {pair[0]: "composed", pair[1]: "apart"}
+
+
+def test_lines_without_an_image_are_counted(photos: Callable[..., Path]) -> None:
+    folder = photos("a.png", "b.png")
+    (folder / "metadata.csv").write_text("file_name,text\na.png,x\nc.png,y\nd.png,z\n")
+    assert contents(folder).note == "2 lines of metadata name no image there"
+
+
+@pytest.mark.parametrize("rows", [0, 3, 2500])
+@pytest.mark.parametrize("line", ['b.png,"never closed', 'b.png,"closed" too soon'])
+def test_a_quote_that_is_never_closed(photos: Callable[..., Path], rows: int, line: str) -> None:
+    folder = photos("a.png", "b.png", "c.png")
+    lines = ["file_name,text", 'a.png,"one', 'two"', line, *(f"c.png,says {i} {'x' * 60}" for i in range(rows))]
+    (folder / "metadata.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"metadata\.csv' cannot be read from line 4 on"):
+        contents(folder)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "txt"])
+def test_a_caption_may_be_long(photos: Callable[..., Path], kind: str) -> None:
+    folder, long = photos("a.png", "b.png"), "word " * 60_000 + "end"
+    text = {
+        "csv": f"file_name,text\na.png,{long}\n",
+        "jsonl": json.dumps({"file_name": "a.png", "text": long}),
+        "txt": long,
+    }
+    (folder / ("a.txt" if kind == "txt" else f"metadata.{kind}")).write_text(text[kind])
+    splits = load(DataConfig(source=str(folder)))
+    assert sorted(splits.train.columns["caption"].values + splits.held_out.columns["caption"].values) == ["", long]
 
 
 def test_captions_in_another_encoding(photos: Callable[..., Path]) -> None:

@@ -39,9 +39,38 @@ def test_a_twentieth_is_held_back(n: int, held: int) -> None:
 
 
 def test_it_is_the_same_one_each_time_and_spread_out() -> None:
-    (_, first), (_, second) = hold_back(listing(1000), "x"), hold_back(listing(1000), "x")
+    (_, first), (_, second) = (hold_back(Listing(np.arange(1000) + 1000, list, str), "x") for _ in range(2))
     np.testing.assert_array_equal(first.indices, second.indices)
     assert 300 < first.indices.mean() - 1000 < 700 and np.ptp(first.indices) > 800
+
+
+def labelled(labels: list[int]) -> Listing:
+    column = Column("classes", np.array(labels), tuple(map(str, range(1 + max(labels)))))
+    return Listing(np.arange(len(labels)), list, str, {"label": column})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_each_class_an_image_stays_to_train_on(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(30), random.integers(0, 30, random.integers(1, 90))])
+    random.shuffle(labels)
+    train, held_out = hold_back(labelled(labels.tolist()), "x")
+    assert len(held_out) == max(1, len(labels) // 20)
+    np.testing.assert_array_equal(np.sort([*train.indices, *held_out.indices]), np.arange(len(labels)))
+    assert {*labels[train.indices]} == {*range(30)}
+    # Which images these are does not change where no class would lose its last.
+    _, plain = hold_back(Listing(np.arange(len(labels)), list, str), "x")
+    if {*np.delete(labels, plain.indices)} == {*range(30)}:
+        np.testing.assert_array_equal(held_out.indices, plain.indices)
+
+
+def test_of_classes_of_one_image_all_are_trained_on_and_one_is_held_out_as_well() -> None:
+    for labels in ([0, 1], [*range(40)]):
+        train, held_out = hold_back(labelled(labels), "x")
+        assert train.indices.tolist() == labels and len(held_out) == 1
+    # Images without a label are no class of their own.
+    train, held_out = hold_back(labelled([0, -1, 1, -1, 2]), "x")
+    assert len(held_out) == 1 and held_out.indices[0] in (1, 3) and len(train) == 4
 
 
 @pytest.mark.parametrize("n", [0, 1])

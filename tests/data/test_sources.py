@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unstir.data.config import DataConfig
+from unstir.data.load import load
 from unstir.data.sources import DATASETS, find
 from unstir.errors import InputError
 
@@ -23,6 +25,15 @@ def refused(source: object) -> str:
 def test_known_names_are_found_without_looking_further() -> None:
     assert {find(name).name for name in DATASETS} == set(DATASETS)
     assert find("digits").kind == "bundled" and find("mnist").place == "ylecun/mnist"
+
+
+def test_a_known_name_hides_a_folder_which_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert not find("digits").note
+    (tmp_path / "digits").mkdir()
+    found = find("digits")
+    assert found.kind == "bundled" and "./digits/" in found.note and not find("mnist").note
+    assert "./digits/" in load(DataConfig(source="digits")).note
 
 
 def test_finding_needs_no_heavy_library(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 from unstir.cli import options
 from unstir.cli.places import picture_place, unused
 from unstir.cli.report import Report
-from unstir.data.folder import IMAGE_SUFFIXES
+from unstir.data.folder import IMAGE_SUFFIXES, JPEG_SUFFIXES
 from unstir.errors import InputError
 from unstir.files import whole_file
 
@@ -53,7 +53,7 @@ def clean(
     scaled = None if sigma is None else sigma / 127.5
     config.check_sigma(scaled)
     pixels = read_image(image, config)
-    endings = [ending for ending in IMAGE_SUFFIXES if len(pixels) < 4 or ending not in (".jpg", ".jpeg")]
+    endings = [ending for ending in IMAGE_SUFFIXES if len(pixels) < 4 or ending not in JPEG_SUFFIXES]
     place = picture_place(out, run, f"edits/{image.stem}-cleaned.png", endings)
 
     import torch

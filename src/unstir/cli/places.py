@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from unstir.data.folder import IMAGE_SUFFIXES
+from unstir.data.folder import IMAGE_SUFFIXES, JPEG_SUFFIXES
 from unstir.errors import InputError
 
 
@@ -93,7 +93,7 @@ def check_pictures(out: str, channels: int) -> str:
         raise InputError(f"--out {out} is there already; name another file, or remove it first")
     elif path.suffix != ".npz" and path.suffix.lower() not in IMAGE_SUFFIXES:
         raise InputError(f"--out {out} ends in neither .png nor .npz; for a folder write {out}/")
-    elif channels == 4 and path.suffix.lower() in (".jpg", ".jpeg"):
+    elif channels == 4 and path.suffix.lower() in JPEG_SUFFIXES:
         raise InputError(f"--out {out} cannot hold transparent images; name a .png")
     check_writable(path)
     return out

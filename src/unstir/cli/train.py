@@ -295,6 +295,8 @@ def _carry_out_run(
     report.say(config.note)
 
     splits = load(config.data)
+    if splits.note:
+        report.say(f"Of {config.data.source}: {splits.note}")
     seen = with_data(config, splits.train, out)
     if not renew:
         check_same(seen, out)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unstir.data.array_file import IMAGES, array, heads, turned
 from unstir.data.columns import Column, class_column, floats, kind_of
 from unstir.data.listing import Contents, Listing, Read
 from unstir.errors import InputError
@@ -33,23 +34,19 @@ def contents(path: Path) -> Contents:
     """The images of an ``.npy`` file, or ``images`` and, where they are there, ``labels`` of an ``.npz`` file.
 
     Raises:
-        InputError: for a file cut short, or labels that do not fit.
+        InputError: for a file cut short or damaged, or labels that do not fit.
     """
+    there = heads(path)
+    images = array(path, IMAGES)
+    taken = ["(N, H, W, C)"] if turned(images.shape) else []
+    labels = "labels" if "labels" in there else "label"
+    values = array(path, labels) if labels in there else None
     others: dict[str, np.ndarray] = {}
-    try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return Contents(_listing(loaded, {}, {}), None)
-        with loaded:
-            labels = "labels" if "labels" in loaded.files else "label"
-            images, values = loaded["images"], loaded.get(labels)
-            for name in sorted({*loaded.files} - {"images", labels}):
-                try:
-                    others[name] = loaded[name]
-                except ValueError:  # pickled objects, which may run anything and are left alone
-                    _log.warning("'%s' of '%s' holds neither numbers nor text and is left out", name, path)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"'{path}' cannot be read ({error}); save it again with numpy.") from error
+    for name in sorted(there.keys() - {IMAGES, labels}):
+        if there[name].dtype.hasobject:  # pickled objects, which may run anything and are left alone
+            _log.warning("'%s' of '%s' holds neither numbers nor text and is left out", name, path)
+        elif there[name].shape[:1] == images.shape[:1]:
+            others[name] = array(path, name)
     columns: dict[str, Column] = {}
     pictures: dict[str, Read] = {}
     if values is not None:
@@ -58,20 +55,22 @@ def contents(path: Path) -> Contents:
                 f"'{path}' holds {len(images)} images but labels of shape {values.shape}; give one for each."
             )
         columns["label"] = class_column("label", values)
-    for name, array in others.items():
-        if name in columns or array.ndim == 0 or len(array) != len(images):
+    for name, given in others.items():
+        if name in columns:
             continue
-        kind = kind_of(array)
+        kind = kind_of(given)
         if kind == "picture":
-            pictures[name] = _reader(array)
+            pictures[name] = _reader(given)
+            taken += [f"{name} as (N, H, W, C)"] if turned(given.shape) else []
         elif kind is not None:
-            columns[name] = Column(kind, tuple(array.tolist()) if kind == "text" else floats(array))
+            columns[name] = Column(kind, tuple(given.tolist()) if kind == "text" else floats(given))
         else:
             _log.warning(
                 "'%s' of '%s', %s of shape %s, is of no known kind and is left out",
-                *(name, path, array.dtype, array.shape),
+                *(name, path, given.dtype, given.shape),
             )
-    return Contents(_listing(images, columns, pictures), None)
+    note = f"taken as {', '.join(taken)}" if taken else ""
+    return Contents(_listing(images, columns, pictures), None, note)
 
 
 def _listing(pixels: np.ndarray, columns: dict[str, Column], pictures: dict[str, Read]) -> Listing:
@@ -79,4 +78,6 @@ def _listing(pixels: np.ndarray, columns: dict[str, Column], pictures: dict[str,
 
 
 def _reader(pixels: np.ndarray) -> Read:
+    if turned(pixels.shape):
+        pixels = pixels.transpose(0, 3, 1, 2)
     return lambda indices: list(pixels[indices])

@@ -8,9 +8,10 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import IO
 
 import numpy as np
@@ -32,7 +33,7 @@ from unstir.data.config import DataConfig
 from unstir.data.dataset import fingerprint
 from unstir.data.decode import Encoded, decode
 from unstir.data.listing import Contents, Listing, hold_back
-from unstir.errors import InputError
+from unstir.errors import InputError, counted, printable
 
 _CHUNK = 64  # images that a thread reads and decodes at a time
 
@@ -60,6 +61,8 @@ class _ColourAfterGray(Exception):
 def build(contents: Contents, config: DataConfig, folder: Path, show: bool) -> None:
     """Decode all images and their pictures into ``folder``, and describe them there.
 
+    Left early, as by Ctrl-C, it waits for nothing: threads stop once each is done with the picture in its hand.
+
     Args:
         contents: the images, still encoded. Without a held-out part one is held back.
         config: the shape to bring them to, and how many may be unreadable.
@@ -69,8 +72,11 @@ def build(contents: Contents, config: DataConfig, folder: Path, show: bool) -> N
     Raises:
         InputError: for too few images, too many unreadable ones, or sizes that differ.
     """
+    notes = [contents.note]
     if contents.held_out is None:
         parts = hold_back(contents.train, config.source)
+        if np.isin(parts[1].indices, parts[0].indices).any():
+            notes.append("as each class has one image, the one held out is trained on too")
     else:
         parts = (contents.train, contents.held_out)
     _check_channels(parts[0], config)
@@ -96,7 +102,8 @@ def build(contents: Contents, config: DataConfig, folder: Path, show: bool) -> N
     description = _without_gaps(entries.entry(folder, description), config)
     whole = entries.entry(folder, description)
     train, held_out = (fingerprint(*whole.part(number)) for number in (0, 1))
-    entries.describe(folder, replace(description, fingerprints=(train, held_out)))
+    note = printable("; ".join(filter(None, [*notes, description.note])))
+    entries.describe(folder, replace(description, fingerprints=(train, held_out), note=note))
 
 
 def _without_pictures(listing: Listing, name: str) -> Listing:
@@ -143,7 +150,7 @@ def _write(
     plain, pictures = [*parts[0].columns], [*parts[0].pictures]
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     places = [folder / "pixels", *(entries.place(folder, len(plain) + i) for i in range(len(pictures)))]
-    with _bar(show) as bar, ThreadPoolExecutor(workers) as pool, ExitStack() as stack:
+    with _bar(show) as bar, _threads(workers) as (pool, leaving), ExitStack() as stack:
         task = bar.add_task(f"decoding {config.source}", total=sum(map(len, parts)))
         stores = [
             _Store(stack.enter_context(open(place, "wb")), config.source, number, what)
@@ -151,11 +158,11 @@ def _write(
         ]
         for listing in parts:
             good: list[int] = []
-            for positions, results in _decoded(listing, config, channels, pool, ahead=2 * workers):
+            for positions, results in _decoded(listing, config, channels, pool, leaving, 2 * workers):
                 for position, result in zip(positions.tolist(), results):
-                    name = listing.name(int(listing.indices[position]))
+                    name = printable(listing.name(int(listing.indices[position])))
                     if isinstance(result, str):
-                        skipped.append((name, result))
+                        skipped.append((name, printable(result)))
                         continue
                     for store, picture in zip(stores, result, strict=True):
                         store.add(picture, name)
@@ -173,15 +180,18 @@ def _write(
         why = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise InputError(f"too few images of '{config.source}' can be read: {n}, of at least 2{why}.")
     described = [
-        _store_column(name, [part.columns[name] for part in kept], entries.place(folder, position))
+        _store_column(printable(name), [part.columns[name] for part in kept], entries.place(folder, position))
         for position, name in enumerate(plain)
     ]
     described += [
-        entries.ColumnDescription(name, "picture", store.shape or ()) for name, store in zip(pictures, stores[1:])
+        entries.ColumnDescription(printable(name), "picture", store.shape or ())
+        for name, store in zip(pictures, stores[1:])
     ]
     # Should a whole part have been unreadable, the other gives it one image.
     train = min(max(train, 1), n - 1)
-    return entries.Description((n, *shape), train, tuple(described), tuple(skipped))
+    blank = stores[0].blank
+    note = f"{counted(blank, 'image')} white or transparent all over" if blank else ""
+    return entries.Description((n, *shape), train, tuple(described), tuple(skipped), note=note)
 
 
 def _store_column(name: str, parts: list[Column], place: Path) -> entries.ColumnDescription:
@@ -208,6 +218,8 @@ class _Store:
     what: str
     shape: tuple[int, int, int] | None = None
     first: str = ""
+    blank: int = 0
+    """How many are white, or where transparency is kept transparent, all over."""
 
     def add(self, image: np.ndarray, name: str) -> None:
         """Append an image, uint8 (C, H, W); a gray one among colour ones gets equal channels.
@@ -225,11 +237,28 @@ class _Store:
             raise _Uneven(self.number, f"the {self.what} of '{self.source}' differ in size ({said})")
         if len(image) > self.shape[0]:
             raise _ColourAfterGray(self.number)
+        self.blank += int(not image[3].any() if len(image) == 4 else image.min() == 255)
         self.file.write(np.ascontiguousarray(np.broadcast_to(image, self.shape)).data)
 
 
+@contextmanager
+def _threads(count: int) -> Iterator[tuple[ThreadPoolExecutor, Event]]:
+    """Threads, and what tells them that the block was left: no one waits for what they have in hand then."""
+    pool, leaving = ThreadPoolExecutor(count), Event()
+    try:
+        yield pool, leaving
+    finally:
+        leaving.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
 def _decoded(
-    listing: Listing, config: DataConfig, channels: Sequence[int | None], pool: ThreadPoolExecutor, ahead: int
+    listing: Listing,
+    config: DataConfig,
+    channels: Sequence[int | None],
+    pool: ThreadPoolExecutor,
+    leaving: Event,
+    ahead: int,
 ) -> Iterator[tuple[np.ndarray, list[_Decoded]]]:
     """(positions, images with their pictures) in order, or why not; at most ``ahead`` chunks wait."""
     names = ["", *(f"{name}: " for name in listing.pictures)]
@@ -237,7 +266,7 @@ def _decoded(
     def work(positions: np.ndarray) -> list[_Decoded]:
         indices = listing.indices[positions]
         encoded = [read(indices) for read in (listing.read, *listing.pictures.values())]
-        return [together(pictures) for pictures in zip(*encoded)]
+        return [together(pictures) for pictures in zip(*encoded) if not leaving.is_set()]
 
     def together(encoded: tuple[Encoded, ...]) -> _Decoded:
         decoded = []

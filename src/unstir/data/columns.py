@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from unstir.errors import InputError
+from unstir.errors import InputError, printable
 
 Kind = Literal["classes", "numbers", "text", "embedding", "picture"]
 
@@ -27,12 +27,18 @@ class Column:
             embedding: float32 (N, D), or (N, L, D) for L tokens; picture: uint8 (N, C, H, W), which, as an
             embedding, may be memory-mapped. Until a set is split into its parts a value may be missing: class -1,
             or a number or an embedding that is not finite.
-        classes: class names; () for other kinds.
+        classes: class names; () for other kinds. In these and in text, what is no Unicode, as in a folder's name
+            that is no UTF-8, is escaped.
     """
 
     kind: Kind
     values: np.ndarray | tuple[str, ...]
     classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", _storable(self.classes))
+        if self.kind == "text" and isinstance(self.values, tuple):
+            object.__setattr__(self, "values", _storable(self.values))
 
     def __len__(self) -> int:
         """How many values there are."""
@@ -91,6 +97,14 @@ class Column:
             yield from (block.data for block in blocks(self.values))
         else:
             yield from (json.dumps(text).encode() for text in self.values)
+
+
+def _storable(texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return tuple(map(printable, texts))
+    return texts
 
 
 def column(name: str, given: object, count: int) -> Column:

@@ -143,10 +143,17 @@ class ImageData:
 
 @dataclass(frozen=True)
 class Splits:
-    """Training images, and disjoint held-out ones: the set's own test images, or a part that was held back."""
+    """Training images, and held-out ones: the set's own test images, or a part that was held back.
+
+    Attributes:
+        train: what to train on.
+        held_out: disjoint from these, unless every class has a single image.
+        note: what was decided about the source, in half a sentence or several; empty if nothing was.
+    """
 
     train: ImageData
     held_out: ImageData
+    note: str = ""
 
 
 def fingerprint(pixels: np.ndarray, columns: Mapping[str, Column]) -> str:

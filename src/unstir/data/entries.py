@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from unstir.data.columns import Column, Kind
 from unstir.errors import InputError
@@ -62,6 +63,7 @@ class Description:
         columns: what is known of each image, in the order of their files.
         skipped: (name, reason) of each image that could not be read.
         fingerprints: of the training and of the held-out images.
+        note: what was decided about the source, see `unstir.data.dataset.Splits`.
     """
 
     shape: tuple[int, int, int, int]
@@ -69,6 +71,10 @@ class Description:
     columns: tuple[ColumnDescription, ...]
     skipped: tuple[tuple[str, str], ...]
     fingerprints: tuple[str, str] = ("", "")
+    note: str = ""
+
+
+_described = TypeAdapter(Description)
 
 
 @dataclass(frozen=True)
@@ -88,20 +94,14 @@ class Entry:
 
 
 def read(folder: Path) -> Entry | None:
-    """The entry in a folder; None if there is none or it is damaged."""
+    """The entry in a folder; None if there is none or it is damaged.
+
+    Damaged is one whose description is of another form, or whose files are of other sizes than it says. A changed
+    byte within pixels or columns is not noticed: their fingerprints are taken once, when the entry is made.
+    """
     try:
-        stored = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-        shape = tuple(int(n) for n in stored["shape"])
-        columns = tuple(
-            ColumnDescription(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in c.items()}
-            )
-            for c in stored["columns"]
-        )
-        skipped = tuple((name, reason) for name, reason in stored["skipped"])
-        fingerprints = tuple(stored["fingerprints"])
-        return entry(folder, Description(shape, int(stored["train"]), columns, skipped, fingerprints))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # absent, cut short, or of another version
+        return entry(folder, _described.validate_json((folder / "entry.json").read_bytes()))
+    except (OSError, ValueError):  # absent, cut short, or of another version
         return None
 
 
@@ -112,6 +112,8 @@ def entry(folder: Path, description: Description) -> Entry:
         ValueError: if they are not as many as the description says.
         OSError: if they are not there.
     """
+    if not 0 < description.train < description.shape[0]:
+        raise ValueError(f"{description.train} of {description.shape[0]} images to train on")
     pixels = np.asarray(np.memmap(folder / "pixels", dtype=np.uint8, mode="r")).reshape(description.shape)
     columns = []
     for position, known in enumerate(description.columns):
@@ -121,6 +123,8 @@ def entry(folder: Path, description: Description) -> Entry:
             raw = np.asarray(np.memmap(path, dtype, "r")) if known.kind in _MAPPED else np.fromfile(path, dtype)
             values = raw.reshape(len(pixels), *known.shape)
         columns.append(Column(known.kind, values, known.classes))
+        if known.kind == "classes" and columns[-1].array.max() >= len(known.classes):
+            raise ValueError(f"values of '{known.name}' beyond its {len(known.classes)} classes")
         if len(values) != len(pixels):
             raise ValueError(f"{len(values)} values of '{known.name}' for {len(pixels)} images")
     return Entry(pixels, tuple(columns), description)

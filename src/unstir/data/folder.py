@@ -2,8 +2,9 @@
 
 - Hidden files and folders are ignored, and so are the folders of runs; links to folders are followed, each folder
   once.
-- If the subfolders directly beneath are named as parts (``train`` with ``test``, ``val``, ``valid`` or
-  ``validation``), they are the training and the held-out images; ``test`` goes before the others.
+- If the subfolders directly beneath are named as parts (``train`` or ``training`` with ``test``, ``testing``,
+  ``val``, ``valid`` or ``validation``, in letters of any size), they are the training and the held-out images;
+  ``test`` goes before the others. If there are both, fewer images beside them are left out.
 - If every image lies in a subfolder and there are at least two of these, each is a class.
 - Captions: ``metadata.jsonl`` or ``metadata.csv`` with ``file_name`` (relative to the file's own folder) and
   ``text`` (or ``caption``), otherwise ``photo.txt`` beside ``photo.jpg``.
@@ -14,28 +15,67 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from io import StringIO
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from posixpath import dirname, join, normpath, splitext
+from posixpath import splitext
 from typing import TYPE_CHECKING
 
-from unstir.errors import InputError
+from unstir.data.metadata import known as what_is_known
+from unstir.errors import InputError, counted
 
 if TYPE_CHECKING:
     from unstir.data.columns import Column
     from unstir.data.listing import Contents, Listing, Read
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-_METADATA = ("metadata.jsonl", "metadata.csv")
-_PICTURE = "_file_name"
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe")
+IMAGE_SUFFIXES = (".png", *JPEG_SUFFIXES, ".webp", ".bmp", ".gif", ".tif", ".tiff")
+_OTHER_PICTURES = frozenset(
+    [
+        ".apng",
+        ".arw",
+        ".avif",
+        ".cr2",
+        ".cr3",
+        ".dng",
+        ".eps",
+        ".exr",
+        ".hdr",
+        ".heic",
+        ".heif",
+        ".ico",
+        ".j2k",
+        ".jp2",
+        ".jpf",
+        ".jpx",
+        ".jxl",
+        ".nef",
+        ".orf",
+        ".pbm",
+        ".pcx",
+        ".pgm",
+        ".pnm",
+        ".ppm",
+        ".psd",
+        ".qoi",
+        ".raf",
+        ".rw2",
+        ".svg",
+        ".tga",
+        ".xcf",
+    ]
+)
+"""Endings of pictures that are not read, which is said."""
+
 _OF_A_RUN = ("model.safetensors", "checkpoints", "metrics.jsonl")  # beside config.yaml
-_HELD_OUT_FOLDERS = ("test", "validation", "valid", "val")
+_PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("validation", "valid", "val"), "validation"),
+}
+"""Which part a folder is, by its name in small letters."""
 
 _log = logging.getLogger(__name__)
 
@@ -118,13 +158,15 @@ def contents(folder: Path) -> Contents:
     from unstir.data.columns import Column
     from unstir.data.listing import Contents
 
-    paths = [path for files in files_in(folder) for path, _ in files]
-    known = _known(folder, paths, [path for path in paths if is_image(path)])
-    train, held_out = _parts(known.images)
-    images = train[1] + held_out[1]
+    unreadable: list[str] = []
+    paths = [path for files in files_in(folder, unreadable) for path, _ in files]
+    known = what_is_known(folder, paths, [path for path in paths if is_image(path)])
+    parts = _parts(known.images)
+    images = [path for part in parts for path in part]
     # Within a part, the classes are the folders beneath it.
-    tops = {path: path[len(prefix) :].split("/")[0] for prefix, part in (train, held_out) for path in part}
-    nested = all("/" in path[len(prefix) :] for prefix, part in (train, held_out) for path in part)
+    within = {path: path.split("/", 1)[1] if len(parts) == 2 else path for path in images}
+    nested = all("/" in path for path in within.values())
+    tops = {path: inner.split("/")[0] for path, inner in within.items()}
     classes = tuple(sorted(set(tops.values()))) if nested else ()
     if len(classes) < 2:
         classes = ()
@@ -144,20 +186,50 @@ def contents(folder: Path) -> Contents:
         elif name not in columns:
             pictures[name] = [beside[path] for path in images]
     whole = _listing(folder, images, columns, pictures)
-    if not held_out[1]:
-        return Contents(whole, None)
+    note = "; ".join(
+        [
+            *_said_of_parts(parts, len(known.images) - len(images)),
+            *([f"classes {_few(classes)} from its folders"] if classes else []),
+            *([f"{counted(known.unmatched, 'line')} of metadata name no image there"] if known.unmatched else []),
+            *_said_of_files(paths, unreadable),
+        ]
+    )
+    if len(parts) == 1 or not parts[1]:
+        return Contents(whole, None, note)
     places = np.arange(len(images))
-    return Contents(whole.take(places[: len(train[1])]), whole.take(places[len(train[1]) :]))
+    return Contents(whole.take(places[: len(parts[0])]), whole.take(places[len(parts[0]) :]), note)
 
 
-def _parts(images: list[str]) -> tuple[tuple[str, list[str]], tuple[str, list[str]]]:
-    """(prefix, images) of the training and of the held-out part; the latter may be empty."""
-    tops = {path.split("/")[0] if "/" in path else "" for path in images}
-    if "train" not in tops or not tops <= {"train", *_HELD_OUT_FOLDERS}:
-        return ("", images), ("", [])
-    other = next((f"{name}/" for name in _HELD_OUT_FOLDERS if name in tops), "")
-    held_out = [path for path in images if other and path.startswith(other)]
-    return ("train/", [path for path in images if path.startswith("train/")]), (other, held_out)
+def _parts(images: list[str]) -> tuple[list[str]] | tuple[list[str], list[str]]:
+    """All images; or if there are folders for parts, those of the training and of the held-out one, if any."""
+    parts: dict[str, list[str]] = {}
+    for path in images:
+        top = path.split("/")[0].casefold() if "/" in path else ""
+        parts.setdefault(_PARTS.get(top, "beside"), []).append(path)
+    train, beside = parts.pop("train", []), parts.pop("beside", [])
+    held_out = parts.get("test") or parts.get("validation") or []
+    if not train or len(beside) >= (len(train) + len(held_out) if held_out else 1):
+        return (images,)
+    return train, held_out
+
+
+def _said_of_parts(parts: tuple[list[str], ...], left_out: int) -> list[str]:
+    tops = sorted({path.split("/")[0] for part in parts for path in part}) if len(parts) == 2 else []
+    said = [f"{' and '.join(tops)} {'are its parts' if len(tops) > 1 else 'is what to train on'}"] if tops else []
+    return said + ([f"{counted(left_out, 'image')} beside them left out"] if left_out else [])
+
+
+def _said_of_files(paths: list[str], unreadable: list[str]) -> list[str]:
+    other = Counter(ending for path in paths if (ending := splitext(path)[1].lower()) in _OTHER_PICTURES)
+    counts = [f"{counted(count, 'file')} {ending}" for ending, count in other.most_common()]
+    said = [f"{', '.join(counts)} passed over"] if counts else []
+    return said + ([f"{_few(unreadable)} cannot be read and passed over"] if unreadable else [])
+
+
+def _few(names: Sequence[str]) -> str:
+    """Two names and how many more."""
+    shown = [name if len(name) <= 40 else f"{name[:37]}..." for name in (" ".join(n.split()) for n in names[:2])]
+    return f"{', '.join(shown)} and {len(names) - 2:,} more" if len(names) > 2 else " and ".join(shown)
 
 
 def _listing(
@@ -212,80 +284,3 @@ def _number(value: object) -> float | None:
         return float(value)  # type: ignore[arg-type]
     except (ValueError, OverflowError):
         return None
-
-
-@dataclass
-class _Known:
-    """What text and metadata files say, by image; of the columns of metadata, first by name."""
-
-    images: list[str]
-    captions: dict[str, str] = field(default_factory=dict)
-    values: dict[str, dict[str, object]] = field(default_factory=dict)
-    pictures: dict[str, dict[str, str]] = field(default_factory=dict)
-
-
-def _known(folder: Path, paths: list[str], images: list[str]) -> _Known:
-    """What is known of each image; without those images that only are pictures of others."""
-    there = set(paths)
-    known = _Known(images)
-    known.captions = {
-        image: _read_text(folder / f"{splitext(image)[0]}.txt").strip()
-        for image in images
-        if f"{splitext(image)[0]}.txt" in there
-    }
-    pictured, named = set(images), set()
-    for path in paths:
-        if path.rsplit("/", 1)[-1] not in _METADATA:
-            continue
-        described = {normpath(join(dirname(path), name)): row for name, row in _metadata(folder / path)}
-        told = [image for image, row in described.items() if row]
-        if told and not pictured & {*told}:
-            raise InputError(
-                f"'{folder / path}' names no image that is there (its first is '{told[0]}'); "
-                "its file_name must be relative to its own folder."
-            )
-        for image, row in described.items():
-            if image not in pictured:
-                continue
-            named.add(image)
-            if caption := row.pop("text", None) or row.pop("caption", None):
-                known.captions[image] = str(caption)
-            for name, value in row.items():
-                if name.endswith(_PICTURE) and isinstance(value, str):
-                    beside = known.pictures.setdefault(name.removesuffix(_PICTURE), {})
-                    beside[image] = normpath(join(dirname(path), value))
-                elif name not in ("text", "caption"):
-                    known.values.setdefault(name, {})[image] = value
-    others = {other for beside in known.pictures.values() for other in beside.values()} - named
-    known.images = [image for image in images if image not in others]
-    return known
-
-
-def _metadata(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
-    """The file_name of each line, and whatever else it says."""
-    text = _read_text(path)
-    if path.suffix == ".csv":
-        rows: Iterable[object] = csv.DictReader(StringIO(text, newline=""))
-    else:
-        rows = (_parse(path, number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
-    for row in rows:
-        if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
-            raise InputError(f"'{path}' must give a file_name for every image, beside its text.")
-        said = {name: value for name, value in row.items() if name and value not in (None, "")}
-        yield said.pop("file_name"), said
-
-
-def _parse(path: Path, number: int, line: str) -> object:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"line {number} of '{path}' is not JSON ({error.msg}); each line is one object."
-        ) from error
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the captions in '{path}' cannot be read ({error}); they must be UTF-8 text.") from error

@@ -9,7 +9,7 @@ import numpy as np
 
 from unstir.data.columns import Column
 from unstir.data.decode import Encoded
-from unstir.errors import InputError
+from unstir.errors import InputError, counted
 
 Read = Callable[[np.ndarray], list[Encoded]]
 
@@ -49,14 +49,24 @@ class Listing:
 
 @dataclass(frozen=True)
 class Contents:
-    """All that a source holds. ``held_out`` is its own test part, with the same columns; None if it has none."""
+    """All that a source holds.
+
+    Attributes:
+        train: the images to train on, or all.
+        held_out: its own test part, with the same columns; None if it has none.
+        note: what was decided about it, in half a sentence or several; empty if nothing was.
+    """
 
     train: Listing
     held_out: Listing | None
+    note: str = ""
 
 
 def hold_back(listing: Listing, source: str) -> tuple[Listing, Listing]:
     """Split off a twentieth, at least 1 and at most 10,000 images, chosen by a fixed seed; both keep their order.
+
+    Of every class at least one image stays to train on. Where each has only one, the single image that is held out
+    is trained on as well.
 
     Raises:
         InputError: for fewer than two images.
@@ -64,9 +74,22 @@ def hold_back(listing: Listing, source: str) -> tuple[Listing, Listing]:
     n = len(listing)
     if n < 2:
         raise InputError(
-            f"'{source}' holds {n} image{'' if n == 1 else 's'}; at least 2 are needed, "
-            "one to train on and one to hold back."
+            f"'{source}' holds {counted(n, 'image')}; at least 2 are needed, one to train on and one to hold back."
         )
     count = max(1, min(10_000, n // 20))
     shuffled = np.random.Generator(np.random.PCG64(_HELD_BACK_SEED)).permutation(n)
-    return listing.take(np.sort(shuffled[count:])), listing.take(np.sort(shuffled[:count]))
+    held = np.sort(_spared(listing, shuffled)[:count])
+    if not len(held):
+        return listing, listing.take(shuffled[:1])
+    return listing.take(np.delete(np.arange(n), held)), listing.take(held)
+
+
+def _spared(listing: Listing, shuffled: np.ndarray) -> np.ndarray:
+    """The positions without the last of each class."""
+    label = listing.columns.get("label")
+    if label is None or label.kind != "classes":
+        return shuffled
+    classes = label.array[shuffled][::-1]
+    last = len(classes) - 1 - np.unique(classes, return_index=True)[1]
+    last = last[label.array[shuffled[last]] >= 0]  # a missing label is no class
+    return np.delete(shuffled, last)

@@ -16,9 +16,9 @@ from unstir.data.config import DataConfig
 from unstir.data.dataset import ImageData, Splits
 from unstir.data.listing import Contents
 from unstir.data.sources import Source, find
-from unstir.errors import InputError
+from unstir.errors import InputError, printable
 
-_VERSION = 2  # of the entries; whoever changes the pixels or columns in them raises it
+_VERSION = 3  # of the entries; whoever changes the pixels or columns in them raises it
 _NAMED = 10  # unreadable images that the warning names
 
 _log = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ def load(config: DataConfig) -> Splits:
     folder = cache_folder() / "images" / f"{_stem(source)}-{key}"
     entry = entries.read(folder)
     if entry is None:
+        if folder.exists():
+            _log.warning("what the cache holds of '%s' is damaged, and made anew", config.source)
         show = sys.stderr.isatty()
         # The scratch folder is for what reading tables leaves behind; it goes before the entry is published.
         with entries.new_entry(folder) as temporary, entries.scratch(temporary) as scratch:
@@ -51,7 +53,11 @@ def load(config: DataConfig) -> Splits:
     if entry is None:
         raise InputError(f"the cache entry '{folder}' was removed while it was read; run this again.")
     _report_skipped(entry.description.skipped, config)
-    return _splits(entry, source.name)
+    train, held_out = (
+        ImageData(*entry.part(number), fingerprint, source.name)
+        for number, fingerprint in enumerate(entry.description.fingerprints)
+    )
+    return Splits(train, held_out, "; ".join(filter(None, (source.note, entry.description.note))))
 
 
 def added_since(config: DataConfig, fingerprint: str) -> int:
@@ -78,8 +84,8 @@ def _count(source: Source) -> int:
 
 
 def _stem(source: Source) -> str:
-    """How the names of a source's entries begin."""
-    return source.name
+    """How the names of a source's entries begin: short, as a file system takes 255 bytes."""
+    return printable(source.name)[:40]
 
 
 def _contents(source: Source, scratch: Path, show: bool) -> Contents:
@@ -106,11 +112,3 @@ def _report_skipped(skipped: tuple[tuple[str, str], ...], config: DataConfig) ->
         names = "".join(f"\n  {name}: {reason}" for name, reason in skipped[:_NAMED])
         more = f"\n  and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
         _log.warning("%d unreadable images of '%s' are skipped:%s%s", len(skipped), config.source, names, more)
-
-
-def _splits(entry: entries.Entry, name: str) -> Splits:
-    train, held_out = (
-        ImageData(*entry.part(number), fingerprint, name)
-        for number, fingerprint in enumerate(entry.description.fingerprints)
-    )
-    return Splits(train, held_out)

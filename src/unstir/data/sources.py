@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from unstir.data.folder import IMAGE_SUFFIXES, files_in, is_image, is_run, signature
 from unstir.errors import InputError, nearest
+
+TABLE_SUFFIXES = (".parquet", "readme.md")
+"""How the names of tables, and of what describes them, end."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,13 @@ class Source:
         kind: ``bundled``; ``hub``, fetched from huggingface.co; ``tables``, a folder of parquet files; ``images``,
             a folder of image files; ``array``, an ``.npy`` or ``.npz`` file.
         place: the id on the hub, or the absolute path.
+        note: what was decided in finding it; empty if nothing was.
     """
 
     name: str
     kind: Literal["bundled", "hub", "tables", "images", "array"]
     place: str
+    note: str = ""
 
     def identity(self) -> list[object]:
         """What tells this source's contents from another's: for files, where each is, its bytes and its time."""
@@ -91,7 +96,7 @@ class Source:
             status = os.stat(self.place)
             return [*base, status.st_size, status.st_mtime_ns]
         if self.kind == "tables":
-            return base + [list(file) for file in signature(Path(self.place), (".parquet", "readme.md"))]
+            return base + [list(file) for file in signature(Path(self.place), TABLE_SUFFIXES)]
         if self.kind == "images":
             captions = (".txt", "metadata.jsonl", "metadata.csv")
             return base + [list(file) for file in signature(Path(self.place), IMAGE_SUFFIXES + captions)]
@@ -110,7 +115,12 @@ def find(source: str) -> Source:
     """
     if source in DATASETS:
         hub = DATASETS[source].hub
-        return Source(source, "bundled" if hub is None else "hub", hub or source)
+        note = (
+            f"the set that is known by this name; the folder called so is ./{source}/"
+            if os.path.isdir(source)
+            else ""
+        )
+        return Source(source, "bundled" if hub is None else "hub", hub or source, note)
     try:
         path = Path(source).expanduser()
         path.stat()
@@ -171,28 +181,20 @@ def _folder_kind(source: str, folder: Path) -> Literal["tables", "images"]:
 
 def _check_array(source: str, path: Path) -> None:
     """Read the heads of the arrays in a file, not their contents."""
-    import zipfile
+    from unstir.data.array_file import IMAGES, heads, turned
 
-    try:
-        if path.suffix == ".npy":
-            with path.open("rb") as stream:
-                shape, dtype = _array_head(stream)
-        else:
-            with zipfile.ZipFile(path) as archive, archive.open("images.npy") as stream:
-                shape, dtype = _array_head(stream)
-    except KeyError:
+    if not path.is_file():
+        raise InputError(f"'{source}' is no file; give an {path.suffix} saved with numpy.")
+    head = heads(path).get(IMAGES)
+    if head is None:
         raise InputError(
             f"'{source}' has no array called images; save it with np.savez(path, images=..., labels=...)."
-        ) from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"'{source}' cannot be read as {path.suffix} ({error}); save it with numpy.") from error
-    if dtype != "uint8" or len(shape) != 4 or 0 in shape:
-        raise InputError(f"the images in '{source}' must be uint8 (N, C, H, W), not {dtype} {shape}.")
-
-
-def _array_head(stream: IO[bytes]) -> tuple[tuple[int, ...], str]:
-    from numpy.lib import format as npy
-
-    read = npy.read_array_header_1_0 if npy.read_magic(stream)[0] == 1 else npy.read_array_header_2_0
-    shape, _, dtype = read(stream)
-    return shape, str(dtype)
+        )
+    shape = head.shape
+    if head.dtype != "uint8" or len(shape) != 4 or 0 in shape:
+        raise InputError(f"the images in '{source}' must be uint8 (N, C, H, W), not {head.dtype} {shape}.")
+    if turned(shape) is None:
+        raise InputError(
+            f"the images in '{source}', {shape}, may be (N, C, H, W) or (N, H, W, C); resize them so that one "
+            "side is neither 1, 3 nor 4."
+        )
