@@ -12,22 +12,24 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unstir.data.columns import WORDS, Column, floats, numbered
 from unstir.data.decode import Encoded
 from unstir.data.entries import FULL_DISK
+from unstir.data.folder import signature
 from unstir.data.listing import Contents, Listing, Read
-from unstir.data.sources import Source
-from unstir.errors import InputError
+from unstir.data.sources import TABLE_SUFFIXES, Source
+from unstir.errors import InputError, printable
 
 if TYPE_CHECKING:
     import pyarrow
     from datasets import Dataset, DatasetDict
 
-_IMAGE, _LABEL, _CAPTION = ("image", "img"), ("label", "labels", "fine_label"), ("text", "caption")
+IMAGE, _LABEL, _CAPTION = ("image", "img"), ("label", "labels", "fine_label"), ("text", "caption")
+_POINTER = b"version https://git-lfs"
 _HELD_OUT = ("test", "validation", "valid", "val")
 _PATIENCE = 5.0  # seconds to wait for the hub's first answer
 
@@ -76,10 +78,11 @@ def _fetch(source: Source) -> DatasetDict:
             with _quietly(), _offline():
                 return datasets.load_dataset(source.place)
         except Exception:
+            beside = f", or --data ./{source.name} for the folder of that name" if source.note else ""
             raise InputError(
                 f"'{source.name}' could not be fetched from huggingface.co ({_first_line(error)}); give --data "
                 "FOLDER, a folder of the same layout: parquet files with an image column and, where there are "
-                "classes, a label column."
+                f"classes, a label column{beside}."
             ) from error
 
 
@@ -107,11 +110,19 @@ def _quietly() -> Iterator[None]:
 
 
 def _read(source: Source, scratch: Path) -> DatasetDict:
+    """Read the tables of a folder, without what else is in it, such as a run's pictures."""
     import datasets
 
+    folder = scratch / "tables"
+    for name, *_ in signature(Path(source.place), TABLE_SUFFIXES):
+        path, place = Path(source.place, name), folder / printable(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(path)
+        if path.stat().st_size < 1000 and path.read_bytes().startswith(_POINTER):
+            raise InputError(f"'{path}' only points to a table that is not there; fetch it with git lfs pull.")
     try:
         with _quietly():
-            return datasets.load_dataset(source.place, cache_dir=str(scratch))
+            return datasets.load_dataset(str(folder), cache_dir=str(scratch / "cache"))
     except Exception as error:  # whatever `datasets` and pyarrow raise on damaged or foreign files
         cause = error.__cause__ or error
         if isinstance(cause, OSError) and cause.errno in FULL_DISK:
@@ -135,7 +146,7 @@ def _is_image(part: Dataset, name: str) -> bool:
 
 def _image(part: Dataset) -> str | None:
     """The column of the images themselves."""
-    named = next((name for name in _IMAGE if name in part.column_names), None)
+    named = next((name for name in IMAGE if name in part.column_names), None)
     return named or next((name for name in part.column_names if _is_image(part, name)), None)
 
 
@@ -254,17 +265,19 @@ def _reader(part: Dataset, column: str, source: Source) -> Read:
     import datasets
 
     try:
-        encoded = part.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-    except (TypeError, ValueError) as error:
+        cells = part.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    except (TypeError, ValueError, NotImplementedError) as error:  # the last of pyarrow
         raise InputError(f"column '{column}' of '{source.place}' does not hold images.") from error
-    return lambda indices: [_encoded(cell) for cell in encoded[indices][column]]
+    return lambda indices: [encoded(cell) for cell in cells[indices][column]]
 
 
-def _encoded(cell: dict[str, Any] | None) -> Encoded:
-    """What the decoder takes; an absent image becomes one that cannot be read."""
-    if cell is None:
+def encoded(cell: object) -> Encoded:
+    """What the decoder takes of a cell; what holds no image becomes one that cannot be read."""
+    if isinstance(cell, bytes):
+        return cell
+    if not isinstance(cell, dict):
         return b""
-    return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"] or "")
+    return cell.get("bytes") or Path(cell.get("path") or "")
 
 
 def _caption(cell: object) -> str:
