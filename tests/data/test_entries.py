@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +139,47 @@ def test_ctrl_c_leaves_nothing(photos: Callable[..., Path], monkeypatch: pytest.
     monkeypatch.setattr(build_module._Store, "add", interrupt)
     with pytest.raises(KeyboardInterrupt):
         load(DataConfig(source=str(photos("a.png", "b.png"))))
+    assert entries() == []
+
+
+def test_ctrl_c_waits_for_no_picture(photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    started, interrupted = [], threading.Event()
+
+    def slow(*_: object) -> np.ndarray:
+        started.append(time.monotonic())
+        if len(started) == 1:
+            to_main = [threading.main_thread().ident, signal.SIGINT]
+            threading.Timer(0.1, signal.pthread_kill, to_main).start()
+        interrupted.wait(30)  # as a picture that takes so long
+        return np.zeros((3, 6, 5), np.uint8)
+
+    monkeypatch.setattr(build_module, "decode", slow)
+    folder = photos(*(f"{i}.png" for i in range(300)))
+    with pytest.raises(KeyboardInterrupt):
+        load(DataConfig(source=str(folder)))
+    assert time.monotonic() - started[0] < 2 and entries() == []
+    # Threads end with the picture that they have in hand, and begin no other.
+    in_hand = len(started)
+    interrupted.set()
+    time.sleep(0.3)
+    assert in_hand == len(started) <= 2 * (os.cpu_count() or 1)
+
+
+def test_a_process_that_is_interrupted_ends(photos: Callable[..., Path]) -> None:
+    folder = photos(*(f"{i}.png" for i in range(5)))
+    code = (
+        "import sys, time\n"
+        "from unstir.data import build\n"
+        "from unstir.data.config import DataConfig\n"
+        "from unstir.data.load import load\n"
+        "build.decode = lambda *_: (print('decoding', flush=True), time.sleep(60))\n"
+        "load(DataConfig(source=sys.argv[1]))"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == -signal.SIGINT  # Python's own end takes a second or two
     assert entries() == []
 
 

@@ -7,9 +7,9 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
 from threading import Event
 from typing import IO
@@ -150,7 +150,10 @@ def _write(
     plain, pictures = [*parts[0].columns], [*parts[0].pictures]
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     places = [folder / "pixels", *(entries.place(folder, len(plain) + i) for i in range(len(pictures)))]
-    with _bar(show) as bar, _threads(workers) as (pool, leaving), ExitStack() as stack:
+    # Threads that nothing waits for, not even the interpreter's end: one picture may take a second.
+    with _bar(show) as bar, ThreadPool(workers) as pool, ExitStack() as stack:
+        leaving = Event()
+        stack.callback(leaving.set)
         task = bar.add_task(f"decoding {config.source}", total=sum(map(len, parts)))
         stores = [
             _Store(stack.enter_context(open(place, "wb")), config.source, number, what)
@@ -241,22 +244,11 @@ class _Store:
         self.file.write(np.ascontiguousarray(np.broadcast_to(image, self.shape)).data)
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[tuple[ThreadPoolExecutor, Event]]:
-    """Threads, and what tells them that the block was left: no one waits for what they have in hand then."""
-    pool, leaving = ThreadPoolExecutor(count), Event()
-    try:
-        yield pool, leaving
-    finally:
-        leaving.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
 def _decoded(
     listing: Listing,
     config: DataConfig,
     channels: Sequence[int | None],
-    pool: ThreadPoolExecutor,
+    pool: ThreadPool,
     leaving: Event,
     ahead: int,
 ) -> Iterator[tuple[np.ndarray, list[_Decoded]]]:
@@ -277,15 +269,15 @@ def _decoded(
             decoded.append(result)
         return decoded
 
-    waiting: deque[tuple[np.ndarray, Future[list[_Decoded]]]] = deque()
+    waiting: deque[tuple[np.ndarray, AsyncResult[list[_Decoded]]]] = deque()
     for start in range(0, len(listing), _CHUNK):
         positions = np.arange(start, min(start + _CHUNK, len(listing)))
-        waiting.append((positions, pool.submit(work, positions)))
+        waiting.append((positions, pool.apply_async(work, [positions])))
         if len(waiting) > ahead:
-            positions, future = waiting.popleft()
-            yield positions, future.result()
-    for positions, future in waiting:
-        yield positions, future.result()
+            positions, result = waiting.popleft()
+            yield positions, result.get()
+    for positions, result in waiting:
+        yield positions, result.get()
 
 
 def _attempt(encoded: Encoded, size: tuple[int, int] | None, channels: int | None) -> np.ndarray | str:
