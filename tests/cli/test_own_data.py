@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from unstir.cli.main import run
+from unstir.data.sources import find
+from unstir.training.run_folder import data_of
 
 Said = pytest.CaptureFixture[str]
 
@@ -70,3 +73,13 @@ def test_pictures_that_came_after_the_end_are_mentioned(folder: Path, capsys: Sa
     assert train("d", 8) == 0
     first, last = capsys.readouterr().out.splitlines()
     assert "'d' has 2 more images" in first and last.startswith("This run is finished")
+
+
+def test_a_folder_whose_name_is_no_unicode_is_found_again(folder: Path, capsys: Said) -> None:
+    data = os.fsdecode(b"caf\xe9")
+    photos(folder / data, *range(12))
+    assert train(data, 8) == 0
+    assert find(data_of(folder / "runs" / "x").source).place == str(folder / data)
+    capsys.readouterr()
+    assert train(f"{folder}/{data}", 16) == 0
+    assert "Going on from step 1" in capsys.readouterr().out

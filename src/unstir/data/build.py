@@ -102,7 +102,7 @@ def build(contents: Contents, config: DataConfig, folder: Path, show: bool) -> N
     description = _without_gaps(entries.entry(folder, description), config)
     whole = entries.entry(folder, description)
     train, held_out = (fingerprint(*whole.part(number)) for number in (0, 1))
-    note = printable("; ".join(filter(None, [*notes, description.note])))
+    note = "; ".join(filter(None, [*notes, description.note]))
     entries.describe(folder, replace(description, fingerprints=(train, held_out), note=note))
 
 

@@ -24,7 +24,7 @@ from posixpath import splitext
 from typing import TYPE_CHECKING
 
 from unstir.data.metadata import known as what_is_known
-from unstir.errors import InputError, counted
+from unstir.errors import InputError, counted, printable
 
 if TYPE_CHECKING:
     from unstir.data.columns import Column
@@ -228,7 +228,7 @@ def _said_of_files(paths: list[str], unreadable: list[str]) -> list[str]:
 
 def _few(names: Sequence[str]) -> str:
     """Two names and how many more."""
-    shown = [name if len(name) <= 40 else f"{name[:37]}..." for name in (" ".join(n.split()) for n in names[:2])]
+    shown = [name if len(name) <= 40 else f"{name[:37]}..." for name in map(printable, names[:2])]
     return f"{', '.join(shown)} and {len(names) - 2:,} more" if len(names) > 2 else " and ".join(shown)
 
 
