@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -222,3 +224,76 @@ def test_a_cache_that_cannot_be_made_is_told(
     monkeypatch.setenv("UNSTIR_CACHE", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"file.*UNSTIR_CACHE"):
         load(DataConfig(source=str(photos("a.png", "b.png"))))
+
+
+def _edited(**changes: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda stored: stored | changes
+
+
+def _column(**changes: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda stored: stored | {"columns": [stored["columns"][0] | changes, *stored["columns"][1:]]}
+
+
+ODD = {
+    **{f"a whole of {value!r}": lambda _, value=value: value for value in ([], {}, None, 3, "x", [1, 2], True)},
+    **{
+        f"shape {value}": _edited(shape=value)
+        for value in (5, [], [4], [4, 3, 6], [2, 3, 6, 5], [4, 3, 6, -5], "4")
+    },
+    **{f"train {value}": _edited(train=value) for value in (-1, 0, 4, 99, "x", None, [1], 1.5)},
+    **{f"columns {value}": _edited(columns=value) for value in (3, None, [3], [[]], [{}], [{"name": "x"}])},
+    **{f"skipped {value}": _edited(skipped=value) for value in (1, None, ["x"], [["a"]], [[1, 2]], {"a": "b"})},
+    **{f"prints {value}": _edited(fingerprints=value) for value in (None, "ab", ["a"], [1, 2], ["a", "b", "c"])},
+    **{f"note {value}": _edited(note=value) for value in (1, None, ["x"])},
+    **{f"kind {value}": _column(kind=value) for value in ("odd", None, 3, "numbers", "text", "picture")},
+    **{f"column's shape {value}": _column(shape=value) for value in (4, [7], [1], [-3], ["x"], None)},
+    **{f"classes {value}": _column(classes=value) for value in (["x"], [], [1, 2], "xy", None)},
+    **{f"complete {value}": _column(complete=value) for value in ([], [True], 1, ["x", "y"])},
+    "texts": lambda stored: _edited(columns=[*stored["columns"], {"name": "t", "kind": "text", "texts": ["a"]}])(
+        stored
+    ),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_description_is_made_anew_which_is_said(
+    photos: Callable[..., Path], decodes: list[object], odd: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = DataConfig(source=str(photos("x/a.png", "x/b.png", "y/c.png", "y/d.png")))
+    whole = load(config).train
+    place = entries()[0] / "entry.json"
+    place.write_text(json.dumps(ODD[odd](json.loads(place.read_text()))))
+    again = load(config).train
+    assert again.fingerprint == whole.fingerprint and len(decodes) == 8 and entries() == [place.parent]
+    assert again.labels is not None and again.labels.tolist() == whole.labels.tolist()  # type: ignore[union-attr]
+    assert "is damaged, and made anew" in caplog.text
+    caplog.clear()
+    load(config)
+    assert len(decodes) == 8 and not caplog.records
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 300, b"{" * 100_000, b"[" * 100_000, b"\xff\xfe", b'{"shape": '])
+def test_a_description_that_is_none(photos: Callable[..., Path], decodes: list[object], content: bytes) -> None:
+    config = DataConfig(source=str(photos("x/a.png", "x/b.png")))
+    load(config)
+    (entries()[0] / "entry.json").write_bytes(content)
+    load(config)
+    assert len(decodes) == 4
+
+
+@pytest.mark.parametrize("name", ["pixels", "column-0"])
+@pytest.mark.parametrize("change", [b"", None, b"more", "folder"])
+def test_files_of_another_size(
+    photos: Callable[..., Path], decodes: list[object], name: str, change: bytes | str | None
+) -> None:
+    config = DataConfig(source=str(photos("x/a.png", "x/b.png", "y/c.png")))
+    whole = load(config).train
+    place = entries()[0] / name
+    content = place.read_bytes()
+    place.unlink()
+    if change == "folder":
+        place.mkdir()
+    else:
+        place.write_bytes(content[:-1] if change is None else content + change if change else b"")
+    assert load(config).train.fingerprint == whole.fingerprint and len(decodes) == 6
+    assert (entries()[0] / name).read_bytes() == content

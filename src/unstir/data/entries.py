@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import NonNegativeInt, TypeAdapter
 
 from unstir.data.columns import Column, Kind
 from unstir.errors import InputError
@@ -27,8 +27,8 @@ _PART = ".part"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _STALE_AFTER = 24 * 3600.0  # seconds without a write, after which a killed job's leavings are swept
 
-
 _MAPPED: tuple[Kind, ...] = ("picture", "embedding")
+_AXES = {"classes": (0,), "numbers": (1,), "text": (0,), "embedding": (1, 2), "picture": (3,)}  # of one value
 _TYPES = {"classes": np.int64, "numbers": np.float32, "embedding": np.float32, "picture": np.uint8}
 
 
@@ -47,7 +47,7 @@ class ColumnDescription:
 
     name: str
     kind: Kind
-    shape: tuple[int, ...] = ()
+    shape: tuple[NonNegativeInt, ...] = ()
     classes: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     complete: tuple[bool, bool] = (True, True)
@@ -66,7 +66,7 @@ class Description:
         note: what was decided about the source, see `unstir.data.dataset.Splits`.
     """
 
-    shape: tuple[int, int, int, int]
+    shape: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt]
     train: int
     columns: tuple[ColumnDescription, ...]
     skipped: tuple[tuple[str, str], ...]
@@ -117,10 +117,12 @@ def entry(folder: Path, description: Description) -> Entry:
     pixels = np.asarray(np.memmap(folder / "pixels", dtype=np.uint8, mode="r")).reshape(description.shape)
     columns = []
     for position, known in enumerate(description.columns):
+        if len(known.shape) not in _AXES[known.kind]:
+            raise ValueError(f"values of '{known.name}' of shape {known.shape}")
         values: np.ndarray | tuple[str, ...] = known.texts
         if known.kind != "text":
-            path, dtype = place(folder, position), _TYPES[known.kind]
-            raw = np.asarray(np.memmap(path, dtype, "r")) if known.kind in _MAPPED else np.fromfile(path, dtype)
+            mapped = np.memmap(place(folder, position), _TYPES[known.kind], "r")
+            raw = np.asarray(mapped) if known.kind in _MAPPED else np.array(mapped)
             values = raw.reshape(len(pixels), *known.shape)
         columns.append(Column(known.kind, values, known.classes))
         if known.kind == "classes" and columns[-1].array.max() >= len(known.classes):
