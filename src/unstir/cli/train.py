@@ -275,7 +275,7 @@ def _carry_out_plan(planned: Plan, out: Path, report: Report, renew: bool) -> Ou
 def _carry_out_run(
     config: Config, out: Path, report: Report, began: float, *, renew: bool = False, settled: bool = False
 ) -> Outcome:
-    from unstir.data.load import added_since, load
+    from unstir.data.kept import added_since
     from unstir.training.checkpoint import newest_checkpoint, tidy
     from unstir.training.run_folder import RunFolder
     from unstir.training.start import check_out, check_same, with_data
@@ -287,12 +287,16 @@ def _carry_out_run(
         tidy(folder, *found)  # should it have been killed just then
         before = folder.read_config()
         if before.data.source != config.data.source:
+            from unstir.data.load import load
+
             check_same(with_data(config, load(config.data).train, out), out)
         elif added := added_since(before.data, before.fingerprint):
             report.say(f"'{before.data.source}' has {added:,} more images by now: a new --out takes them too")
         return Outcome(found[1], newest_picture(folder), config.training, trained=False)
     report.say(f"Training {config.recipe} for {budget_words(config.training)}, in {out}")
     report.say(config.note)
+
+    from unstir.data.load import load
 
     splits = load(config.data)
     if splits.note:

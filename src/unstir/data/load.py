@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import glob
-import hashlib
-import json
 import logging
 import sys
 from pathlib import Path
 
-from unstir.cache import cache_folder
-from unstir.data import entries
+from unstir.data import entries, kept
 from unstir.data.build import build
 from unstir.data.config import DataConfig
 from unstir.data.dataset import ImageData, Splits
 from unstir.data.listing import Contents
 from unstir.data.sources import Source, find
-from unstir.errors import InputError, printable
+from unstir.errors import InputError
 
-_VERSION = 3  # of the entries; whoever changes the pixels or columns in them raises it
 _NAMED = 10  # unreadable images that the warning names
 
 _log = logging.getLogger(__name__)
@@ -38,9 +33,7 @@ def load(config: DataConfig) -> Splits:
             that cannot be written or whose disk is full.
     """
     source = find(config.source)
-    identity = [_VERSION, source.identity(), config.size, config.channels]
-    key = hashlib.blake2b(json.dumps(identity).encode(), digest_size=10).hexdigest()
-    folder = cache_folder() / "images" / f"{_stem(source)}-{key}"
+    folder = kept.place(source, config)
     entry = entries.read(folder)
     if entry is None:
         if folder.exists():
@@ -58,34 +51,6 @@ def load(config: DataConfig) -> Splits:
         for number, fingerprint in enumerate(entry.description.fingerprints)
     )
     return Splits(train, held_out, "; ".join(filter(None, (source.note, entry.description.note))))
-
-
-def added_since(config: DataConfig, fingerprint: str) -> int:
-    """How many more images a folder holds than when it held the training images of this fingerprint.
-
-    0 as well where the source is no folder of images, and where the cache does not hold those images any more.
-    """
-    source = find(config.source)
-    if source.kind != "images":
-        return 0
-    for place in (cache_folder() / "images").glob(f"{glob.escape(_stem(source))}-*/entry.json"):
-        entry = entries.read(place.parent)
-        if entry is not None and entry.description.fingerprints[0] == fingerprint:
-            before = entry.description.shape[0] + len(entry.description.skipped)
-            return max(0, _count(source) - before)
-    return 0
-
-
-def _count(source: Source) -> int:
-    from unstir.data import folder
-
-    found = folder.contents(Path(source.place))
-    return len(found.train) + (len(found.held_out) if found.held_out else 0)
-
-
-def _stem(source: Source) -> str:
-    """How the names of a source's entries begin: short, as a file system takes 255 bytes."""
-    return printable(source.name)[:40]
 
 
 def _contents(source: Source, scratch: Path, show: bool) -> Contents:
