@@ -71,6 +71,8 @@ def test_of_classes_of_one_image_all_are_trained_on_and_one_is_held_out_as_well(
     # Images without a label are no class of their own.
     train, held_out = hold_back(labelled([0, -1, 1, -1, 2]), "x")
     assert len(held_out) == 1 and held_out.indices[0] in (1, 3) and len(train) == 4
+    train, held_out = hold_back(labelled([0, -1, 1]), "x")
+    assert train.indices.tolist() == [0, 2] and held_out.indices.tolist() == [1]
 
 
 @pytest.mark.parametrize("n", [0, 1])

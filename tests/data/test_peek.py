@@ -73,6 +73,14 @@ def test_what_cannot_be_read_is_passed_over_and_then_named(
     assert len(splits.train) + len(splits.held_out) == 5 and "odd.png" in caplog.text
 
 
+def test_a_large_picture_is_looked_at_without_a_warning(
+    photos: Callable[..., Path], recwarn: pytest.WarningsRecorder
+) -> None:
+    folder = photos("a.png")
+    (folder / "a.png").write_bytes(png(10_000, 12_000))
+    assert peek(find(str(folder))).side == 10_000 and not recwarn.list
+
+
 def test_where_nothing_can_be_read_decoding_says_why(photos: Callable[..., Path]) -> None:
     folder = photos("a.png", "b.png")
     for name in ("a.png", "b.png"):
