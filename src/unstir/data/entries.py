@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
-import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,10 +19,9 @@ from pydantic import NonNegativeInt, TypeAdapter
 
 from unstir.data.columns import Column, Kind
 from unstir.errors import InputError
+from unstir.files import scratch
 
-_PART = ".part"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-_STALE_AFTER = 24 * 3600.0  # seconds without a write, after which a killed job's leavings are swept
 
 _MAPPED: tuple[Kind, ...] = ("picture", "embedding")
 _AXES = {"classes": (0,), "numbers": (1,), "text": (0,), "embedding": (1, 2), "picture": (3,)}  # of one value
@@ -143,63 +139,38 @@ def describe(folder: Path, description: Description) -> None:
 
 
 @contextmanager
-def new_entry(folder: Path) -> Iterator[Path]:
-    """A temporary folder to write an entry to; it becomes ``folder`` if the block ends well, and goes if not.
+def new_entry(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Two temporary folders: an entry that becomes ``folder`` if the block ends well, and one to be thrown away.
 
     Raises:
         InputError: if nothing can be written there, or the disk is full.
     """
     where = f"the cache folder '{folder.parent}'"
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder.parent)
-        temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=_PART, dir=folder.parent))
-    except OSError as error:
-        raise InputError(
-            f"{where} cannot be written ({error.strerror}); set UNSTIR_CACHE to a folder that can."
-        ) from error
-    try:
-        yield temporary
-        _publish(temporary, folder)
-    except OSError as error:
-        if error.errno not in FULL_DISK:
-            raise
-        raise InputError(
-            f"the disk of {where} is full; free space there, or set UNSTIR_CACHE to a folder with more."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with ExitStack() as stack:
+        try:
+            own = stack.enter_context(scratch(folder.parent))
+            (own / "entry").mkdir()
+            (own / "scratch").mkdir()
+        except OSError as error:
+            raise InputError(
+                f"{where} cannot be written ({error.strerror}); set UNSTIR_CACHE to a folder that can."
+            ) from error
+        try:
+            yield own / "entry", own / "scratch"
+            _publish(own / "entry", folder, own / "damaged")
+        except OSError as error:
+            if error.errno not in FULL_DISK:
+                raise
+            raise InputError(
+                f"the disk of {where} is full; free space there, or set UNSTIR_CACHE to a folder with more."
+            ) from error
 
 
-@contextmanager
-def scratch(folder: Path) -> Iterator[Path]:
-    """A folder beside an entry's files that is gone when the block ends."""
-    inner = folder / "scratch"
-    inner.mkdir()
+def _publish(entry: Path, folder: Path, aside: Path) -> None:
     try:
-        yield inner
-    finally:
-        shutil.rmtree(inner, ignore_errors=True)
-
-
-def _publish(temporary: Path, folder: Path) -> None:
-    try:
-        temporary.rename(folder)
+        entry.rename(folder)
     except OSError:  # something is there: another job's entry, or a damaged one
         if read(folder) is not None:
             return
-        aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=_PART, dir=folder.parent))
-        folder.rename(aside / "damaged")
-        shutil.rmtree(aside, ignore_errors=True)
-        temporary.rename(folder)
-
-
-def _sweep(parent: Path) -> None:
-    """Remove what killed jobs left behind long ago."""
-    for left in parent.glob(f"*{_PART}"):
-        try:
-            newest = max(path.stat().st_mtime for path in (left, *left.iterdir()))
-        except OSError:  # another job has just finished with it
-            continue
-        if time.time() - newest > _STALE_AFTER:
-            shutil.rmtree(left, ignore_errors=True)
+        folder.rename(aside)
+        entry.rename(folder)

@@ -39,8 +39,8 @@ def load(config: DataConfig) -> Splits:
         if folder.exists():
             _log.warning("what the cache holds of '%s' is damaged, and made anew", config.source)
         show = sys.stderr.isatty()
-        # The scratch folder is for what reading tables leaves behind; it goes before the entry is published.
-        with entries.new_entry(folder) as temporary, entries.scratch(temporary) as scratch:
+        # What is thrown away is what reading tables leaves behind.
+        with entries.new_entry(folder) as (temporary, scratch):
             build(_contents(source, scratch, show), config, temporary, show)
         entry = entries.read(folder)
     if entry is None:
