@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
 from unstir.errors import InputError
-from unstir.files import _sweep, from_yaml, held, read_text, read_yaml, scratch, visible, whole_file
+from unstir.files import _sweep, from_yaml, held, read_text, new_folder, read_yaml, scratch, visible, whole_file, write_new
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -179,3 +181,80 @@ def test_yaml_that_holds_no_values_by_name_is_told(text: str, tmp_path: Path) ->
 
 def test_yaml_is_read() -> None:
     assert from_yaml("a: [1, 2.5, null, true]\nb: {c: 'text'}") == {"a": [1, 2.5, None, True], "b": {"c": "text"}}
+
+
+@pytest.mark.parametrize("name", ["x.txt", "写" * 83 + ".txt", "a" * 251 + ".txt"])
+def test_any_name_that_a_disk_takes(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with whole_file(path) as partial:
+        partial.write_text("whole")
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_takes_a_name_that_nothing_has(
+    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", unable)
+    (tmp_path / "x-2.txt").mkdir()
+    taken = [write_new(tmp_path / "x.txt", lambda partial, i=i: partial.write_text(str(i))) for i in range(3)]
+    assert [path.name for path in taken] == ["x.txt", "x-3.txt", "x-4.txt"]
+    assert [path.read_text() for path in taken] == ["0", "1", "2"]
+    assert {*tmp_path.iterdir()} == {*taken, tmp_path / "x-2.txt"}
+    with pytest.raises(InputError, match="could not be written: No space left"):
+        write_new(tmp_path / "x.txt", full)
+    with pytest.raises(KeyError):
+        write_new(tmp_path / "x.txt", lambda _: {}["missing"])
+    assert {*tmp_path.iterdir()} == {*taken, tmp_path / "x-2.txt"}
+
+
+def unable(path: Path, target: Path) -> None:
+    if path.exists():
+        raise FileExistsError(17, "File exists")
+    raise OSError(95, "Operation not supported")
+
+
+def full(path: Path) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def writes(start: Barrier, place: Path, number: int) -> None:
+    start.wait()
+    write_new(place / "x.txt", lambda partial: partial.write_text(str(number)))
+    start.wait()
+    with new_folder(place / "folder") as folder:
+        (folder / "x.txt").write_text(str(number))
+        start.wait()
+
+
+def test_many_at_once_take_a_name_each(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(8)
+    for turn in range(5):
+        place = tmp_path / str(turn)
+        place.mkdir()
+        every = [context.Process(target=writes, args=(start, place, number)) for number in range(8)]
+        for one in every:
+            one.start()
+        for one in every:
+            one.join(60)
+            assert one.exitcode == 0
+        assert len([*place.iterdir()]) == 16
+        assert sorted(path.read_text() for path in place.glob("*.txt")) == [*"01234567"]
+        assert sorted(path.read_text() for path in place.glob("*/x.txt")) == [*"01234567"]
+        assert not [*place.rglob(".*")]
+
+
+def test_a_folder_is_new_if_it_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held" / "file").write_text("")
+    for name, expected in {"empty": "empty", "held": "held-2", "a/b": "a/b", "held/file": "held/file-2"}.items():
+        with new_folder(tmp_path / name) as folder:
+            assert folder == tmp_path / expected
+            (folder / "mine").write_text("")
+        assert [*folder.iterdir()] == [folder / "mine"]
+    with pytest.raises(InputError, match="could not be written"), new_folder(tmp_path / "held/file/x"):
+        pass

@@ -7,9 +7,10 @@ import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +24,112 @@ _LOCK = ".lock"
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path; on success it becomes ``path`` at once and for good, on failure it goes.
 
-    The temporary path is in a folder of its own, since what writes it may do so by temporary files too.
+    Raises:
+        InputError: If the disk is full or the folder cannot be written.
+    """
+    with _partial(path) as partial:
+        yield partial
+        _settle(partial)
+        partial.replace(path)
+
+
+def write_new(path: Path, write: Callable[[Path], object]) -> Path:
+    """Write a file whole or not at all under a name that nothing has, and return where.
+
+    Args:
+        path: Its name; if that is taken, be it by another command at this very moment, the first of ``name-2``,
+            ``name-3``, ... that is free.
+        write: Writes it to a temporary path.
 
     Raises:
         InputError: If the disk is full or the folder cannot be written.
     """
+    with _partial(path) as partial:
+        write(partial)
+        _settle(partial)
+        for free in _names(path):
+            with suppress(FileExistsError):
+                _name(partial, free)
+                return free
+    raise AssertionError("names have no end")
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder: ``path``, or if that is not empty or being filled, ``name-2``, ``name-3``, ...
+
+    Raises:
+        InputError: If none can be made.
+    """
+    for free in _names(path):
+        mark = free / ".being-filled"
+        try:
+            free.mkdir(parents=True, exist_ok=True)
+            mark.mkdir()
+            if [*free.iterdir()] == [mark]:
+                break
+            mark.rmdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(f"{path} could not be written: {error.strerror or error}") from None
+    try:
+        yield free
+    finally:
+        mark.rmdir()
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[Path]:
+    """Give a name of a file that is UTF-8, as safetensors asks for to read it: the file's own, if that is."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/dev/fd/{file.fileno()}")
+    else:
+        yield path
+
+
+def _names(path: Path) -> Iterator[Path]:
+    yield path
+    for number in count(2):
+        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """Give a path in a folder of its own beside ``path``: what writes it may do so by temporary files too."""
     from safetensors import SafetensorError
 
     try:
         with scratch(path.parent) as folder:
-            partial = folder / path.name
-            yield partial
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-            partial.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner may read
-            partial.replace(path)
+            yield folder / path.name
             _note_name(path.parent)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} could not be written: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _settle(partial: Path) -> None:
+    """Have what was written on the disk, with the rights of any file."""
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    partial.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner may read
+
+
+def _name(partial: Path, free: Path) -> None:
+    """Give a file a name.
+
+    Raises:
+        FileExistsError: If something has it.
+    """
+    try:
+        free.hardlink_to(partial)
+    except FileExistsError:
+        raise
+    except OSError:  # the disk knows no links
+        os.close(os.open(free, os.O_CREAT | os.O_EXCL))
+        partial.replace(free)
 
 
 @contextmanager
@@ -140,7 +229,7 @@ def from_yaml(text: str) -> object:
 
     try:
         return yaml.load(text, Loader)
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, AttributeError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, LookupError, AttributeError, TypeError) as error:
         raise ValueError(told_shortly(error)) from None
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unstir.errors import InputError, told_shortly
-from unstir.files import whole_file
+from unstir.files import readable, whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +64,7 @@ def read_about(path: Path) -> About:
     if path.exists() and not path.is_file():
         raise InputError(f"{path} cannot be read: it is no file")
     try:
-        with safe_open(path, framework="numpy") as file:
+        with readable(path) as name, safe_open(name, framework="numpy") as file:
             metadata, names = file.metadata() or {}, frozenset(file.keys())
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged or no safetensors file: {told_shortly(error)}") from None
@@ -81,7 +81,8 @@ def read_tensors(path: Path) -> tuple[About, dict[str, Tensor]]:
 
     about = read_about(path)
     try:
-        tensors = load_file(path)
+        with readable(path) as name:
+            tensors = load_file(name)
     except Exception as error:  # a type that torch has not, say
         raise InputError(f"{path} is damaged: {told_shortly(error)}") from None
     if tensors_hash(tensors) != about.hash:

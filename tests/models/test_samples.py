@@ -223,3 +223,23 @@ def batches_of_share(whole: Samples, rank: int, count: int, size: int) -> Iterat
     share = range(len(whole))[rank::count]
     for first in range(0, len(share), size):
         yield part(whole, share[first : first + size])
+
+
+def test_classes_of_long_names_are_drawn_into_a_folder(tmp_path: Path) -> None:
+    names = ("写" * 85, "é" * 127, "a" * 255, "b")
+    samples = Samples(torch.zeros(4, 1, 2, 2), torch.arange(4), names)
+    samples.save(f"{tmp_path}/x/")
+    assert sorted(path.name for path in (tmp_path / "x").iterdir()) == [
+        f"0-{'写' * 66}.png",
+        f"1-{'é' * 100}.png",
+        f"2-{'a' * 200}.png",
+        "3-b.png",
+    ]
+
+
+def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
+    samples = Samples(torch.zeros(3, 1, 2, 2))
+    for name, others in {"x.png": "x-2.png", "x.npz": "x-2.npz", "x/": "x-2"}.items():
+        for expected in (name, others):
+            assert write([samples], f"{tmp_path}/{name}", 3, new=True) == tmp_path / expected
+    assert len([*tmp_path.rglob("*.*")]) == 2 * (1 + 1 + 3)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unstir.cli import options
-from unstir.cli.places import picture_place, unused
+from unstir.cli.places import picture_place
 from unstir.cli.report import Report
 from unstir.data.folder import IMAGE_SUFFIXES, JPEG_SUFFIXES
 from unstir.errors import InputError
-from unstir.files import whole_file
+from unstir.files import write_new
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,9 +62,7 @@ def clean(
 
     x = torch.tensor(pixels)[None] / 127.5 - 1
     cleaned = load(run).clean(x, scaled, progress=True)
-    place = unused(place)
-    with whole_file(place) as partial:
-        cleaned.picture(0).save(partial)
+    place = write_new(place, cleaned.picture(0).save)
     values = {"run": str(run), "image": str(image), "out": str(place), "shape": list(pixels.shape), "sigma": sigma}
     Report(as_json).end(f"The cleaned image is in {place}", values)
 

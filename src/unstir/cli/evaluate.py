@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unstir.cli import options
-from unstir.cli.places import default_place, unused
+from unstir.cli.places import default_place
 from unstir.cli.report import Report
 from unstir.errors import InputError
 from unstir.evaluation.metrics import LIKELIHOODS, METRICS, check
-from unstir.files import whole_file
+from unstir.files import write_new
 
 if TYPE_CHECKING:
     from unstir.data.config import DataConfig
@@ -128,19 +128,21 @@ def evaluate(
         )
     if not rank.is_main_process:
         return
-    place = unused(place)
     values = {
         "run": str(run),
         **measured,
         "data": source.source,
         "seed": seed,
         **({"sampling": sampling.model_dump(mode="json")} if draws else {}),
-        "saved": str(place),
     }
-    with whole_file(place) as partial:
-        partial.write_text(json.dumps(values, indent=2) + "\n")
+    text = json.dumps(values, indent=2) + "\n"
     report.table((name, _figure(value), _MEANINGS.get(name, "")) for name, value in measured.items())
-    report.end(f"The figures are in {place}", values)
+    saved = None
+    try:
+        saved = write_new(place, lambda partial: partial.write_text(text))
+    finally:  # what took long is told even where the disk is full
+        values["saved"] = saved and str(saved)
+        report.end(f"The figures are in {saved}" if saved else "", values)
 
 
 def _check_source(source: DataConfig, labels: bool) -> None:

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 
-from unstir.cli import clock  # noqa: F401  (starts the clock)
+from unstir.cli import clock, streams  # noqa: F401  (the first starts the clock)
 from unstir.errors import InputError
 
 WRONG, INTERRUPTED = 2, 130
 
+LONGEST_WORD, LONGEST = 300, 1500
+"""Letters of a word and of a whole sentence: of longer ones, which odd inputs make, the rest is left out."""
+
 
 def main() -> None:
     """Run the command with the arguments of this process, and exit."""
+    streams.mend()
     code = run(sys.argv[1:])
     if os.environ.get("WORLD_SIZE", "1") != "1":
         from unstir.processes import leave
@@ -32,6 +38,7 @@ def run(arguments: Sequence[str]) -> int:
         from unstir.cli.app import app
 
         code = app(list(arguments) or ["--help"], prog_name="unstir", standalone_mode=False)
+        streams.put("", sys.stdout, end="")  # what the help, say, has left to be written
         return code if isinstance(code, int) else 0
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -39,7 +46,8 @@ def run(arguments: Sequence[str]) -> int:
         text = explanation(error)
         if text is None:
             raise
-        print(f"unstir: {sentence(text)}", file=sys.stderr)
+        with suppress(OSError):  # of a disk too full even for this there is no one to tell
+            streams.put(f"unstir: {sentence(text)}", sys.stderr)
         return WRONG
 
 
@@ -63,10 +71,12 @@ def explanation(error: Exception) -> str | None:
 
 
 def sentence(text: str) -> str:
-    """Return a text on one line with an end.
+    """Return a text on one line with an end, without letters that a terminal would obey, and not endless.
 
     >>> sentence("There is no  file"), sentence("Did you mean 'x'?")
     ('There is no file.', "Did you mean 'x'?")
     """
-    text = " ".join(text.split()).rstrip(".")
+    shown = "".join(c if c.isprintable() or c.isspace() else ascii(c)[1:-1] for c in text)
+    words = [word if len(word) <= LONGEST_WORD else f"{word[:LONGEST_WORD]}..." for word in shown.split()]
+    text = textwrap.shorten(" ".join(words), LONGEST, placeholder=" ...").rstrip(". ")
     return text if text.endswith("?") else f"{text}."

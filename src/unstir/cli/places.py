@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,13 @@ def check_writable(path: Path) -> None:
     """Check that a file or folder can be made, or written if it is there.
 
     Raises:
-        InputError: If a folder above it is a file, or does not let us write.
+        InputError: If a folder above it is a file, or does not let us write, or a name on the way is too long.
     """
+    try:
+        Path(f"{path}-1000/{'x' * 100}").lstat()  # what it becomes where names are taken, and what lies within
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(f"{path} cannot be written: the name is too long; give a shorter one") from None
     there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     if not there.is_dir():
         raise InputError(f"{path} cannot be written: {there} is a file, not a folder")
@@ -28,26 +34,14 @@ def default_place(run: Path, name: str) -> Path:
 
     Args:
         run: The model.
-        name: The place in a run folder, such as ``figures/levels.png``; it may be taken, see :func:`unused`.
+        name: The place in a run folder, such as ``figures/levels.png``; if it is taken, another will be.
 
     Raises:
         InputError: If it cannot be written.
     """
     place = run / name if run.is_dir() else Path(Path(name).name)
-    check_writable(unused(place))
+    check_writable(place.parent / "x" if place.exists() else place)
     return place
-
-
-def unused(path: Path) -> Path:
-    """Return ``path``, or if something is there the first of ``name-2``, ``name-3``, ... that is free.
-
-    An empty folder is free. Asked just before writing: another command may have taken a name since this one began.
-    """
-    number, free = 1, path
-    while free.is_file() or (free.is_dir() and any(free.iterdir())):
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free
 
 
 def picture_place(out: Path | None, run: Path, default: str, endings: Sequence[str]) -> Path:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from unstir.cli.streams import put
+
 
 class Report:
     """Says what a command does and found.
@@ -28,7 +30,7 @@ class Report:
     def say(self, text: str) -> None:
         """Say something on the way."""
         if self.speaks and text:
-            print(text, file=sys.stderr if self.as_json else sys.stdout, flush=True)
+            put(text, sys.stderr if self.as_json else sys.stdout)
 
     def table(self, rows: Iterable[Sequence[str]]) -> None:
         """Show a table, a line for each row; under ``--json`` nothing."""
@@ -44,9 +46,9 @@ class Report:
         console = Console(width=None if sys.stdout.isatty() else 10_000)
         with console.capture() as captured:
             console.print(table)
-        print("\n".join(line.rstrip() for line in captured.get().splitlines()), flush=True)
+        put("\n".join(line.rstrip() for line in captured.get().splitlines()), sys.stdout)
 
     def end(self, text: str, values: dict[str, Any]) -> None:
         """Say the last line, or the JSON object."""
         if self.speaks:
-            print(json.dumps(values, ensure_ascii=False) if self.as_json else text, flush=True)
+            put(json.dumps(values) if self.as_json else text, sys.stdout)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from unstir.cli import options
-from unstir.cli.places import check_pictures, default_place, unused
+from unstir.cli.places import check_pictures, default_place
 from unstir.cli.report import Report
 from unstir.errors import InputError
 
@@ -54,8 +53,7 @@ def sample(
     drawn = load(run).draw(share, label=labels, seed=seed, batch=batch, progress=place.is_main_process, **asked)
     together = map(Samples.joined, rounds(drawn))
     if place.is_main_process:
-        out = f"{unused(Path(out))}{'/' if out.endswith('/') else ''}"
-        write(together, out, n)
+        out = f"{write(together, out, n, new=True)}{'/' if out.endswith('/') else ''}"
     else:
         for _ in together:
             pass

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unstir.cli import options
-from unstir.cli.places import picture_place, unused
+from unstir.cli.places import picture_place
 from unstir.cli.report import Report
 from unstir.errors import InputError
-from unstir.files import whole_file
+from unstir.files import write_new
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,12 +94,7 @@ def reverse(
 
     film = place.suffix.lower() == ".gif"
     stages = reverse_stages(load(run), n, FRAMES if film else STAGES, labels, seed, progress=True)
-    if film:
-        place = unused(place)
-        with whole_file(place) as partial:
-            save_film(stages, partial)
-    else:
-        place = _save(draw_reverse(stages), place)
+    place = write_new(place, partial(save_film, stages)) if film else _save(draw_reverse(stages), place)
     values = {"run": str(run), "n": n, "seed": seed, "stages": len(stages), "out": str(place)}
     Report(as_json).end(f"The reverse process is in {place}", values)
 
@@ -145,10 +141,7 @@ def levels(
 
 def _save(figure: Figure, place: Path) -> Path:
     """Save a figure, over no file that has come to ``place`` since, and return where."""
-    place = unused(place)
-    with whole_file(place) as partial:
-        figure.savefig(partial, facecolor="white")
-    return place
+    return write_new(place, partial(figure.savefig, facecolor="white"))
 
 
 def _is_run(source: str) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from unstir.errors import InputError
-from unstir.files import whole_file
+from unstir.files import new_folder, whole_file, write_new
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,17 @@ class Samples:
         return _picture(make_grid(images, nrow=max(1, columns), padding=2, pad_value=255))
 
     def name(self, i: int) -> str:
-        """Return the class of sample ``i`` as a part of a file's name, behind a dash; "" without labels."""
+        """Return the class of sample ``i`` as a part of a file's name, behind a dash; "" without labels.
+
+        Of a long one its beginning: a file's name has at most 255 bytes.
+        """
         if self.labels is None:
             return ""
-        return "-" + "".join(c if c.isalnum() or c in "-_" else "_" for c in self.classes[int(self.labels[i])])
+        name = "".join(c if c.isalnum() or c in "-_" else "_" for c in self.classes[int(self.labels[i])])
+        return "-" + name.encode()[:200].decode(errors="ignore")
 
 
-def write(stream: Iterable[Samples], out: str | Path, count: int) -> Path:
+def write(stream: Iterable[Samples], out: str | Path, count: int, new: bool = False) -> Path:
     """Save images as they come, and return where; each file is written whole or not at all.
 
     No more than what comes at once is held in memory, but for a grid.
@@ -109,30 +115,39 @@ def write(stream: Iterable[Samples], out: str | Path, count: int) -> Path:
         out: ``x.png`` (or another picture format) for a grid, ``x.npz`` for uint8 NHWC as ``arr_0`` with the
             labels as ``arr_1``, or a folder for one PNG each.
         count: How many there are in all.
+        new: Whether to leave alone what is there: another name is taken then, such as ``x-2.png``.
 
     Raises:
         InputError: If the ending is unknown, takes no such images, or the path cannot be written.
     """
     path = Path(out)
+    encode: Callable[[Path], object]
     if str(out).endswith("/") or not path.suffix:
-        width = len(str(count - 1))
-        for samples in stream:
-            for i, (number, image) in enumerate(zip(samples.numbers, samples.bytes(), strict=True)):
-                with whole_file(path / f"{number:0{width}d}{samples.name(i)}.png") as partial:
-                    _picture(image).save(partial)
-    elif path.suffix == ".npz":
-        with whole_file(path) as partial:
-            _write_npz(stream, partial, count)
+        with new_folder(path) if new else nullcontext(path) as folder:
+            _write_pictures(stream, folder, count)
+        return folder
+    if path.suffix == ".npz":
+        encode = partial(_write_npz, stream, count)
     elif Image.registered_extensions().get(path.suffix.lower()) in Image.SAVE:
-        grid = Samples.joined(stream).grid()
-        with whole_file(path) as partial:
-            grid.save(partial)
+        encode = Samples.joined(stream).grid().save
     else:
         raise InputError(f"{path} could not be written: no picture ends in {path.suffix}")
+    if new:
+        return write_new(path, encode)
+    with whole_file(path) as whole:
+        encode(whole)
     return path
 
 
-def _write_npz(stream: Iterable[Samples], path: Path, count: int) -> None:
+def _write_pictures(stream: Iterable[Samples], folder: Path, count: int) -> None:
+    width = len(str(count - 1))
+    for samples in stream:
+        for i, (number, image) in enumerate(zip(samples.numbers, samples.bytes(), strict=True)):
+            with whole_file(folder / f"{number:0{width}d}{samples.name(i)}.png") as whole:
+                _picture(image).save(whole)
+
+
+def _write_npz(stream: Iterable[Samples], count: int, path: Path) -> None:
     """Write what numpy's ``savez`` would."""
     labels: list[Tensor] = []
     with zipfile.ZipFile(path, "w") as archive:

@@ -39,7 +39,8 @@ class RunLog:
             keep = [line for line in _lines(folder.metrics) if line["step"] <= step]
             with whole_file(folder.metrics) as partial:
                 partial.write_text("".join(json.dumps(line) + "\n" for line in keep))
-            with _writing(folder.metrics):
+            self._events = None
+            with _writing(folder.metrics), suppress(UnicodeEncodeError):  # TensorBoard takes UTF-8 names alone
                 self._file = folder.metrics.open("a")
                 self._events = SummaryWriter(str(folder.path), purge_step=step + 1)
         self._bar = Progress(
@@ -71,7 +72,8 @@ class RunLog:
             try:
                 self._file.close()
             finally:
-                self._events.close()
+                if self._events:
+                    self._events.close()
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Write one line of numbers.
@@ -84,7 +86,7 @@ class RunLog:
         with _writing(Path(self._file.name)):
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
-            for name, value in values.items():
+            for name, value in values.items() if self._events else ():
                 self._events.add_scalar(name, value, step)
 
     def show(self, progress: float, images_per_second: float, losses: Mapping[str, float]) -> None:
