@@ -6,6 +6,7 @@ traceback.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import textwrap
@@ -62,7 +63,8 @@ def explanation(error: Exception) -> str | None:
         return text if text.endswith("?") else f"{text[:-1]}; see {where} --help"
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror or error}"
+        advice = "; give a shorter one" if error.errno == errno.ENAMETOOLONG else ""
+        return f"{place}{error.strerror or error}{advice}"
     if os.environ.get("WORLD_SIZE", "1") != "1" and any(name in str(error) for name in ("gloo", "NCCL")):
         return "Another process of this job has ended: what it said tells why, and the same command goes on"
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate" in str(error):

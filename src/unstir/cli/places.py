@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from unstir.data.folder import IMAGE_SUFFIXES, JPEG_SUFFIXES
@@ -15,14 +15,15 @@ def check_writable(path: Path) -> None:
     """Check that a file or folder can be made, or written if it is there.
 
     Raises:
-        InputError: If a folder above it is a file, or does not let us write, or a name on the way is too long.
+        InputError: If a folder above it is a file, or does not let us write.
+        OSError: If a name is too long.
     """
-    try:
-        Path(f"{path}-1000/{'x' * 100}").lstat()  # what it becomes where names are taken, and what lies within
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise InputError(f"{path} cannot be written: the name is too long; give a shorter one") from None
-    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    whole = path.absolute()
+    there = next(place for place in (whole, *whole.parents) if place.exists())
+    # Each name as it becomes where names are taken, and the whole with what lies within.
+    for probe in (*(there / f"{name}-1000" for name in whole.relative_to(there).parts), whole / ("x" * 100)):
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            probe.lstat()
     if not there.is_dir():
         raise InputError(f"{path} cannot be written: {there} is a file, not a folder")
     if not os.access(there, os.W_OK | os.X_OK):

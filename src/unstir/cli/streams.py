@@ -8,7 +8,7 @@ from typing import TextIO
 
 
 def mend() -> None:
-    """Open what is closed on nothing, and have what an encoding lacks written by its number; once, at the start."""
+    """Open what is closed on nothing, and have what an encoding lacks written by its number; once, at first."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in order: each takes its own number
         stream = getattr(sys, name)
         if stream is None:
