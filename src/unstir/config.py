@@ -9,14 +9,41 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
 from unstir.errors import InputError, nearest
 
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-AboveZero = Annotated[float, Field(gt=0)]
-AtLeastZero = Annotated[float, Field(ge=0)]
+MOST_IMAGES, MOST_SECONDS = 10**15, 3650 * 86_400
+"""Of a budget: ten years, and what no machine gets through in them."""
+
+LARGEST, SMALLEST = 1e6, 1e-12
+"""Of numbers that float32 computes with: their squares and their products are far from its ends."""
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("input should be a number, not true or false")
+    return value
+
+
+def _not_tiny(value: float) -> float:
+    if value < SMALLEST:
+        raise ValueError(f"input should be {SMALLEST:g} or more")
+    return value
+
+
+Number = BeforeValidator(_number)
+"""What begins a number's type: YAML's ``yes`` is no 1."""
+
+Positive = Annotated[int, Number, Field(gt=0, le=10**9)]
+Few = Annotated[int, Number, Field(gt=0, le=100)]
+"""What a network is made of, one behind the other."""
+Width = Annotated[int, Number, Field(gt=0, le=10**7)]
+"""Of a layer; whether there is memory for it is another question."""
+Steps = Annotated[int, Number, Field(gt=0, le=100_000)]
+Fraction = Annotated[float, Number, Field(ge=0, le=1)]
+AboveZero = Annotated[float, Number, Field(gt=0, le=LARGEST), AfterValidator(_not_tiny)]
+AtLeastZero = Annotated[float, Number, Field(ge=0, le=LARGEST)]
 
 
 class Part(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):

@@ -23,7 +23,27 @@ def test_durations(text: str, seconds: float) -> None:
     assert seconds_in(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "30", "m", "30 minutes", "-5m", "0m", "30m1h", "1h30", "nan", "infs"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "30",
+        "m",
+        "30 minutes",
+        "-5m",
+        "0m",
+        "30m1h",
+        "1h30",
+        "nan",
+        "infs",
+        "٣m",
+        "1_0s",
+        "9" * 400 + "s",
+        "1e3s",
+        "99999d",
+        "0." + "0" * 19 + "s",
+    ],
+)
 def test_no_durations(text: str) -> None:
     with pytest.raises(InputError, match="--for"):
         seconds_in(text)
@@ -31,13 +51,49 @@ def test_no_durations(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("20000", 20_000), ("500k", 500_000), ("2M", 2_000_000), ("1.5M", 1_500_000), ("20_000", 20_000)],
+    [
+        ("20000", 20_000),
+        ("500k", 500_000),
+        ("2M", 2_000_000),
+        ("1.5M", 1_500_000),
+        ("20_000", 20_000),
+        ("20,000", 20_000),
+        ("1,234_567k", 1_234_567_000),
+        ("0.001k", 1),
+        ("4.35k", 4350),
+        ("1000000G", 10**15),
+    ],
 )
 def test_counts(text: str, count: int) -> None:
     assert count_in(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "k", "2m", "-1", "0", "0.2", "two", "1e6", "inf"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "k",
+        "2m",
+        "-1",
+        "0",
+        "0.2",
+        "two",
+        "1e6",
+        "inf",
+        "1.5",
+        "1,,2",
+        "1,2",
+        ",1",
+        "1_",
+        "0.0001k",
+        "²",
+        "٣",
+        "1000001G",
+        "9" * 400,
+        "1." + "0" * 400 + "1k",
+        "1\u00a0000",
+    ],
+)
 def test_no_counts(text: str) -> None:
     with pytest.raises(InputError, match="--images"):
         count_in(text)

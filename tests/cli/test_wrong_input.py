@@ -44,6 +44,14 @@ CASES = {
     "train digits --images -3": "'-3'",
     "train digits --for 1m --images 2M": "not both",
     "train digits --smoke --images 2M": "--smoke",
+    "train digits --for ''": "90s, 30m or 1h30m, not ''",
+    "train digits --smoke --for ''": "--smoke",
+    "train digits --images ''": "2M, not ''",
+    "train digits --images 1.5": "not '1.5'",
+    "train digits --images 1,,2": "not '1,,2'",
+    f"train digits --images {'9' * 400}": "2M, not '999",
+    "train digits --for 4000d": "at most 3650 d",
+    "demo --for ''": "not ''",
     "train digits --seed -1": "--seed",
     # settings
     "train digits --set trainning.batch=3": "'training.batch'",
@@ -67,6 +75,21 @@ CASES = {
     "train digits --set training.seconds=null": "in images or in seconds",
     "train digits --set told.label.dropout=0": "told.label.dropout above 0",
     "train digits --set diffusion.schedule.name=ladder --set diffusion.schedule.steps=1": "at least 2 steps",
+    "train digits --set seed=2026-99-99": "The value of seed is not readable: 2026-99-99",
+    f"train digits --set seed={'9' * 5000}": "The value of seed is not readable: 999",
+    f"train digits --set seed={'[' * 3000}": "The value of seed is not readable: [[[",
+    f"train digits --set seed={'[' * 100_000}": "The value of seed is not readable: [[[",
+    "train digits --set 'told={a: &a [1], b: *a}'": "The value of told is not readable",
+    "train digits --set 'seed=!!python/object/apply:os.getcwd []'": "The value of seed is not readable",
+    "train digits --set training.batch=yes": "training.batch cannot be True: input should be a number",
+    "train digits --set training.learning_rate=1e39": "less than or equal to 1000000",
+    "train digits --set training.learning_rate=1e-300": "1e-12 or more",
+    "train digits --set training.clip=.inf": "training.clip cannot be inf",
+    "train digits --set training.batch=1000000000000": "training.batch cannot be",
+    "train digits --set sampling.steps=1000000": "sampling.steps cannot be 1000000",
+    f"train digits --set 'network.channels=[{'8,' * 17}]'": "network.channels cannot be",
+    "train digits --set network.blocks=1000": "network.blocks cannot be 1000",
+    "train digits --set data.size=1000000": "A batch of 256 images of 1x1000000x1000000 takes 1,024.0 TB",
     # what a model is told
     "train digits --set told.label.kind=colour": "'classes', 'numbers', 'embedding' or 'picture'",
     "train digits --set told.label.dropout=2": "told.label.dropout cannot be 2",
@@ -153,6 +176,13 @@ CASES = {
     "sample runs/digits --sampler ddpm --variance learned": "diffusion.variance=learned",
     "sample runs/digits --guidance -1": "guidance",
     "sample runs/digits --guidance nan": "guidance",
+    "sample runs/digits --guidance 1e39": "The guidance of sampling cannot be 1e+39",
+    "sample runs/digits --guidance inf": "guidance",
+    "sample runs/digits --sampler heun --churn 1e39": "churn",
+    "sample runs/digits -n 4294967295": "One picture of 4,294,967,295 images would be 4,325,",
+    "sample runs/digits -n 99999999999999 --out x.npz": "99,999,999,999,999 images take 6,400.0 TB, and on the disk",
+    "sample runs/digits -n 99999999999999 --out x/": "99,999,999,999,999 images take 6,400.0 TB, and on the disk",
+    "evaluate runs/digits -n 4294967295": "-n",
     "sample runs/digits --clip hard": "clip",
     "sample runs/digits -n 0": "-n",
     "sample runs/digits --batch 0": "--batch",
@@ -161,6 +191,11 @@ CASES = {
     "sample runs/digits --label -1": "out of range",
     "sample runs/digits --label seven": "seven",
     "sample runs/digits --label 1,,2": "--label",
+    "sample runs/digits --label ²": "No label is called '²'",
+    "sample runs/digits --label ٣": "No label is called '٣'",
+    "sample runs/digits --label --5": "No label is called '--5'",
+    f"sample runs/digits --label {'9' * 5000}": "No label is called '999",
+    "sample runs/digits --label ''": "not ''",
     "sample runs/digits --label 1,2,3 -n 2": "3 classes",
     "sample runs/unlabelled --label 3": "without labels",
     "sample runs/unlabelled --guidance 2": "labels",
@@ -410,6 +445,16 @@ def test_a_plan_does_not_go_on_with_another_part(workplace: Path, command: Comma
     assert answer.returncode == 2
     assert "has changed since" in answer.stderr and "Traceback" not in answer.stderr
     assert listing(workplace / "runs/plan/drawing") == before
+
+
+def test_a_network_that_no_memory_holds(workplace: Path, command: Command, listing: Listing) -> None:
+    before = listing(workplace)
+    line = ["train", "digits", "--set", "network.channels=[1000000,1000000]", "--out", "runs/new"]
+    for more in ([], ["--dry-run", "--json"]):
+        answer = command(*line, *more, folder=workplace)
+        assert answer.returncode == 2
+        assert " parameters, whose training takes 5,880.0 TB, and there are " in answer.stderr, answer.stderr
+    assert listing(workplace) == before
 
 
 def test_a_column_of_another_kind(workplace: Path, command: Command, listing: Listing) -> None:

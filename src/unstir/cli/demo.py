@@ -32,7 +32,7 @@ def demo(
     from unstir.recipes.request import Request
 
     report = Report(as_json)
-    config = configure("digits", Request(seconds=seconds_in(for_) if for_ else None), out)
+    config = configure("digits", Request(seconds=None if for_ is None else seconds_in(for_)), out)
     outcome = carry_out(config, out, report)
     if not outcome.finished:
         report.end(outcome.sentence(out), outcome.values(out))

@@ -52,10 +52,19 @@ def evaluate(
     ] = ",".join(METRICS),
     n: Annotated[
         int,
-        typer.Option("-n", metavar="N", min=2, help="How many images to draw; for bpd, how many held-out ones."),
+        typer.Option(
+            "-n",
+            metavar="N",
+            min=2,
+            max=options.MOST,
+            help="How many images to draw; for bpd, how many held-out ones.",
+        ),
     ] = 1000,
     terms: Annotated[
-        int, typer.Option(metavar="N", min=1, help="bpd: at how many levels each image is measured, at random.")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=100_000, help="bpd: at how many levels each image is measured, at random."
+        ),
     ] = 50,
     seed: options.Seed = 0,
     *,

@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 
 import typer
 
+MOST = 10_000_000
+"""Images, drawn together or measured: more take weeks and say nothing new."""
+
 RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/mnist, or a .safetensors model.")
 ]
@@ -18,7 +21,7 @@ Label = Annotated[
     typer.Option(help="A class, by name or number; or several with commas, in turn.", show_default="all in turn"),
 ]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Image i is drawn from N + i alone.")]
-Batch = Annotated[int, typer.Option(metavar="N", min=1, help="How many images are drawn together.")]
+Batch = Annotated[int, typer.Option(metavar="N", min=1, max=MOST, help="How many images are drawn together.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Duration = Annotated[
     str | None,

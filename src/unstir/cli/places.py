@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from unstir.data.folder import IMAGE_SUFFIXES, JPEG_SUFFIXES
@@ -22,8 +22,11 @@ def check_writable(path: Path) -> None:
     there = next(place for place in (whole, *whole.parents) if place.exists())
     # Each name as it becomes where names are taken, and the whole with what lies within.
     for probe in (*(there / f"{name}-1000" for name in whole.relative_to(there).parts), whole / ("x" * 100)):
-        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        try:
             probe.lstat()
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise OSError(error.errno, error.strerror, str(path)) from None
     if not there.is_dir():
         raise InputError(f"{path} cannot be written: {there} is a file, not a folder")
     if not os.access(there, os.W_OK | os.X_OK):

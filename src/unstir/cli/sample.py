@@ -9,6 +9,7 @@ import typer
 from unstir.cli import options
 from unstir.cli.places import check_pictures, default_place
 from unstir.cli.report import Report
+from unstir.cli.room import check_drawing
 from unstir.errors import InputError
 
 
@@ -37,12 +38,13 @@ def sample(
     _, config = read_config(run)
     config.require("draw")
     sampling = config.drawing(asked)
-    labels = split_labels(label, config.classes, n)
-    label_indices(config.classes, labels, range(n))
     if out is None:
         out = str(default_place(run, f"samples/sample-seed{seed}.png"))
     else:
         out = check_pictures(out, config.samples.shape[0])
+    check_drawing(n, config.samples.shape, 0 if label else len(config.classes), out, batch)
+    labels = split_labels(label, config.classes, n)
+    label_indices(config.classes, labels, range(n))
 
     from unstir.models.file import load
     from unstir.models.samples import Samples, write

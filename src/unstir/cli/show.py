@@ -102,7 +102,9 @@ def reverse(
 @show.command(epilog="Example: unstir show levels runs/mnist")
 def levels(
     run: options.RunPath,
-    n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="How many images at each level.")] = 256,
+    n: Annotated[
+        int, typer.Option("-n", metavar="N", min=1, max=options.MOST, help="How many images at each level.")
+    ] = 256,
     out: Annotated[Path | None, _out("RUN/figures/levels.png")] = None,
     seed: Seed = 0,
     as_json: options.Json = False,

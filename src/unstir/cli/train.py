@@ -18,6 +18,7 @@ from unstir.cli.options import Duration, Json
 from unstir.cli.places import check_writable
 from unstir.cli.quantities import count_in, duration, seconds_in
 from unstir.cli.report import Report
+from unstir.cli.room import check_batch, check_data, check_parameters, memory
 from unstir.errors import InputError
 from unstir.files import held
 
@@ -80,9 +81,13 @@ def train(
     """
     from unstir.recipes.request import Request
 
-    if smoke and (for_ or images):
+    if smoke and (for_, images) != (None, None):
         raise InputError("--smoke has a budget of its own: leave --for and --images out")
-    request = Request(data, count_in(images) if images else None, seconds_in(for_) if for_ else None)
+    request = Request(
+        data,
+        None if images is None else count_in(images),
+        None if for_ is None else seconds_in(for_),
+    )
     place = out or Path("runs") / f"{recipe}{'-smoke' if smoke else ''}"
     planned = configure(recipe, request, place, settings or [], parts or [], seed, smoke)
     report = Report(as_json)
@@ -157,6 +162,7 @@ def _adjusted(config: Config, out: Path, settings: Sequence[str], parts: Sequenc
     if "draw" in config.model.verbs:
         config.model.drawing({})  # before any training, not when the first picture is drawn
     find(config.data.source)
+    check_data(config.data, config.training.batch)
     return config
 
 
@@ -305,11 +311,15 @@ def _carry_out_run(
     if not renew:
         check_same(seen, out)
 
+    from unstir.training.estimate import STATE_BYTES, parameter_count
     from unstir.training.loop import Interrupted, train
 
     for name in config.model.told.keys() - seen.model.told.keys():
         report.say(f"The data has no {name}: the model is told none")
-    report.say(_describe(seen, splits.train))
+    parameters = parameter_count(seen.model)
+    check_parameters(parameters, STATE_BYTES)
+    check_batch(config.training.batch, splits.train.shape, memory(), "set a smaller training.batch")
+    report.say(_describe(seen, splits.train, parameters))
     if found:
         at = found[1]
         report.say(f"Going on from step {at.step:,} ({at.images:,} images, {duration(at.elapsed)})")
@@ -339,8 +349,8 @@ def budget_words(training: TrainingConfig) -> str:
     return f"{training.images:,} images" if training.images is not None else duration(training.seconds or 0.0)
 
 
-def _describe(config: Config, images: ImageData) -> str:
-    from unstir.training.estimate import machine, parameter_count
+def _describe(config: Config, images: ImageData, parameters: int) -> str:
+    from unstir.training.estimate import machine
 
     where, precision = machine(config)
     shape = "x".join(map(str, images.shape))
@@ -348,7 +358,4 @@ def _describe(config: Config, images: ImageData) -> str:
         f"{name} ({len(one.classes)} classes)" if one.classes else name for name, one in config.model.told.items()
     ]
     told = f", told {', '.join(known)}" if known else ""
-    return (
-        f"{len(images):,} images of {shape}{told}; {parameter_count(config.model):,} parameters; "
-        f"on {where} in {precision}"
-    )
+    return f"{len(images):,} images of {shape}{told}; {parameters:,} parameters; on {where} in {precision}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from os import fspath
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import BeforeValidator, Field
 
-from unstir.config import Part
+from unstir.config import Part, Positive
 
 
 def _square(size: object) -> object:
@@ -33,7 +33,7 @@ class DataConfig(Part):
     """
 
     source: Annotated[str, BeforeValidator(_text), Field(min_length=1)]
-    size: Annotated[tuple[PositiveInt, PositiveInt] | None, BeforeValidator(_square)] = None
+    size: Annotated[tuple[Positive, Positive] | None, BeforeValidator(_square)] = None
     channels: Literal[1, 3, 4] | None = None
     flip: bool = False
-    corrupt_limit: Annotated[int, Field(ge=0)] = 10
+    corrupt_limit: Annotated[int, Field(ge=0, le=10**9)] = 10

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unstir.config import AboveZero, Part, Positive
+from unstir.config import AboveZero, Part, Steps
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +38,7 @@ class ScheduleConfig(Part):
     naming: ClassVar[str | None] = "name"
 
     name: Literal["linear", "quadratic", "cosine", "sigmoid", "ladder", "vp", "ve", "flow", "single"] = "cosine"
-    steps: Positive | None = None
+    steps: Steps | None = None
     beta_start: Beta | None = None
     beta_end: Beta | None = None
     beta_min: AboveZero | None = None

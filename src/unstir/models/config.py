@@ -5,6 +5,7 @@ It names no data set, no budget and no optimizer: those are a run's (:mod:`unsti
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -281,7 +282,7 @@ def _index(classes: Sequence[str], label: Label) -> int:
     if isinstance(label, str):
         if label in classes:
             return list(classes).index(label)
-        if not label.lstrip("-").isdigit():
+        if not re.fullmatch("-?[0-9]{1,9}", label):
             known = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
             raise InputError(f"No label is called '{label}'{nearest(label, list(classes))} (there are {known})")
         label = int(label)

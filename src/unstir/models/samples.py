@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unstir.errors import InputError
 from unstir.files import new_folder, whole_file, write_new
+from unstir.models import layout
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Samples:
         """Return one picture of all images.
 
         Args:
-            columns: How many; None is one for each class if they were drawn in turn, and else a square.
+            columns: How many; None is about as many as rows, and of classes in turn whole turns of them.
         """
         from torchvision.utils import make_grid
 
@@ -87,12 +88,11 @@ class Samples:
             self.labels, torch.arange(len(self)) % max(1, len(self.classes))
         )
         if columns is None:
-            columns = len(self.classes) if in_turn and 1 < len(self.classes) <= 20 else round(len(self) ** 0.5)
+            columns = layout.columns(len(self), len(self.classes) if in_turn else 0)
         images = self.bytes()
-        # Small images are enlarged by a whole factor, so that a person can see them.
-        factor = max(1, round(64 / max(images.shape[-2:])))
+        factor = layout.enlarged(*images.shape[-2:])
         images = images.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
-        return _picture(make_grid(images, nrow=max(1, columns), padding=2, pad_value=255))
+        return _picture(make_grid(images, nrow=columns, padding=layout.PADDING, pad_value=255))
 
     def name(self, i: int) -> str:
         """Return the class of sample ``i`` as a part of a file's name, behind a dash; "" without labels.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from unstir.config import AtLeastZero, Positive
+from unstir.config import AtLeastZero, Width
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.errors import InputError
 from unstir.models.config import Facts, ModelConfig, systems
@@ -145,7 +145,7 @@ class ClassifierConfig(ModelConfig):
 class LatentConfig(ModelConfig):
     """A model that draws at once, from a latent vector; what it is told enters as vectors."""
 
-    latent: Positive = 64
+    latent: Width = 64
     """Width of the latent vector."""
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from unstir.config import Fraction, Kinds, Part, Positive
+from unstir.config import Few, Fraction, Kinds, Part, Width
 from unstir.networks.told import Told
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from unstir.networks.convolutional import Reader
 
-Widths = Annotated[tuple[Positive, ...], Field(min_length=1)]
+Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=16)]
 
 
 class NetworkConfig(Part):
@@ -80,9 +80,9 @@ class UNetConfig(NetworkConfig):
     kind: Literal["unet"] = "unet"
     sockets: ClassVar[tuple[str, ...]] = ("vector", "tokens", "image")
     channels: Widths = (64, 128, 256, 512)
-    blocks: Positive = 2
+    blocks: Few = 2
     attention: tuple[Literal["none", "linear", "full"], ...] = ("linear", "linear", "linear", "linear")
-    patch: Positive = 1
+    patch: Few = 1
     dropout: Fraction = 0.0
     norm: Literal["group", "layer"] = "group"
 
@@ -132,7 +132,7 @@ class PlainUNetConfig(NetworkConfig):
 
     kind: Literal["plain"] = "plain"
     channels: Widths = (64, 128, 256, 512, 1024)
-    embedding: Annotated[int, Field(gt=0, multiple_of=2)] = 32
+    embedding: Annotated[Width, Field(multiple_of=2)] = 32
 
     @property
     def vector(self) -> int:
@@ -188,8 +188,8 @@ class RefineNetConfig(NetworkConfig):
 
     kind: Literal["refinenet"] = "refinenet"
     channels: Widths = (128, 256, 256, 256)
-    blocks: Positive = 2
-    patch: Positive = 1
+    blocks: Few = 2
+    patch: Few = 1
 
     @property
     def vector(self) -> int:
@@ -214,9 +214,9 @@ class GeneratorConfig(Part):
     """What draws an image from a latent vector, :class:`unstir.networks.convolutional.Generator`."""
 
     channels: Widths = (32, 96, 192)
-    blocks: Positive = 1
-    patch: Positive = 2
-    embedding: Positive = 128
+    blocks: Few = 1
+    patch: Few = 2
+    embedding: Width = 128
     norm: Literal["group", "layer"] = "layer"
 
     def build(self, shape: tuple[int, int, int], latent: int, bounded: bool) -> nn.Module:
@@ -240,9 +240,9 @@ class ReaderConfig(Part):
     """What reads a vector in an image, :class:`unstir.networks.convolutional.Reader`."""
 
     channels: Widths = (32, 96, 192)
-    blocks: Positive = 1
-    patch: Positive = 2
-    features: Positive = 128
+    blocks: Few = 1
+    patch: Few = 2
+    features: Width = 128
 
     def build(self, shape: tuple[int, int, int]) -> Reader:
         """Return the network, with fresh weights, for images of ``shape`` (C, H, W)."""

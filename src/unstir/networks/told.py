@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from unstir.config import AboveZero, Fraction, Part
+from unstir.config import Fraction, Part
 
 Socket = Literal["vector", "tokens", "image"]
 
@@ -33,13 +33,13 @@ class Told(Part):
     """How often it is hidden in training, by which the network learns to do without it; guidance needs that."""
     classes: tuple[str, ...] = ()
     """The classes' names; like the values below a fact of the data, which fills it in."""
-    width: Annotated[int, Field(ge=0)] = 0
+    width: Annotated[int, Field(ge=0, le=10**9)] = 0
     """How many numbers, the embedding's width, or the picture's channels."""
-    length: Annotated[int, Field(ge=0)] = 0
+    length: Annotated[int, Field(ge=0, le=10**9)] = 0
     """Of a sequence of embeddings; 0 for one embedding."""
     mean: tuple[float, ...] = ()
     """Of each number; numbers are told as they lie about it, in units of ``std``."""
-    std: tuple[AboveZero, ...] = ()
+    std: tuple[Annotated[float, Field(gt=0)], ...] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> Told:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, Un
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
-from unstir.config import AboveZero, AtLeastZero, Fraction, Kinds, Part, Positive, reason
+from unstir.config import AboveZero, AtLeastZero, Fraction, Kinds, Number, Part, Steps, reason
 from unstir.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class LangevinConfig(SamplerConfig):
         None, description="the step, in units of the smallest variance"
     )
     """None: by the ratio of the levels."""
-    updates: Positive = Field(5, description=_UPDATES)
+    updates: Steps = Field(5, description=_UPDATES)
 
     def evaluations(self, steps: int) -> int:  # noqa: D102
         return steps * self.updates + 1 if steps > 1 else 1
@@ -236,7 +236,7 @@ class PredictorCorrectorConfig(SamplerConfig):
     name: Literal["pc"] = "pc"
     predictor: Literal["reverse", "ancestral"] = Field("reverse", description="reverse or ancestral")
     snr: AboveZero = Field(0.16, description="how long a correction is beside its noise")
-    updates: Positive = Field(1, description=_UPDATES)
+    updates: Steps = Field(1, description=_UPDATES)
 
     def evaluations(self, steps: int) -> int:  # noqa: D102
         return (steps - 1) * (1 + self.updates) + 1
@@ -251,11 +251,11 @@ class SamplingConfig(Part):
     """How a model's images are drawn unless the user says otherwise."""
 
     sampler: AnySampler = DDIMConfig()
-    steps: Positive = 50
+    steps: Steps = 50
     spacing: Literal["trailing", "leading", "linspace", "quadratic", "uniform", "log_snr", "karras"] = "trailing"
     schedule: Literal["linear", "quadratic", "cosine", "sigmoid", "vp", "ve", "flow"] | None = None
     """The schedule to sample on, with its default values; None is the trained one."""
-    guidance: AtLeastZero = 0.0
+    guidance: Annotated[float, Number, Field(ge=0, le=100)] = 0.0
     clip: Literal["static", "dynamic", "none"] = "static"
 
     @property

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from unstir.config import AboveZero, AtLeastZero, Fraction, Part, Positive
+from unstir.config import MOST_IMAGES, MOST_SECONDS, AboveZero, AtLeastZero, Fraction, Number, Part, Positive
 from unstir.data.config import DataConfig
 from unstir.models.config import AnyModel, Facts
 
@@ -18,15 +18,15 @@ class TrainingConfig(Part):
     the wall, from the start of the command to its end) is set; the learning rate decays to fit it.
     """
 
-    images: Positive | None = None
-    seconds: AboveZero | None = None
+    images: Annotated[int, Number, Field(gt=0, le=MOST_IMAGES)] | None = None
+    seconds: Annotated[float, Number, Field(gt=0, le=MOST_SECONDS)] | None = None
     batch: Positive = 128
     optimizer: Literal["adamw", "muon"] = "adamw"
     """``muon`` is for the kernels of convolutions; the other parameters have AdamW then."""
     learning_rate: AboveZero = 2e-4
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     """AdamW's decay of the gradient's mean and of its square's."""
-    warmup: Annotated[int, Field(ge=0)] = 200
+    warmup: Annotated[int, Number, Field(ge=0, le=10**9)] = 200
     """Steps over which the learning rate rises from 0."""
     decay: Fraction = 0.3
     """The last part of the budget, over which the learning rate falls to 0."""
@@ -67,7 +67,7 @@ class Config(Part):
     recipe: str
     note: str = ""
     """What the recipe chose, and from what."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Number, Field(ge=0, lt=2**63)] = 0
     data: DataConfig
     training: TrainingConfig
     model: AnyModel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -16,6 +17,11 @@ _NOT_SET = ("recipe", "note", "fingerprint", "begun", "model.samples", "model.pa
 """What is found out or asked for otherwise."""
 
 _BUDGETS = ("images", "seconds")
+
+_LONGEST = 10_000
+"""Letters of a value: YAML takes long over more."""
+
+_FLOAT = re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+", re.ASCII | re.IGNORECASE)
 
 PartType = TypeVar("PartType", bound=Part)
 
@@ -118,16 +124,24 @@ def _pair(text: str) -> tuple[str, Any]:
     return key.strip(), _parse(key, value)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without aliases, by which a short text may stand for one that has no end."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError
+        return super().compose_node(parent, index)
+
+
 def _parse(key: str, value: str) -> Any:
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
+        if len(value) > _LONGEST:
+            raise ValueError
+        parsed = yaml.load(value, _Loader)
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError):  # also numbers and dates that are none
         raise InputError(f"The value of {key} is not readable: {value}") from None
-    if isinstance(parsed, str) and parsed == value.strip():  # YAML 1.1 reads 1e-4 as a text; quotes keep one
-        try:
-            return float(parsed)
-        except ValueError:
-            return parsed
+    if isinstance(parsed, str) and _FLOAT.fullmatch(value.strip()):  # YAML 1.1 reads 1e-4 as a text
+        return float(parsed)
     return parsed
 
 

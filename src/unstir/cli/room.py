@@ -1,0 +1,109 @@
+"""What a machine has room for: asked before anything is tried that needs more. No torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from math import prod
+from pathlib import Path
+
+from unstir.cli.quantities import size
+from unstir.data.config import DataConfig
+from unstir.errors import InputError
+from unstir.models.layout import grid_size
+
+MOST_PIXELS, LONGEST_SIDE = 89_000_000, 16_383
+"""Of one picture: of larger ones many programs take fright, and WebP holds none of a longer side."""
+
+
+def memory() -> float:
+    """Return the bytes of memory that models can be in: a GPU's where there is one; infinite if unknown."""
+    import torch
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
+    return machine_memory()
+
+
+def machine_memory() -> float:
+    """Return the bytes of memory of the machine, or of what of it is ours; infinite if unknown."""
+    try:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
+    try:
+        return min(whole, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no such limit
+        return whole
+
+
+def check_batch(batch: int, shape: tuple[int, ...], have: float, how: str) -> None:
+    """Check that a batch of samples fits into memory at all, be the network as small as it may.
+
+    Raises:
+        InputError: If not.
+    """
+    needed = 4 * batch * prod(shape)
+    if needed > have:
+        images = f"{batch:,} image{'s' * (batch > 1)} of {'x'.join(map(str, shape))}"
+        raise InputError(f"A batch of {images} takes {size(needed)}, and there are {size(have)} of memory: {how}")
+
+
+def check_data(data: DataConfig, batch: int) -> None:
+    """Check, before images are decoded, that a batch of them in the size that is asked for fits into memory.
+
+    Raises:
+        InputError: If not.
+    """
+    if data.size:
+        how = "ask for a smaller data.size or training.batch"
+        check_batch(batch, (data.channels or 1, *data.size), machine_memory(), how)
+
+
+def check_parameters(parameters: int, state_bytes: int) -> None:
+    """Check that a network can be trained in this machine's memory.
+
+    Args:
+        parameters: How many it has.
+        state_bytes: For each: its value, average, gradient, ...
+
+    Raises:
+        InputError: If not.
+    """
+    needed, have = parameters * state_bytes, memory()
+    if needed > have:
+        raise InputError(
+            f"The network has {parameters:,} parameters, whose training takes {size(needed)}, and there are "
+            f"{size(have)} of memory: make it narrower"
+        )
+
+
+def check_drawing(n: int, shape: tuple[int, ...], classes: int, out: str, batch: int) -> None:
+    """Check that there is room for ``n`` drawn images, in one picture or on the disk.
+
+    Args:
+        n: How many.
+        shape: (C, H, W).
+        classes: How many they are drawn of in turn.
+        out: Where to: a folder ends in a slash.
+        batch: How many are drawn together.
+
+    Raises:
+        InputError: If not.
+    """
+    check_batch(min(n, batch), shape, machine_memory(), "give a smaller --batch")
+    if out.endswith(("/", ".npz")):
+        there = next(place for place in Path(out).absolute().parents if place.exists())
+        needed, free = n * prod(shape), shutil.disk_usage(there).free
+        if needed > free:
+            raise InputError(
+                f"{n:,} images take {size(needed)}, and on the disk of {there} there are {size(free)} free: ask "
+                "for fewer with -n"
+            )
+        return
+    width, height = grid_size(n, *shape[1:], classes)
+    if width * height > MOST_PIXELS or max(width, height) > LONGEST_SIDE:
+        raise InputError(
+            f"One picture of {n:,} images would be {width:,} by {height:,} pixels: name a folder (--out x/) or an "
+            "array (--out x.npz), or ask for fewer with -n"
+        )

@@ -1,0 +1,34 @@
+"""How samples lie in one picture: how many in a row, how much enlarged, and how large it becomes. No torch."""
+
+from __future__ import annotations
+
+PADDING = 2
+"""White pixels around each image."""
+
+SEEN = 64
+"""Pixels of the longer side to which small images are enlarged, so that a person can see them."""
+
+
+def columns(count: int, turns: int = 0) -> int:
+    """Return how many of ``count`` images stand in a row, for about as many rows as columns.
+
+    Args:
+        count: Of all.
+        turns: How many classes they were drawn of in turn, 0 for none: a row holds whole turns, where one fits.
+    """
+    square = round(count**0.5)
+    return turns * max(1, round(square / turns)) if 1 < turns <= 20 else max(1, square)
+
+
+def enlarged(height: int, width: int) -> int:
+    """Return the whole factor by which images are enlarged."""
+    return max(1, round(SEEN / max(height, width)))
+
+
+def grid_size(count: int, height: int, width: int, turns: int = 0) -> tuple[int, int]:
+    """Return the width and height in pixels of the picture of ``count`` images."""
+    factor, across = enlarged(height, width), min(count, columns(count, turns))
+    return (
+        across * (width * factor + PADDING) + PADDING,
+        -(-count // across) * (height * factor + PADDING) + PADDING,
+    )
