@@ -15,7 +15,18 @@ from pathlib import Path
 import pytest
 
 from unstir.errors import InputError
-from unstir.files import _sweep, from_yaml, held, read_text, new_folder, read_yaml, scratch, visible, whole_file, write_new
+from unstir.files import (
+    _sweep,
+    from_yaml,
+    held,
+    read_text,
+    new_folder,
+    read_yaml,
+    scratch,
+    visible,
+    whole_file,
+    write_new,
+)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from unstir.errors import InputError, told_shortly
 
 _PARTIAL = ".partial-"
 _LOCK = ".lock"
+HIDDEN = (_PARTIAL, _LOCK)
+"""How the names begin of what lies for a moment beside what is written."""
 
 
 @contextmanager
@@ -229,7 +231,15 @@ def from_yaml(text: str) -> object:
 
     try:
         return yaml.load(text, Loader)
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, LookupError, AttributeError, TypeError) as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+        LookupError,
+        AttributeError,
+        TypeError,
+    ) as error:
         raise ValueError(told_shortly(error)) from None
 
 

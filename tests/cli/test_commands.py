@@ -61,8 +61,19 @@ def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split()[0] for line in lines] == list(RECIPES)
     for line, recipe in zip(lines, RECIPES.values()):
         assert line.endswith((recipe.__doc__ or "").splitlines()[0])
+    words = {name: " ".join(line.split()) for name, line in zip(RECIPES, lines)}
+    for name, budget in {
+        "digits": "100 s",
+        "digits-variations": "20 s + 100 s",
+        "cifar10": "102,400,000 images",
+        "images": "1 h",
+    }.items():
+        assert words[name].startswith(f"{name} {budget} ")
     assert run(["recipes", "--json"]) == 0
-    assert list(json.loads(capsys.readouterr().out)["recipes"]) == list(RECIPES)
+    said = json.loads(capsys.readouterr().out)["recipes"]
+    assert list(said) == list(RECIPES)
+    assert said["mnist"]["budgets"] == [{"images": None, "seconds": 300}]
+    assert said["cifar10"]["budgets"] == [{"images": 102_400_000, "seconds": None}]
 
 
 def test_datasets(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +117,19 @@ def test_evaluate(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     rows = {row.split()[0]: row.split()[1] for row in lines[1:-1]}
     assert rows["accuracy"] == f"{figures['accuracy']:.4g}"
     assert "fcd" not in rows
+
+    # Figures that took long are told even where they cannot be saved.
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert run([*line, "--metrics", "accuracy"]) == 2
+    answer = capsys.readouterr()
+    assert f"accuracy             {rows['accuracy']}" in answer.out
+    assert answer.err.endswith("could not be written: No space left on device.\n")
+    assert run([*line, "--metrics", "accuracy", "--json"]) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert (said["accuracy"], said["saved"]) == (figures["accuracy"], None)
 
 
 def test_evaluate_bits(

@@ -9,14 +9,23 @@ import subprocess
 import sys
 import time
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 import yaml
 
 from unstir.cli.main import run
+from unstir.cli.train import configure
 from unstir.data.sources import DATASETS
+from unstir.errors import InputError
+from unstir.models.systems import DenoiserConfig
+from unstir.networks.config import NetworkConfig, PlainUNetConfig, networks
 from unstir.recipes import RECIPES
+from unstir.recipes.request import Request
+from unstir.training.config import Config
+from unstir.training.estimate import Estimate
+from unstir.training.learner import Learner
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -67,6 +76,88 @@ def test_smoke_is_done_again(
     for _ in range(2):
         assert run(["train", "digits", "--smoke", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["trained"]
+
+
+def test_what_is_found_in_it_is_not_thrown_away(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    for run_, plan in (("digits", "digits"), ("plan", "digits-variations")):
+        Path(f"runs/{run_}").rename(f"runs/{plan}-smoke")
+        notes = Path(f"runs/{plan}-smoke/{'drawing/' if run_ == 'plan' else ''}notes.txt")
+        notes.write_text("mine")
+        before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*")}
+        assert run(["train", plan, "--smoke"]) == 2
+        assert f"{notes} would be lost" in capsys.readouterr().err
+        assert {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*")} == before
+
+
+@pytest.mark.parametrize("kind", networks)
+def test_a_tiny_version_is_of_the_kind_that_is_asked_for(kind: str) -> None:
+    def network(*settings: str) -> NetworkConfig:
+        config = configure("digits", Request(), Path("x"), settings, smoke=True)
+        assert isinstance(config, Config) and isinstance(config.model, DenoiserConfig)
+        assert config.training.batch == 8
+        return config.model.network
+
+    for setting in (f"network.kind={kind}", f"network={kind}"):
+        assert network("sampling.steps=3", setting) == network(setting) == networks[kind]().tiny()
+    # What is set by hand holds, in any order.
+    for settings in permutations(["network.kind=plain", "network.channels=[24,40]", "training.images=48"]):
+        assert network(*settings) == PlainUNetConfig(channels=(24, 40))
+
+
+def test_a_run_that_took_no_step_is_begun_anew(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+
+    def starved(self: Learner, rate: float) -> None:
+        raise MemoryError
+
+    line = ["train", "digits", "--smoke", "--out", "runs/new"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "step", starved)
+        assert run([*line, "--set", "training.batch=16"]) == 2
+    assert "try a smaller batch (--set training.batch=32" in capsys.readouterr().err
+    assert run([*line, "--set", "training.batch=4", "--set", "seed=3"]) == 0
+    assert run([*line, "--set", "training.batch=8", "--set", "seed=3"]) == 2
+    assert "training.batch is 4, not 8" in capsys.readouterr().err
+
+
+def test_a_budget_of_days_is_told(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from unstir.training import estimate as estimating
+    from unstir.training import loop
+
+    measured = []
+
+    def known(config: Config, *rest: object, **how: object) -> Estimate:
+        measured.append(config.training.images)
+        return Estimate(0, 0, 100.0, 4)
+
+    def stopped(*rest: object) -> None:
+        raise InputError("Enough")
+
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(estimating, "estimate", known)
+    monkeypatch.setattr(loop, "train", stopped)
+    monkeypatch.setattr("unstir.recipes.request.training_gflops", lambda: 0.001)
+    day = 100 * 24 * 3600
+    for budget, line in {
+        day - 1: "",
+        day: "This takes about 24 h on this machine",
+        3 * day: "about 3 d on",
+    }.items():
+        assert run(["train", "digits", "--smoke", "--set", f"training.images={budget}"]) == 2
+        said = capsys.readouterr().out
+        assert ("This takes" in said) == bool(line), budget
+        assert line in said
+    assert measured == [day - 1, day, 3 * day]
+    monkeypatch.setattr("unstir.recipes.request.training_gflops", lambda: 1e9)
+    assert run(["train", "digits", "--smoke", "--set", f"training.images={day}"]) == 2
+    assert len(measured) == 3
 
 
 def test_it_says_first_what_it_does(

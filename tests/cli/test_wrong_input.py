@@ -180,7 +180,7 @@ CASES = {
     "sample runs/digits --guidance inf": "guidance",
     "sample runs/digits --sampler heun --churn 1e39": "churn",
     "sample runs/digits -n 4294967295": "One picture of 4,294,967,295 images would be 4,325,",
-    "sample runs/digits -n 99999999999999 --out x.npz": "99,999,999,999,999 images take 6,400.0 TB, and on the disk",
+    "sample runs/digits -n 99999999999999 --out x.npz": "99,999,999,999,999 images take 6,400.0 TB, and on",
     "sample runs/digits -n 99999999999999 --out x/": "99,999,999,999,999 images take 6,400.0 TB, and on the disk",
     "evaluate runs/digits -n 4294967295": "-n",
     "sample runs/digits --clip hard": "clip",

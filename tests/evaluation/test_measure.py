@@ -153,8 +153,11 @@ def test_wrong_inputs_are_named_before_any_training(digits, monkeypatch, change,
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_too_few_samples_are_refused(digits, count):
+def test_too_few_samples_are_refused(digits, count, monkeypatch):
     samples = [Samples(torch.zeros(1, 1, 8, 8))] * count
+    with pytest.raises(InputError, match=f"{count} samples are too few"):  # of a stream that is known at its end
+        measure(iter(samples), digits, progress=False)
+    monkeypatch.setattr("unstir.evaluation.measure.ruler", None)
     with pytest.raises(InputError, match=f"{count} samples are too few"):
         measure(samples, digits, progress=False)
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from driver import metrics, tensors
+from rich.progress import Progress
 
 from unstir.data.dataset import ImageData, Splits
 from unstir.errors import InputError
@@ -88,6 +89,15 @@ def test_interrupted_before_the_first_step_is_saved_and_goes_on(
     assert load(out).sample(1, steps=2).tensor.isfinite().all()
     _train(config, out, digits)
     assert metrics(out)[-1]["step"] == 4
+
+
+def test_the_progress_bar_moves_at_every_step(
+    make_config: MakeConfig, digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[float] = []
+    monkeypatch.setattr(Progress, "update", lambda self, task, **new: shown.append(new["completed"]))
+    _train(make_config("training.images=96", "training.log_every=4"), tmp_path / "run", digits)
+    assert [*dict.fromkeys(shown)] == pytest.approx([step / 6 for step in range(1, 7)])
 
 
 def test_a_recipe_with_guidance_trains_without_labels(

@@ -19,7 +19,7 @@ from unstir.tensors import read_about, write_tensors
 from unstir.training.checkpoint import Position, Stateful, newest_checkpoint, restore, save_checkpoint, tidy
 from unstir.training.config import Config
 from unstir.training.learner import Learner
-from unstir.training.run_folder import RunFolder, data_of
+from unstir.training.run_folder import RunFolder, check_only_run, data_of
 from unstir.training.start import (
     check_out,
     check_parts,
@@ -316,10 +316,12 @@ def test_a_free_folder_or_the_same_run_is_taken(
         ("sampling.sampler=ddpm", r"its model\.sampling\.sampler\.name is ddim, not ddpm"),
     ],
 )
-def test_another_run_is_refused(
+def test_another_run_is_refused_once_a_step_is_saved(
     setting: str, words: str, make_config: Callable[..., Config], tmp_path: Path
 ) -> None:
     RunFolder(tmp_path).write_config(make_config())
+    check_out(make_config(setting), tmp_path)
+    saved_a_step(tmp_path)
     with pytest.raises(InputError, match=words):
         check_out(make_config(setting), tmp_path)
 
@@ -328,8 +330,43 @@ def test_other_images_are_refused(make_config: Callable[..., Config], digits: Sp
     config = with_data(make_config(), digits.train, tmp_path)
     assert config.fingerprint == digits.train.fingerprint
     RunFolder(tmp_path).write_config(config)
+    other = config.model_copy(update={"fingerprint": "other"})
+    check_same(other, tmp_path)
+    saved_a_step(tmp_path)
     with pytest.raises(InputError, match="other images"):
-        check_same(config.model_copy(update={"fingerprint": "other"}), tmp_path)
+        check_same(other, tmp_path)
+
+
+def test_a_model_alone_is_a_run_too(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    RunFolder(tmp_path).write_config(make_config())
+    RunFolder(tmp_path).model.touch()
+    with pytest.raises(InputError, match="another run"):
+        check_out(make_config("seed=3"), tmp_path)
+
+
+def saved_a_step(out: Path) -> None:
+    """Leave what says that a run has taken steps."""
+    checkpoint = RunFolder(out).checkpoint(1)
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+
+
+@pytest.mark.parametrize(
+    "name", ["thesis.tex", "samples/mine.png", "checkpoints/notes", "own/deep/file", "samples/0.png"]
+)
+def test_a_run_that_holds_something_of_the_users_is_not_thrown_away(name: str, tmp_path: Path) -> None:
+    for own in (
+        *("config.yaml", "model.safetensors", "metrics.jsonl", "events.out.tfevents.1.host.2.0"),
+        *("samples/images-0000000032.png", "checkpoints/step-000000004.safetensors"),
+        *("checkpoints/quarter-2.safetensors", "samples/.partial-3/x", ".lock"),
+    ):
+        (tmp_path / own).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / own).touch()
+    check_only_run(tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+    (tmp_path / name).symlink_to(tmp_path)
+    with pytest.raises(InputError, match=f"{name} would be lost, which training did not write"):
+        check_only_run(tmp_path)
 
 
 def test_files_of_others_are_left_alone(make_config: Callable[..., Config], tmp_path: Path) -> None:
@@ -398,6 +435,7 @@ def test_a_part_that_changed_is_another_run(
     out = encoder.parent / "run"
     config = with_named_parts(make_config(SEEN), [f"encoder={encoder}"], out)
     RunFolder(out).write_config(with_data(config, digits.train, out))
+    saved_a_step(out)
     save(encoder / "model.safetensors", load(encoder).config.build({}))
     check_out(config, out)
     with pytest.raises(

@@ -9,14 +9,17 @@ from unstir.cli.report import Report
 
 
 def recipes(as_json: Json = False) -> None:
-    """List the recipes that unstir train takes."""
-    from unstir.recipes import RECIPES
+    """List the recipes that unstir train takes, with the budget of each unless you give one."""
+    from unstir.cli.train import budget_words
+    from unstir.recipes import RECIPES, budgets
 
     report = Report(as_json)
     about = {name: _first_line(recipe) for name, recipe in RECIPES.items()}
-    report.table(about.items())
+    own = {name: budgets(name) for name in RECIPES}
+    report.table((name, " + ".join(map(budget_words, own[name])), about[name]) for name in RECIPES)
     if as_json:
-        report.end("", {"recipes": about})
+        spent = {name: [one.model_dump(include={"images", "seconds"}) for one in own[name]] for name in RECIPES}
+        report.end("", {"recipes": {name: {"about": about[name], "budgets": spent[name]} for name in RECIPES}})
 
 
 def datasets(as_json: Json = False) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,7 @@ from unstir.errors import InputError
 from unstir.files import held
 
 if TYPE_CHECKING:
-    from unstir.data.dataset import ImageData
+    from unstir.data.dataset import ImageData, Splits
     from unstir.recipes.request import Request
     from unstir.training.checkpoint import Position
     from unstir.training.config import Config, TrainingConfig
@@ -129,13 +130,12 @@ def configure(
     planned = chosen(replace(request, gflops=kept[0]) if kept else request)
 
     def adjusted(config: Config, folder: Path, settings: Sequence[str], parts: Sequence[str]) -> Config:
-        if smoke:
-            config = tiny(config, own_data=request.data is not None)
         if seed is not None:
             config = config.model_copy(update={"seed": seed})
         if folder in begun:
             config = config.model_copy(update={"begun": begun[folder]})
-        return _adjusted(config, folder, settings, parts)
+        shrink = partial(tiny, own_data=request.data is not None) if smoke else None
+        return _adjusted(config, folder, settings, parts, shrink)
 
     if not isinstance(planned, Plan):
         return adjusted(planned, out, settings, parts)
@@ -151,13 +151,19 @@ def configure(
     return planned.model_copy(update={"stages": stages})
 
 
-def _adjusted(config: Config, out: Path, settings: Sequence[str], parts: Sequence[str]) -> Config:
-    """Return a run's configuration with settings and parts, checked."""
+def _adjusted(
+    config: Config,
+    out: Path,
+    settings: Sequence[str],
+    parts: Sequence[str],
+    shrink: Callable[[Config], Config] | None,
+) -> Config:
+    """Return a run's configuration with settings and parts, shrunk once its kinds are settled, checked."""
     from unstir.data.sources import find
     from unstir.training.settings import apply_settings
     from unstir.training.start import check_parts, with_named_parts
 
-    config = with_named_parts(apply_settings(config, settings), parts, out)
+    config = with_named_parts(apply_settings(config, settings, shrink), parts, out)
     check_parts(config)
     if "draw" in config.model.verbs:
         config.model.drawing({})  # before any training, not when the first picture is drawn
@@ -260,9 +266,11 @@ def carry_out(planned: Config | Plan, out: Path, report: Report, renew: bool = F
 
 def _carry_out_plan(planned: Plan, out: Path, report: Report, renew: bool) -> Outcome:
     from unstir.training.plan import check_plan, settled, write_plan
+    from unstir.training.run_folder import check_only_run
 
     check_plan(planned, out)
     if renew and out.exists():
+        check_only_run(out)
         shutil.rmtree(out)
     if report.speaks:
         write_plan(planned, out)
@@ -283,10 +291,12 @@ def _carry_out_run(
 ) -> Outcome:
     from unstir.data.kept import added_since
     from unstir.training.checkpoint import newest_checkpoint, tidy
-    from unstir.training.run_folder import RunFolder
+    from unstir.training.run_folder import RunFolder, check_only_run
     from unstir.training.start import check_out, check_same, with_data
 
     check_out(config, out)
+    if renew:
+        check_only_run(out)
     folder = RunFolder(out)
     found = None if renew else newest_checkpoint(folder)
     if found and found[1].finished and (settled or _same_budget(config, folder.read_config())):
@@ -323,6 +333,7 @@ def _carry_out_run(
     if found:
         at = found[1]
         report.say(f"Going on from step {at.step:,} ({at.images:,} images, {duration(at.elapsed)})")
+    report.say(_warning(seen, splits, parameters, found[1].images if found else 0, out))
     if renew and out.exists():
         shutil.rmtree(out)
     try:
@@ -332,6 +343,30 @@ def _carry_out_run(
     newest = newest_checkpoint(folder)
     assert newest is not None
     return Outcome(newest[1], picture, config.training)
+
+
+DAY = 86_400.0
+
+
+def _warning(config: Config, splits: Splits, parameters: int, trained: int, out: Path) -> str:
+    """Return what to say of a budget in images that takes this machine more than a day; "" of another.
+
+    A network asks for at least six operations of each weight and image, and for a hundred times that where it goes
+    over many pixels: only if the least would take a hundredth of a day, real steps are measured.
+    """
+    from unstir.models.file import load_parts
+    from unstir.recipes.request import training_gflops
+    from unstir.training.estimate import estimate
+
+    left = (config.training.images or 0) - trained
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    if not alone or 6e-9 * parameters * left / training_gflops() < DAY / 100:
+        return ""
+    found = estimate(config, splits, load_parts(config.model.parts, out), patience=0.0)
+    seconds = left / found.images_per_second
+    if seconds < DAY:
+        return ""
+    return f"This takes about {duration(seconds)} on this machine; --for 2h, say, trains what it can in that time"
 
 
 def _same_budget(a: Config, b: Config) -> bool:

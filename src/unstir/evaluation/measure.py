@@ -123,8 +123,10 @@ def measure(
     if train.labels is None or held_out.labels is None:
         asked = ", ".join(metrics)
         raise InputError(f"'{held_out.name}' has no labels, and {asked} need a labelled set (for now)")
-    for part in samples if isinstance(samples, Sequence) else ():
-        _check(part, held_out)
+    if isinstance(samples, Sequence):
+        for part in samples:
+            _check(part, held_out)
+        _check_count(sum(gathered(sum(map(len, samples)))))
     classifier = ruler(splits)
     drawn = Reading()
     for part in samples:
@@ -133,8 +135,7 @@ def measure(
         numbers = drawn.count + np.arange(len(images)) if part.indices is None else np.asarray(part.indices)
         drawn.add(classifier, images, part.labels, numbers < RECALLED)
     drawn = _merged(drawn)
-    if drawn.count < 2:
-        raise InputError(f"{drawn.count} samples are too few to measure; 2 is the least, 1,000 is a good number")
+    _check_count(drawn.count)
     real = _read(classifier, held_out, np.arange(len(held_out)), progress)
     report: dict[str, float | int | str] = {
         "samples": drawn.count,
@@ -184,6 +185,11 @@ def _merged(reading: Reading) -> Reading:
     for part in gathered(reading):
         whole.merge(part)
     return whole
+
+
+def _check_count(count: int) -> None:
+    if count < 2:
+        raise InputError(f"{count} samples are too few to measure; 2 is the least, 1,000 is a good number")
 
 
 def _check(samples: Samples, held_out: ImageData) -> None:

@@ -10,10 +10,10 @@ from unstir.recipes.digits import digits, digits_variations
 from unstir.recipes.gan_and_vae import mnist_gan, mnist_vae
 from unstir.recipes.mnist import fashion_mnist, mnist, mnist_dae, mnist_fc, mnist_fc_notime, mnist_hybrid
 from unstir.recipes.ncsn import cifar10_ncsn, mnist_ncsn
-from unstir.recipes.own_images import images
+from unstir.recipes.own_images import HOUR, images
 from unstir.recipes.photos import cars64, church64, faces128, stl10_96
 from unstir.recipes.request import Request
-from unstir.training.config import Config
+from unstir.training.config import Config, TrainingConfig
 from unstir.training.plan import Plan
 
 Recipe = Callable[[Request], Config | Plan]
@@ -42,6 +42,14 @@ RECIPES: dict[str, Recipe] = {
     "faces128": faces128,
     "images": images,
 }
+
+
+def budgets(name: str) -> list[TrainingConfig]:
+    """Return how a recipe trains if no budget is given, each stage of a plan."""
+    if RECIPES[name] is images:  # which chooses all else by its images
+        return [Request().training(seconds=HOUR)]
+    planned = RECIPES[name](Request())
+    return [config.training for config in (planned.stages.values() if isinstance(planned, Plan) else [planned])]
 
 
 def recipe(name: str) -> Recipe:

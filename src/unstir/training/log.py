@@ -89,8 +89,12 @@ class RunLog:
             for name, value in values.items() if self._events else ():
                 self._events.add_scalar(name, value, step)
 
+    def advance(self, progress: float) -> None:
+        """Move the progress bar to this part of the budget."""
+        self._bar.update(self._task, completed=progress)
+
     def show(self, progress: float, images_per_second: float, losses: Mapping[str, float]) -> None:
-        """Move the progress bar."""
+        """Say beside the progress bar what was measured, and move it."""
         text = "  ".join(f"{name.replace('_', ' ')} {loss:.4f}" for name, loss in losses.items())
         self._bar.update(self._task, completed=progress, rate=f"{images_per_second:,.0f} images/s", loss=text)
 

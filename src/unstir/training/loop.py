@@ -123,6 +123,7 @@ class _Training:
                 self.steps.append(self.learner.step(rate))
                 fresh += 1
                 done, stop = self.status()
+                log.advance(done)
                 if self.position.step % every and done < 1 and not stop and not self.early(done):
                     continue
                 self.check()

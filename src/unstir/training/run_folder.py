@@ -10,7 +10,7 @@ import yaml
 from unstir.config import checked
 from unstir.data.config import DataConfig
 from unstir.errors import InputError
-from unstir.files import read_yaml, whole_file
+from unstir.files import HIDDEN, read_yaml, whole_file
 from unstir.models.file import NAME, PLAN, read_config, stages_in
 from unstir.training.config import Begun, Config
 
@@ -53,6 +53,11 @@ class RunFolder:
         """Return where the checkpoint of a step lies."""
         return self.path / "checkpoints" / f"step-{step:09d}.safetensors"
 
+    @property
+    def untrained(self) -> bool:
+        """Whether a run was begun here, and nothing of it saved yet."""
+        return self.config.exists() and not self.checkpoints() and not self.model.exists()
+
     def read_config(self) -> Config:
         """Return the configuration the run was started with.
 
@@ -87,6 +92,29 @@ def begun_in(out: Path) -> dict[Path, Begun]:
     places = [out / stage for stage in stages_in(out)] if (out / PLAN).exists() else [out]
     runs = [RunFolder(place) for place in places]
     return {run.path: run.read_config().begun for run in runs if run.config.exists() and run.checkpoints()}
+
+
+_WRITTEN = (
+    *("config.yaml", NAME, "metrics.jsonl", "events.out.tfevents.*", "samples/images-*.png"),
+    *("checkpoints/step-*.safetensors", "checkpoints/quarter-*.safetensors", PLAN),
+)
+"""What training writes into a run's folder, or a plan's."""
+
+
+def check_only_run(folder: Path) -> None:
+    """Check that a run's folder, or a plan's, holds nothing but what training wrote.
+
+    Raises:
+        InputError: If it does; it names the first.
+    """
+    runs = [folder, *(folder / stage for stage in (stages_in(folder) if (folder / PLAN).exists() else ()))]
+    own = {path for run in runs for pattern in _WRITTEN for path in run.glob(pattern)}
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(HIDDEN) for part in path.relative_to(folder).parts)
+        if path not in own and not hidden and (path.is_symlink() or not path.is_dir()):
+            raise InputError(
+                f"{path} would be lost, which training did not write: move it elsewhere, or give another --out"
+            )
 
 
 def data_of(run: Path, source: str | None = None) -> DataConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import yaml
@@ -26,18 +26,29 @@ _FLOAT = re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+", re.ASCII | re.IGNORECASE)
 PartType = TypeVar("PartType", bound=Part)
 
 
-def apply_settings(config: Config, settings: Sequence[str]) -> Config:
+def apply_settings(
+    config: Config, settings: Sequence[str], adjust: Callable[[Config], Config] | None = None
+) -> Config:
     """Return ``config`` with ``key=value`` texts applied; keys are dotted, values are YAML.
 
     ``model.`` may be left out of a key. Where a part of the configuration is given another kind or name, its other
     settings start at their defaults. The order of the texts does not matter, but for the same key given twice.
 
+    Args:
+        config: A recipe's.
+        settings: The texts.
+        adjust: What is done to the configuration once all kinds and names are settled, before other settings.
+
     Raises:
         InputError: For a text without ``=``, an unknown key (with the nearest right one) or a wrong value.
     """
     pairs = [_pair(text) for text in settings]
-    while pairs:  # what holds other settings first: it decides which there are
-        key, value = pairs.pop(min(range(len(pairs)), key=lambda i: _depth(config, pairs[i][0])))
+    while pairs or adjust:  # what holds other settings first: it decides which there are
+        ranks = [(not _names(config, *pair), _depth(config, pair[0])) for pair in pairs]
+        if adjust and all(other for other, _ in ranks):
+            config, adjust = adjust(config), None
+            continue
+        key, value = pairs.pop(ranks.index(min(ranks)))
         config = _with(config, _path(config, key), value, key, config)
     return checked(Config, config.model_dump())  # whether they fit each other
 
@@ -51,13 +62,29 @@ def _path(config: Config, key: str) -> list[str]:
     return full
 
 
+def _names(config: Config, key: str, value: Any) -> bool:
+    """Whether a setting says of which kind a part is, or what it is called."""
+    path = _path(config, key)
+    holder, last = _holder(config, path), path[-1]
+    inner = getattr(holder, last, None)
+    return isinstance(holder, Part) and (
+        last == holder.naming or (isinstance(value, str) and isinstance(inner, Part) and inner.naming is not None)
+    )
+
+
 def _depth(config: Config, key: str) -> int:
     """Return how deep the part or the value lies that a key replaces: a kind or a name replaces its part."""
     path = _path(config, key)
+    holder = _holder(config, path)
+    return len(path) - (isinstance(holder, Part) and path[-1] == holder.naming)
+
+
+def _holder(config: Config, path: Sequence[str]) -> Any:
+    """Return the part that holds what lies at a path, or None."""
     holder: Any = config
     for name in path[:-1]:
         holder = holder.get(name) if isinstance(holder, dict) else getattr(holder, name, None)
-    return len(path) - (isinstance(holder, Part) and path[-1] == holder.naming)
+    return holder
 
 
 def _with(part: PartType, path: list[str], value: Any, key: str, config: Config) -> PartType:

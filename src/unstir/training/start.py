@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def check_out(config: Config, out: Path) -> None:
     """Check that ``out`` is free, or holds this very run, as far as can be told without the images.
 
-    The budget may differ: training goes on under the new one.
+    The budget may differ: training goes on under the new one. A run that has taken no step binds to nothing.
 
     Raises:
         InputError: If ``out`` holds another run or other files, or is no folder.
@@ -31,6 +31,8 @@ def check_out(config: Config, out: Path) -> None:
     if not visible(out):
         return
     folder = RunFolder(out)
+    if folder.untrained:
+        return
     if not folder.config.exists():
         held = "a plan" if (out / PLAN).exists() else "other files"
         raise InputError(f"--out {out} holds {held} and no run; name a new folder")
@@ -113,7 +115,7 @@ def check_same(config: Config, out: Path) -> None:
         InputError: If they are others.
     """
     folder = RunFolder(out)
-    if not folder.config.exists():
+    if not folder.config.exists() or folder.untrained:
         return
     before = folder.read_config()
     if before.fingerprint != config.fingerprint:
