@@ -98,7 +98,7 @@ class Kinds(Mapping[str, type[Kind]]):
         if not isinstance(name, str) or name not in self.known:
             known = ", ".join(self.known)
             raise InputError(
-                f"no {self.what} is called '{name}'{nearest(str(name), [*self.known])} (there are {known})"
+                f"no {self.what} is called {name!r}{nearest(str(name), [*self.known])} (there are {known})"
             )
         return self.known[name]
 

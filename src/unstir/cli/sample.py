@@ -16,7 +16,7 @@ from unstir.errors import InputError
 @options.with_drawing
 def sample(
     run: options.RunPath,
-    n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="How many images.")] = 64,
+    n: Annotated[int, typer.Option("-n", metavar="N", min=1, max=10**12, help="How many images.")] = 64,
     label: options.Label = None,
     *,
     asked: dict[str, Any],

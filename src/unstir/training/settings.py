@@ -18,8 +18,8 @@ _NOT_SET = ("recipe", "note", "fingerprint", "begun", "model.samples", "model.pa
 
 _BUDGETS = ("images", "seconds")
 
-_LONGEST = 10_000
-"""Letters of a value: YAML takes long over more."""
+_LONGEST, _MOST_GROUPS = 10_000, 100
+"""Letters of a value, and lists and mappings in it: YAML takes long over more."""
 
 _FLOAT = re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+", re.ASCII | re.IGNORECASE)
 
@@ -162,10 +162,10 @@ class _Loader(yaml.SafeLoader):
 
 def _parse(key: str, value: str) -> Any:
     try:
-        if len(value) > _LONGEST:
+        if len(value) > _LONGEST or value.count("[") + value.count("{") > _MOST_GROUPS:
             raise ValueError
         parsed = yaml.load(value, _Loader)
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError):  # also numbers and dates that are none
+    except Exception:  # YAML stumbles over numbers, dates and tags that are none in many ways
         raise InputError(f"The value of {key} is not readable: {value}") from None
     if isinstance(parsed, str) and _FLOAT.fullmatch(value.strip()):  # YAML 1.1 reads 1e-4 as a text
         return float(parsed)
