@@ -85,6 +85,8 @@ CASES = {
     "train digits --set training.batch=yes": "training.batch cannot be True: input should be a number",
     "train digits --set training.learning_rate=1e39": "less than or equal to 1000000",
     "train digits --set training.learning_rate=1e-300": "1e-12 or more",
+    "train mnist-ncsn --data digits --set sampling.sampler.epsilon=on": "epsilon cannot be True",
+    "train digits --set data.corrupt_limit=on": "corrupt_limit cannot be True",
     "train digits --set training.clip=.inf": "training.clip cannot be inf",
     "train digits --set training.batch=1000000000000": "training.batch cannot be",
     "train digits --set sampling.steps=1000000": "sampling.steps cannot be 1000000",
@@ -259,6 +261,8 @@ CASES = {
     "edit clean runs/dae photos/1.png --sigma 25": "leave sigma out",
     "edit clean runs/digits photos/1.png": "--sigma 25",
     "edit clean runs/digits photos/1.png --sigma -1": "--sigma 25",
+    "edit clean runs/digits photos/1.png --sigma nan": "--sigma 25",
+    "edit clean runs/digits photos/1.png --sigma 1e39": "--sigma 25",
     "edit clean runs/dae photos/1.png --out photos/2.png": "is there already",
     "edit clean runs/dae photos/1.png --out x.txt": "must end in .png",
     # pictures of ideas

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from unstir.config import Part, Positive
+from unstir.config import Number, Part, Positive
 
 
 def _square(size: object) -> object:
@@ -36,4 +36,4 @@ class DataConfig(Part):
     size: Annotated[tuple[Positive, Positive] | None, BeforeValidator(_square)] = None
     channels: Literal[1, 3, 4] | None = None
     flip: bool = False
-    corrupt_limit: Annotated[int, Field(ge=0, le=10**9)] = 10
+    corrupt_limit: Annotated[int, Number, Field(ge=0, le=10**9)] = 10

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unstir.config import AboveZero, Part, Steps
+from unstir.config import AboveZero, Number, Part, Steps
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from unstir.diffusion.posterior import Variance
     from unstir.diffusion.times import Importance, TimeDistribution
 
-Beta = Annotated[float, Field(gt=0, lt=1)]
+Beta = Annotated[float, Number, Field(gt=0, lt=1)]
 
 _BETAS = ("steps", "beta_start", "beta_end")
 _SCHEDULE_OPTIONS: dict[str, tuple[str, ...]] = {

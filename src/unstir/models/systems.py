@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from unstir.config import AtLeastZero, Width
+from unstir.config import LARGEST, AtLeastZero, Width
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.errors import InputError
 from unstir.models.config import Facts, ModelConfig, systems
@@ -86,7 +86,7 @@ class DenoiserConfig(ModelConfig):
                 f"This model is {self.about} and knows one corruption alone ({self.diffusion.corruption}): "
                 "leave sigma out"
             )
-        if not self.diffusion.one_level and (sigma is None or not sigma > 0):
+        if not self.diffusion.one_level and (sigma is None or not 0 < sigma <= LARGEST):
             raise InputError(
                 "This model knows many levels of noise: say how noisy the image is, such as --sigma 25"
             )

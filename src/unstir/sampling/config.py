@@ -214,7 +214,7 @@ class LangevinConfig(SamplerConfig):
     """Annealed Langevin dynamics (Song and Ermon 2019): updates on each level, the first included."""
 
     name: Literal["langevin"] = "langevin"
-    epsilon: Annotated[float, Field(gt=0, lt=4)] | None = Field(
+    epsilon: Annotated[float, Number, Field(gt=0, lt=4)] | None = Field(
         None, description="the step, in units of the smallest variance"
     )
     """None: by the ratio of the levels."""

@@ -11,6 +11,9 @@ from unstir.data.config import DataConfig
 from unstir.models.config import AnyModel, Facts
 
 
+Decay = Annotated[float, Number, Field(ge=0, lt=1)]
+
+
 class TrainingConfig(Part):
     """The budget and the optimizer.
 
@@ -24,7 +27,7 @@ class TrainingConfig(Part):
     optimizer: Literal["adamw", "muon"] = "adamw"
     """``muon`` is for the kernels of convolutions; the other parameters have AdamW then."""
     learning_rate: AboveZero = 2e-4
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """AdamW's decay of the gradient's mean and of its square's."""
     warmup: Annotated[int, Number, Field(ge=0, le=10**9)] = 200
     """Steps over which the learning rate rises from 0."""
