@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
 import re
@@ -84,13 +83,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def readable(path: Path) -> Iterator[Path]:
-    """Give a name of a file that is UTF-8, as safetensors asks for to read it: the file's own, if that is.
-
-    Raises:
-        OSError: If it is no ordinary file: of a pipe one would wait for ever.
-    """
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "no ordinary file", str(path))
+    """Give a name of a file that is UTF-8, as safetensors asks for to read it: the file's own, if that is."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -22,7 +22,7 @@ from unstir.errors import InputError
 from unstir.models.systems import DenoiserConfig
 from unstir.networks.config import NetworkConfig, PlainUNetConfig, networks
 from unstir.recipes import RECIPES
-from unstir.recipes.request import Request
+from unstir.recipes.request import Request, Speed
 from unstir.training.config import Config
 from unstir.training.estimate import Estimate
 from unstir.training.learner import Learner
@@ -143,7 +143,7 @@ def test_a_budget_of_days_is_told(
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(estimating, "estimate", known)
     monkeypatch.setattr(loop, "train", stopped)
-    monkeypatch.setattr("unstir.recipes.request.training_gflops", lambda: 0.001)
+    monkeypatch.setattr(Request, "speed", lambda self: Speed(0.001, True))
     day = 100 * 24 * 3600
     for budget, line in {
         day - 1: "",
@@ -155,7 +155,7 @@ def test_a_budget_of_days_is_told(
         assert ("This takes" in said) == bool(line), budget
         assert line in said
     assert measured == [day - 1, day, 3 * day]
-    monkeypatch.setattr("unstir.recipes.request.training_gflops", lambda: 1e9)
+    monkeypatch.setattr(Request, "speed", lambda self: Speed(1e9, True))
     assert run(["train", "digits", "--smoke", "--set", f"training.images={day}"]) == 2
     assert len(measured) == 3
 

@@ -530,7 +530,7 @@ def test_permissions(
 def test_a_pipe_is_not_waited_for(workplace: Path, command: Command, without_torch: dict[str, str]) -> None:
     os.mkfifo(workplace / "pipe")
     for line in ("sample pipe", "edit clean runs/dae pipe", f"train digits --set '{SEEN}' --part encoder=pipe"):
-        refused(command(*shlex.split(line), folder=workplace, env=without_torch), "no ordinary file")
+        refused(command(*shlex.split(line), folder=workplace, env=without_torch), "it is no file")
 
 
 MEASURED = """import sys

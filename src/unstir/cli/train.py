@@ -355,12 +355,12 @@ def _warning(config: Config, splits: Splits, parameters: int, trained: int, out:
     over many pixels: only if the least would take a hundredth of a day, real steps are measured.
     """
     from unstir.models.file import load_parts
-    from unstir.recipes.request import training_gflops
+    from unstir.recipes.request import Request
     from unstir.training.estimate import estimate
 
     left = (config.training.images or 0) - trained
     alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    if not alone or 6e-9 * parameters * left / training_gflops() < DAY / 100:
+    if not alone or 6e-9 * parameters * left / Request().speed().gflops < DAY / 100:
         return ""
     found = estimate(config, splits, load_parts(config.model.parts, out), patience=0.0)
     seconds = left / found.images_per_second

@@ -10,7 +10,6 @@ from unstir.config import MOST_IMAGES, MOST_SECONDS, AboveZero, AtLeastZero, Fra
 from unstir.data.config import DataConfig
 from unstir.models.config import AnyModel, Facts
 
-
 Decay = Annotated[float, Number, Field(ge=0, lt=1)]
 
 

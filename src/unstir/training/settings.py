@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from unstir.config import Part, checked, misfit, reason
 from unstir.errors import InputError, nearest
+from unstir.files import from_yaml
 from unstir.training.config import Config, TrainingConfig
 
 _NOT_SET = ("recipe", "note", "fingerprint", "begun", "model.samples", "model.parts")
@@ -151,21 +151,12 @@ def _pair(text: str) -> tuple[str, Any]:
     return key.strip(), _parse(key, value)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without aliases, by which a short text may stand for one that has no end."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError
-        return super().compose_node(parent, index)
-
-
 def _parse(key: str, value: str) -> Any:
     try:
         if len(value) > _LONGEST or value.count("[") + value.count("{") > _MOST_GROUPS:
             raise ValueError
-        parsed = yaml.load(value, _Loader)
-    except Exception:  # YAML stumbles over numbers, dates and tags that are none in many ways
+        parsed = from_yaml(value)
+    except ValueError:
         raise InputError(f"The value of {key} is not readable: {value}") from None
     if isinstance(parsed, str) and _FLOAT.fullmatch(value.strip()):  # YAML 1.1 reads 1e-4 as a text
         return float(parsed)
