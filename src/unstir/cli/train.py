@@ -255,9 +255,15 @@ def carry_out(planned: Config | Plan, out: Path, report: Report, renew: bool = F
     Raises:
         InputError: If ``out`` cannot take the run, its images cannot be read, or training fails.
     """
-    from unstir.training.plan import Plan
+    from unstir.training.plan import Plan, check_plan
+    from unstir.training.start import check_out
 
     check_writable(out)
+    # Before it is held: what is another's is not so much as looked through.
+    if isinstance(planned, Plan):
+        check_plan(planned, out)
+    else:
+        check_out(planned, out)
     with held(out, "trains in it") if report.speaks else nullcontext():
         if isinstance(planned, Plan):
             return _carry_out_plan(planned, out, report, renew)
