@@ -81,7 +81,7 @@ def test_any_flipped_bit_is_told(path: Path) -> None:
     whole = path.read_bytes()
     head = 8 + int.from_bytes(whole[:8], "little")
     places = [*range(0, 8 * head), *range(8 * head, 8 * len(whole), 7)]
-    assert len(places) > 4000
+    assert len(places) > 3000
     for place in places:
         content = bytearray(whole)
         content[place // 8] ^= 1 << place % 8

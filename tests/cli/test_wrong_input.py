@@ -12,6 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+
+from unstir.tensors import write_tensors
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Listing = Callable[[Path], dict[str, tuple[int, int]]]
@@ -342,19 +345,11 @@ def test_damaged_checkpoint(
 @pytest.mark.parametrize(
     ("metadata", "expected"),
     [
-        (None, "does not hold an unstir model"),
-        ({"config": "{not json"}, "does not hold an unstir model"),
-        ({"config": '{"model": {"type": "image_v1"}}'}, "does not hold an unstir model"),
-        ({"config": '{"recipe": "digits", "network": {}, "sampling": {}}'}, "an older unstir (format 1)"),
-        ({"unstir": "2"}, "does not hold an unstir model"),
-        ({"unstir": "2", "model": "{not json"}, "does not hold an unstir model"),
-        ({"unstir": "2", "model": "3"}, "does not hold an unstir model"),
-        ({"unstir": "two", "model": "{}"}, "does not hold an unstir model"),
-        ({"unstir": "3", "model": "{}"}, "a newer unstir (format 3): update unstir"),
-        ({"unstir": "2", "model": "{}"}, "no system is called 'None'"),
-        ({"unstir": "2", "model": '{"kind": "denoser"}'}, "did you mean 'denoiser'?"),
-        ({"unstir": "2", "model": '{"kind": "denoiser", "network": {"kind": "unit"}}'}, "did you mean 'unet'?"),
-        ({"unstir": "2", "model": '{"kind": "denoiser", "colour": 3}'}, "colour"),
+        (None, "is a safetensors file, but not of this unstir"),
+        ({"config": "{not json"}, "unstir: other.safetensors is a safetensors file, but not of this unstir"),
+        ({"config": '{"recipe": "digits"}'}, "what an older one wrote must be trained again"),
+        ({"unstir": "2", "model": "{}"}, "what an older one wrote must be trained again"),
+        ({"unstir": "two {}"}, "what it says of itself is not what was written"),
     ],
 )
 def test_other_safetensors_are_no_model(
@@ -374,6 +369,24 @@ def test_other_safetensors_are_no_model(
     refused(answer, expected)
     assert "other.safetensors" in answer.stderr
     assert listing(workplace) == before
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, "holds no model"),
+        ({"model": 3}, "holds no model"),
+        ({"model": {}}, "no system is called 'None'"),
+        ({"model": {"kind": "denoser"}}, "did you mean 'denoiser'?"),
+        ({"model": {"kind": "denoiser", "network": {"kind": "unit"}}}, "did you mean 'unet'?"),
+        ({"model": {"kind": "denoiser", "colour": 3}}, "colour"),
+    ],
+)
+def test_a_file_of_another_model_is_told(
+    told: dict[str, object], expected: str, workplace: Path, command: Command, without_torch: dict[str, str]
+) -> None:
+    write_tensors(workplace / "other.safetensors", {"weight": torch.zeros(3)}, told)
+    refused(command("sample", "other.safetensors", folder=workplace, env=without_torch), expected)
 
 
 @pytest.mark.parametrize(
