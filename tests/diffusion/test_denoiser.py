@@ -1,12 +1,16 @@
 """A denoiser shows its network the right things and reads its output in the images' own precision."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from unstir.diffusion import Condition, Denoiser, NoiseLevel, Sockets
+from unstir.diffusion.denoiser import c_noise, schedule_time
 from unstir.diffusion.parameterization import Karras, parameterization
-from unstir.diffusion.schedule import flow, linear
+from unstir.diffusion.schedule import flow, linear, ve, vp
+from unstir.networks.embedding import sinusoids
 
 
 class Recorder(nn.Module):
@@ -63,6 +67,35 @@ def test_the_network_sees_time_and_condition() -> None:
     untold = Denoiser(network, parameterization("eps", schedule), schedule)
     untold(x, schedule.level(6))
     assert (network.seen[2].vector, network.seen[2].tokens, network.seen[2].image) == (None, None, None)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_the_time_keeps_its_precision_whatever_the_images_have(dtype: torch.dtype) -> None:
+    schedule, x = linear(1000), torch.randn(1000, 1, 1, 1).to(dtype)
+    network = Recorder(torch.zeros_like(x))
+    n = torch.arange(1, 1001)
+    Denoiser(network, parameterization("eps", schedule), schedule)(x, schedule.level(n))
+    shown, t, _ = network.seen
+    assert shown.dtype == dtype and t.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert (t.double() * 1000 - n).abs().max() < 1e-4
+    assert sinusoids(t, 32).unique(dim=0).shape[0] == 1000
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_what_the_network_is_told_of_the_level_may_be_chosen(dtype: torch.dtype) -> None:
+    schedule = ve(0.02, 80.0)
+    level, x = schedule(torch.tensor([0.2, 0.5, 1.0])), torch.randn(3, 1, 2, 2).to(dtype)
+    sigma = [0.02 * 4000**t for t in (0.2, 0.5, 1.0)]
+    for time, expected in (
+        (c_noise, [math.log(s) / 4 for s in sigma]),
+        (lambda level: 2 * level.sigma.log(), [2 * math.log(s) for s in sigma]),
+        (schedule_time, [0.2, 0.5, 1.0]),
+    ):
+        network = Recorder(torch.zeros_like(x))
+        Denoiser(network, parameterization("eps", schedule), schedule, time=time)(x, level)
+        assert network.seen[1].tolist() == pytest.approx(expected, rel=1e-6)
+    scaled = vp()(0.4)
+    assert float(c_noise(scaled)) == pytest.approx(math.log(float(scaled.sigma / scaled.alpha)) / 4)
 
 
 class Affine(nn.Module):
