@@ -9,7 +9,7 @@ import torch
 from scipy import special, stats
 from torch import Tensor
 
-from unstir.diffusion import NoiseLevel, Prediction, Schedule
+from unstir.diffusion import DiscreteSchedule, NoiseLevel, Prediction, Schedule
 from unstir.diffusion.bound import (
     bound_term,
     decoder_log_likelihood,
@@ -149,6 +149,29 @@ def test_variational_weights_make_the_error_of_the_noise_the_transition(schedule
     torch.testing.assert_close(weighted, (term - constant) * math.log(2), rtol=1e-6, atol=1e-9)
     if variance == "small":
         torch.testing.assert_close(constant, torch.zeros(49).double(), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("variance", ["small", "large"])
+def test_variational_weights_are_finite_from_pure_noise(variance: str) -> None:
+    """Where alpha = 0 the noise says nothing of the image, but a network that predicts the image errs in it."""
+    schedule = DiscreteSchedule(torch.tensor([0.1, 0.2, 0.3, 1.0]))
+    n, chain = torch.tensor([2, 3, 4, 4]), schedule.level(torch.arange(5))
+    level, there = chain[n], chain[n - 1]
+    x0, eps, wrong = (normal(4, 2, 3, seed=seed) for seed in (0, 1, 2))
+    objective = variational(schedule, variance)  # type: ignore[arg-type]
+    assert objective.weight(level).isfinite().all() and (objective.weight(level) > 0).all()
+    smallest, x = smallest_variance(chain), level.noise(x0, eps)
+    terms = [
+        bound_term(Prediction.from_x0(image, x, level), x0, there, variance, smallest)  # type: ignore[arg-type]
+        for image in (wrong, x0)
+    ]
+    loss = objective.of(Prediction.from_x0(wrong, x, level), x0, eps)
+    torch.testing.assert_close(loss, (terms[0] - terms[1]) * math.log(2), rtol=1e-9, atol=1e-12)
+    assert float(objective.weight(schedule.level(1))) > 0
+    # What predicts the noise knows nothing of the image there, and learns nothing.
+    guess = wrong.clone().requires_grad_()
+    objective.of(Prediction.from_eps(guess, x, level), x0, eps).sum().backward()
+    assert guess.grad.isfinite().all() and (guess.grad[2:] == 0).all() and (guess.grad[:2] != 0).all()
 
 
 def test_terms_of_one_batch_are_each_its_own() -> None:

@@ -16,7 +16,8 @@ name               space   weight                                  paper
 ``p2``             eps     1 / (k + SNR)^gamma                     Choi et al. 2022
 ``karras``         x0      SNR + 1 / sigma_data^2                  Karras et al. 2022, table 1
 ``score_matching`` score   lambda / 2, lambda = sigma^2            Song and Ermon 2019, equations 5 and 6
-``variational``    eps     beta^2 / (2 s^2 alpha (1 - alpha_bar))  Ho et al. 2020, equation 12
+``variational``    x0      a^2 / (2 s^2) for the posterior's mean  Ho et al. 2020, equation 8
+                           a x0 + b x, s^2 the model's variance
 ================== ======= ======================================= ======================================
 
 The others are made of several parts:
@@ -147,11 +148,11 @@ def variational(schedule: GridSchedule, variance: Variance) -> SquaredError:
     def weight(level: NoiseLevel) -> Tensor:
         chain, n = _chain(schedule), schedule.index(level.t)
         there = chain[n - 1]
-        beta, small = step_variance(level, there), posterior(level, there)[2]
-        spread = torch.where(small > 0, small, smallest_variance(chain)) if variance == "small" else beta
-        return beta**2 / (2 * spread * (level.alpha / there.alpha) ** 2 * level.sigma**2)
+        of_x0, _, small = posterior(level, there)
+        small = torch.where(small > 0, small, smallest_variance(chain))
+        return of_x0**2 / (2 * (small if variance == "small" else step_variance(level, there)))
 
-    return SquaredError("eps", weight)
+    return SquaredError("x0", weight)
 
 
 @dataclass(frozen=True)
