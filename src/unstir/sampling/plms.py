@@ -7,16 +7,24 @@ DDIM's step along a mean of the last four predicted noises, with the coefficient
 
 and their lower orders while there are fewer. The first step is Heun's, at the cost of one more evaluation. The
 coefficients are those of even steps in sigma / alpha, which no grid has, so the order is two, as the paper proves.
+
+Where noise is much, the noise predicted follows x, and over steps longer than 0.3 in log(sigma / alpha) Adams and
+Bashforth's method is not stable: what a prediction was rounded by grows from step to step, on ``linear(4000)`` by
+1e7 and more. There the same mean is taken of the predicted images, in alpha / sigma
+(:mod:`unstir.sampling.exponential`), and nothing grows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from unstir.diffusion import Denoise, NoiseLevel
+from unstir.diffusion import Denoise, NoiseLevel, Prediction
 from unstir.diffusion.noise_level import Noise
+from unstir.sampling.exponential import towards
 from unstir.sampling.heun import along, trapezoid
 
 ADAMS_BASHFORTH = {
@@ -26,13 +34,16 @@ ADAMS_BASHFORTH = {
 }
 """The weights of the last predictions, the newest at the end."""
 
+NOISY, STEEP = 50.0, 1.3
+"""A step from a sigma / alpha above the first that divides it by more than the second is taken in alpha / sigma."""
+
 
 @dataclass(frozen=True)
 class PLMS:
     """Pseudo linear multistep (Liu et al. 2022): second order, one evaluation a step and one more."""
 
-    def init(self, x: Tensor, start: NoiseLevel) -> tuple[Tensor, ...]:
-        """No noise has been predicted yet."""
+    def init(self, x: Tensor, start: NoiseLevel) -> tuple[Prediction, ...]:
+        """Nothing has been predicted yet."""
         return ()
 
     def step(
@@ -41,15 +52,20 @@ class PLMS:
         x: Tensor,
         here: NoiseLevel,
         there: NoiseLevel,
-        state: tuple[Tensor, ...],
+        state: tuple[Prediction, ...],
         noise: Noise,
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    ) -> tuple[Tensor, tuple[Prediction, ...]]:
         """Move along the noise predicted in the last steps, extrapolated over this one."""
         prediction = denoise(x, here)
-        state = (*state[-3:], prediction.eps)
+        state = (*state[-3:], prediction)
         if len(state) == 1:
             ahead = there.noise(prediction.x0, prediction.eps)
             return trapezoid(x, prediction, denoise(ahead, there)), state
-        weights = ADAMS_BASHFORTH[len(state)]
-        mean = sum((w * eps for w, eps in zip(weights, state)), prediction.eps * 0)
-        return along(x, mean, here, there), state
+        if here.sigma > NOISY * here.alpha and here.sigma * there.alpha > STEEP * there.sigma * here.alpha:
+            return towards(x, _mean([each.x0 for each in state]), here, there), state
+        return along(x, _mean([each.eps for each in state]), here, there), state
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    """Return the mean over the next step of what was predicted in the last ones, the newest at the end."""
+    return sum((w * value for w, value in zip(ADAMS_BASHFORTH[len(values)], values)), torch.zeros_like(values[0]))
