@@ -1,5 +1,9 @@
 """A prediction's two halves describe the same x, at both ends of the forward process too."""
 
+import math
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
@@ -52,6 +56,30 @@ def test_both_ways_of_completing_describe_x(schedule) -> None:
     assert torch.equal(from_eps.eps, guess)
     known = level.alpha > 0
     torch.testing.assert_close((alpha * from_eps.x0 + sigma * guess)[known], x[known], rtol=1e-10, atol=1e-10)
+
+
+def test_numbers_lists_and_arrays_stand_for_tensors() -> None:
+    x, guess = normal(2, 3), normal(2, 3, seed=1)
+    expected = NoiseLevel(*torch.tensor([0.5, 0.8, 0.6], dtype=torch.float64))
+    given = [NoiseLevel(0.5, 0.8, 0.6), NoiseLevel(np.float64(0.5), np.array(0.8), 0.6)]
+    for level in given:
+        assert all(
+            part.dtype == torch.float64 and part.shape == () for part in (level.t, level.alpha, level.sigma)
+        )
+        for make in (Prediction.from_x0, Prediction.from_eps):
+            exact = make(guess, x, expected)
+            for kind in (torch.Tensor.numpy, torch.Tensor.tolist):
+                found = make(kind(guess), kind(x), level)
+                for part in ("x0", "eps", "score", "v"):
+                    torch.testing.assert_close(
+                        getattr(found, part).double(), getattr(exact, part), rtol=1e-5, atol=1e-5
+                    )
+    each = NoiseLevel([0.1, 0.5], [0.9, 0.8], np.array([0.3, 0.6]))
+    torch.testing.assert_close(each.noise(x, guess)[1], expected.noise(x, guess)[1])
+    assert each.log_snr.tolist() == pytest.approx([2 * math.log(3), 2 * math.log(0.8 / 0.6)])
+    single = torch.tensor(0.5)
+    assert NoiseLevel(single, single, single).t is single
+    assert replace(each, sigma=1.0).sigma.item() == 1 and replace(each, sigma=1.0).alpha is each.alpha
 
 
 def test_what_cannot_be_known_is_zero() -> None:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
@@ -199,6 +200,72 @@ def test_the_smallest_time_is_noised(name: str) -> None:
 def test_impossible_betas_are_refused(betas: list) -> None:
     with pytest.raises(InputError, match="betas"):
         DiscreteSchedule(torch.tensor(betas))
+
+
+NAN, INF = math.nan, math.inf
+NO_RANGES = {
+    "linear": [(10, 0.2, 0.1), (10, 0.0, 0.1), (10, -0.1, 0.1), (10, NAN, 0.1), (10, 0.1, NAN), (10, 0.1, INF)],
+    "ladder": [(10, 5.0, 1.0), (10, 1.0, 1.0), (10, 0.0, 1.0), (10, -1.0, 1.0), (10, NAN, 1.0), (10, 0.1, INF)],
+    "ve": [(50.0, 0.01), (1.0, 1.0), (0.0, 1.0), (-1.0, 1.0), (NAN, 1.0), (0.1, NAN), (0.1, INF)],
+    "vp": [(20.0, 0.1), (0.0, 20.0), (-0.1, 20.0), (NAN, 20.0), (0.1, INF)],
+    "cosine": [(10, 0.0), (10, -0.1), (10, NAN), (10, 0.008, 0.0), (10, 0.008, -1.0), (10, 0.008, NAN)],
+    "single": [(0.0,), (-0.5,), (NAN,), (INF,)],
+}
+NO_RANGES |= {"quadratic": NO_RANGES["linear"], "sigmoid": NO_RANGES["linear"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [(name, values) for name, rows in NO_RANGES.items() for values in rows], ids=str
+)
+def test_reversed_ranges_and_those_not_above_zero_are_refused(name: str, values: tuple) -> None:
+    with pytest.raises(InputError, match="above 0"):
+        schedules[name](*values)
+
+
+@pytest.mark.parametrize("name", [*DISCRETE, "ladder"])
+@pytest.mark.parametrize("steps", [0, -3, 2.5])
+def test_steps_are_a_whole_number_above_zero(name: str, steps: float) -> None:
+    with pytest.raises(InputError, match=f"steps.*not {steps}"):
+        schedules[name](steps)
+
+
+def test_ranges_that_stay_where_they_are_have_a_meaning() -> None:
+    assert linear(5, 0.1, 0.1).betas.tolist() == pytest.approx([0.1] * 5)
+    assert vp(2.0, 2.0)(1.0).alpha.item() == pytest.approx(math.exp(-1))
+    assert vp(2.0, 2.0).time(vp(2.0, 2.0)(0.3).log_snr).item() == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("name", sorted(schedules))
+@pytest.mark.parametrize("t", [-1e-9, 1.001, -5.0, 1e9, NAN, INF, -INF, [0.5, 1.5], [NAN, 0.5]], ids=str)
+def test_times_outside_the_schedule_are_refused(name: str, t: float | list[float]) -> None:
+    for value in (t, torch.tensor(t, dtype=torch.float64), np.array(t)):
+        with pytest.raises(InputError, match="times of a schedule lie from 0"):
+            schedules[name]()(value)
+
+
+@pytest.mark.parametrize("name", sorted(schedules))
+def test_times_and_log_snrs_may_be_lists_and_arrays(name: str) -> None:
+    schedule = schedules[name]()
+    times = [0.25, 0.5, 1.0]
+    expected = schedule(torch.tensor(times, dtype=torch.float64))
+    for kind in (list, tuple, np.array):
+        level = schedule(kind(times))
+        assert torch.equal(level.alpha, expected.alpha) and torch.equal(level.sigma, expected.sigma)
+        back = schedule.time(kind(expected.log_snr.tolist()))
+        torch.testing.assert_close(back, expected.t, rtol=0, atol=1e-9)
+    assert schedule.time(float(expected.log_snr[1])).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", [*DISCRETE, "ladder"])
+def test_levels_may_be_asked_for_by_lists_and_arrays(name: str) -> None:
+    schedule = schedules[name](10)
+    expected = schedule.level(torch.tensor([0, 3, 10]))
+    for n in ([0, 3, 10], (0.0, 3.0, 10.0), np.array([0, 3, 10]), np.array([0.0, 3, 10])):
+        level = schedule.level(n)
+        assert all(torch.equal(getattr(level, part), getattr(expected, part)) for part in ("t", "alpha", "sigma"))
+    for wrong in (2.7, [1, 2.5], NAN, INF, np.array([0.1])):
+        with pytest.raises(InputError, match="0 to 10"):
+            schedule.level(wrong)
 
 
 @pytest.mark.parametrize("n", [-1, 11, torch.tensor([3, 11]), torch.tensor([0, -2])])

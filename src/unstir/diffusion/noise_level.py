@@ -10,20 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from unstir.errors import InputError
 
 Noise = Callable[[Tensor], Tensor]
 """A source of standard normal noise of the shape, type and device of what it is given, shape (B, ...)."""
 
 
-@dataclass(frozen=True)
+Numbers = Tensor | np.ndarray | Sequence[float] | float
+"""One number for a whole batch, or one for each image, where a tensor is meant."""
+
+
+@dataclass(frozen=True, init=False)
 class NoiseLevel:
     """A level of noise: scalars for a whole batch, or one value per image.
 
     Attributes:
-        t: Time in [0, 1], float64, shape () or (B,); 0 is clean data.
+        t: Time in [0, 1], float64, shape () or (B,); 0 is clean data. Numbers, lists and arrays become tensors.
         alpha: The factor of the clean image, in [0, 1], same shape as ``t``.
         sigma: The standard deviation of the noise, at least 0, same shape as ``t``.
     """
@@ -31,6 +39,11 @@ class NoiseLevel:
     t: Tensor
     alpha: Tensor
     sigma: Tensor
+
+    def __init__(self, t: Numbers, alpha: Numbers, sigma: Numbers) -> None:
+        for name, value in (("t", t), ("alpha", alpha), ("sigma", sigma)):
+            tensor = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
+            object.__setattr__(self, name, tensor)
 
     @staticmethod
     def clean() -> NoiseLevel:
@@ -75,6 +88,23 @@ class NoiseLevel:
         """
         alpha, sigma = self.coefficients(x0)
         return alpha * x0 + sigma * eps
+
+
+def check_falling(levels: Sequence[NoiseLevel]) -> None:
+    """See once whether each level has less noise than the one before it, as a walk to clean data needs it.
+
+    Raises:
+        InputError: If one has not, or a level is not one for all images.
+    """
+    if any(part.dim() for level in levels for part in (level.t, level.alpha, level.sigma)):
+        raise InputError("The levels of a walk are those of all its images: alpha and sigma are one number each")
+    ratios = [float(level.sigma / level.alpha) for level in levels]
+    for n, (here, there) in enumerate(pairwise(ratios), start=1):
+        if not 0 <= there < here:
+            raise InputError(
+                f"The levels of a walk fall from noise to data: sigma / alpha is {there:g} at the level after "
+                f"number {n}, and must be less than {here:g}"
+            )
 
 
 def broadcast(value: Tensor, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unstir.diffusion.noise_level import NoiseLevel
+from unstir.diffusion.noise_level import NoiseLevel, Numbers
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,16 @@ class Prediction:
     variance: Tensor | None = None
 
     @staticmethod
-    def from_x0(x0: Tensor, x: Tensor, level: NoiseLevel, variance: Tensor | None = None) -> Prediction:
+    def from_x0(x0: Numbers, x: Numbers, level: NoiseLevel, variance: Tensor | None = None) -> Prediction:
         """Complete a predicted clean image. Where ``sigma = 0`` nothing is known of the noise: 0, its mean."""
+        x0, x = torch.as_tensor(x0), torch.as_tensor(x)
         alpha, sigma = level.coefficients(x)
         return Prediction(x0, divide(x - alpha * x0, sigma), level, variance)
 
     @staticmethod
-    def from_eps(eps: Tensor, x: Tensor, level: NoiseLevel) -> Prediction:
+    def from_eps(eps: Numbers, x: Numbers, level: NoiseLevel) -> Prediction:
         """Complete a predicted noise. Where ``alpha = 0`` nothing is known of the image: 0, mid-gray."""
+        eps, x = torch.as_tensor(eps), torch.as_tensor(x)
         alpha, sigma = level.coefficients(x)
         return Prediction(divide(x - sigma * eps, alpha), eps, level)
 

@@ -23,7 +23,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from unstir.diffusion.noise_level import NoiseLevel
+from unstir.diffusion.noise_level import NoiseLevel, Numbers
 from unstir.errors import InputError
 
 
@@ -37,17 +37,28 @@ class Schedule(ABC):
     t_min: float
 
     @abstractmethod
-    def __call__(self, t: Tensor | float) -> NoiseLevel:
-        """Return the level at time ``t`` in [0, 1], a number or a tensor of shape () or (B,)."""
+    def __call__(self, t: Numbers) -> NoiseLevel:
+        """Return the level at time ``t`` in [0, 1], of shape () or (B,).
+
+        Raises:
+            InputError: For a time that lies elsewhere.
+        """
 
     @abstractmethod
-    def time(self, log_snr: Tensor) -> Tensor:
+    def time(self, log_snr: Numbers) -> Tensor:
         """Return the time in [0, 1] whose level has this ``log_snr``: the inverse of calling the schedule."""
 
 
-def as_time(t: Tensor | float) -> Tensor:
-    """Return ``t`` as a float64 tensor on the CPU."""
-    return torch.as_tensor(t, dtype=torch.float64, device="cpu")
+def as_time(t: Numbers) -> Tensor:
+    """Return ``t`` as a float64 tensor on the CPU, its values seen to lie in [0, 1]."""
+    t = _on_cpu(t)
+    if not bool(((t >= 0) & (t <= 1)).all()):
+        raise InputError("The times of a schedule lie from 0, clean data, to 1")
+    return t
+
+
+def _on_cpu(values: Numbers) -> Tensor:
+    return torch.as_tensor(values, dtype=torch.float64, device="cpu")
 
 
 class GridSchedule(Schedule):
@@ -61,12 +72,16 @@ class GridSchedule(Schedule):
         self.steps = steps
         self.t_min = 1 / steps
 
-    def level(self, n: int | Tensor) -> NoiseLevel:
-        """Return the exact grid point ``n`` = 0..steps, an integer or an int64 tensor of shape () or (B,)."""
-        index = torch.as_tensor(n, dtype=torch.int64, device="cpu")
-        if bool(((index < 0) | (index > self.steps)).any()):
+    def level(self, n: Numbers) -> NoiseLevel:
+        """Return the exact grid point ``n`` = 0..steps, whole, of shape () or (B,).
+
+        Raises:
+            InputError: If there is no such point.
+        """
+        index = _on_cpu(n)
+        if not bool(((index >= 0) & (index <= self.steps) & (index == index.floor())).all()):
             raise InputError(f"Level {n} is not on the schedule's grid, which runs from 0 to {self.steps}")
-        return self._point(index)
+        return self._point(index.long())
 
     def index(self, t: Tensor) -> Tensor:
         """Return n of the grid points nearest to the times ``t``, int64 of the same shape."""
@@ -104,15 +119,15 @@ class DiscreteSchedule(GridSchedule):
     def _point(self, n: Tensor) -> NoiseLevel:
         return _variance_preserving(n.double() / self.steps, self._alpha_bar[n])
 
-    def __call__(self, t: Tensor | float) -> NoiseLevel:  # noqa: D102
+    def __call__(self, t: Numbers) -> NoiseLevel:  # noqa: D102
         t = as_time(t)
         position = t * self.steps
         below = position.floor().long().clamp(0, self.steps - 1)
         alpha_bar = torch.lerp(self._alpha_bar[below], self._alpha_bar[below + 1], position - below)
         return _variance_preserving(t, alpha_bar)
 
-    def time(self, log_snr: Tensor) -> Tensor:  # noqa: D102
-        alpha_bar = torch.sigmoid(log_snr.double())
+    def time(self, log_snr: Numbers) -> Tensor:  # noqa: D102
+        alpha_bar = torch.sigmoid(_on_cpu(log_snr))
         rising = self._alpha_bar.flip(0).contiguous()
         below = self.steps - torch.searchsorted(rising, alpha_bar, right=False).clamp(1, self.steps)
         here, there = self._alpha_bar[below], self._alpha_bar[below + 1]
@@ -139,14 +154,14 @@ class LadderSchedule(GridSchedule):
     def _point(self, n: Tensor) -> NoiseLevel:
         return self(n.double() / self.steps)
 
-    def __call__(self, t: Tensor | float) -> NoiseLevel:  # noqa: D102
+    def __call__(self, t: Numbers) -> NoiseLevel:  # noqa: D102
         t = as_time(t)
         n = t * self.steps
         sigma = self.sigma_min * n.clamp(max=1) * self.ratio ** (n - 1).clamp(min=0)
         return NoiseLevel(t, torch.ones_like(t), sigma)
 
-    def time(self, log_snr: Tensor) -> Tensor:  # noqa: D102
-        log_rise = -log_snr.double() / 2 - math.log(self.sigma_min)
+    def time(self, log_snr: Numbers) -> Tensor:  # noqa: D102
+        log_rise = -_on_cpu(log_snr) / 2 - math.log(self.sigma_min)
         n = torch.where(log_rise > 0, 1 + log_rise / math.log(self.ratio), log_rise.exp())
         return (n / self.steps).clamp(0, 1)
 
@@ -201,12 +216,36 @@ class ContinuousSchedule(Schedule):
         self._time = time
         self.t_min = t_min
 
-    def __call__(self, t: Tensor | float) -> NoiseLevel:  # noqa: D102
+    def __call__(self, t: Numbers) -> NoiseLevel:  # noqa: D102
         t = as_time(t)
         return NoiseLevel(t, *self._alpha_sigma(t))
 
-    def time(self, log_snr: Tensor) -> Tensor:  # noqa: D102
-        return self._time(log_snr.double()).clamp(0, 1)
+    def time(self, log_snr: Numbers) -> Tensor:  # noqa: D102
+        return self._time(_on_cpu(log_snr)).clamp(0, 1)
+
+
+def _check_range(names: str, low: float, high: float, equal: bool = True) -> None:
+    """See whether the ends of a range are above 0 and rise."""
+    if not 0 < low <= high < math.inf or (low == high and not equal):
+        raise InputError(
+            f"A schedule's {names} are above 0, the first {'at most' if equal else 'below'} the second, and not "
+            f"{low:g} and {high:g}"
+        )
+
+
+def _check_above_zero(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise InputError(f"A schedule's {name} is a number above 0, not {value:g}")
+
+
+def _check_steps(steps: int) -> None:
+    if steps < 1 or steps != int(steps):
+        raise InputError(f"A schedule has a whole number of steps, at least 1, not {steps}")
+
+
+def _check_betas(steps: int, start: float, end: float) -> None:
+    _check_steps(steps)
+    _check_range("beta_start and beta_end", start, end)
 
 
 def _variance_preserving(t: Tensor, alpha_bar: Tensor) -> NoiseLevel:
@@ -219,17 +258,20 @@ def linear(steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) 
     Where a peer scales them by 1000 / T, the same schedule is
     ``linear(T, 1e-4 * 1000 / T, 0.02 * 1000 / T)``.
     """
+    _check_betas(steps, beta_start, beta_end)
     return DiscreteSchedule(torch.linspace(beta_start, beta_end, steps, dtype=torch.float64))
 
 
 def quadratic(steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> DiscreteSchedule:
     """Betas whose square roots are evenly spaced; elsewhere called scaled-linear."""
+    _check_betas(steps, beta_start, beta_end)
     roots = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64)
     return DiscreteSchedule(roots**2)
 
 
 def sigmoid(steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> DiscreteSchedule:
     """Betas along a logistic curve over [-6, 6] (the logistic is in beta, not in alpha_bar)."""
+    _check_betas(steps, beta_start, beta_end)
     curve = torch.sigmoid(torch.linspace(-6, 6, steps, dtype=torch.float64))
     return DiscreteSchedule(beta_start + (beta_end - beta_start) * curve)
 
@@ -240,6 +282,9 @@ def cosine(steps: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Disc
     :math:`\bar\alpha(t) = \cos^2(\frac{t + s}{1 + s} \frac{\pi}{2})` up to a constant, with
     ``beta_n = 1 - alpha_bar(n / T) / alpha_bar((n - 1) / T)``, at most ``max_beta``.
     """
+    _check_steps(steps)
+    _check_above_zero("s", s)
+    _check_above_zero("max_beta", max_beta)
     t = torch.arange(steps + 1, dtype=torch.float64) / steps
     alpha_bar = torch.cos((t + s) / (1 + s) * math.pi / 2) ** 2
     return DiscreteSchedule((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta))
@@ -253,6 +298,8 @@ def ladder(steps: int = 1000, sigma_min: float = 0.01, sigma_max: float = 50.0) 
     """
     if steps < 2:
         raise InputError(f"A ladder from one sigma to another has at least 2 steps, not {steps}")
+    _check_steps(steps)
+    _check_range("sigma_min and sigma_max", sigma_min, sigma_max, equal=False)
     return LadderSchedule(steps, sigma_min, (sigma_max / sigma_min) ** (1 / (steps - 1)))
 
 
@@ -261,6 +308,7 @@ def vp(beta_min: float = 0.1, beta_max: float = 20.0) -> ContinuousSchedule:
 
     :math:`\log \alpha(t) = -\frac14 t^2 (\beta_{max} - \beta_{min}) - \frac12 t \beta_{min}`.
     """
+    _check_range("beta_min and beta_max", beta_min, beta_max)
     slope = beta_max - beta_min
 
     def alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -283,6 +331,7 @@ def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> ContinuousSchedule:
     ``alpha = 1`` and :math:`\sigma(t) = \sigma_{min} (\sigma_{max} / \sigma_{min})^t` for t above 0;
     t = 0 itself is clean data.
     """
+    _check_range("sigma_min and sigma_max", sigma_min, sigma_max, equal=False)
     log_ratio = math.log(sigma_max / sigma_min)
 
     def alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -306,6 +355,7 @@ def single(amount: float = 0.5) -> ContinuousSchedule:
     On the way there from clean data ``sigma = amount t``. Where the corruption is not Gaussian, ``amount`` is what
     :mod:`unstir.diffusion.corruption` says.
     """
+    _check_above_zero("amount", amount)
     return ContinuousSchedule(
         lambda t: (torch.ones_like(t), amount * t), lambda log_snr: (-log_snr / 2).exp() / amount, t_min=1.0
     )
