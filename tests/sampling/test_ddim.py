@@ -1,5 +1,7 @@
 """DDIM: eta 1 is DDPM, eta 0 is an ordinary differential equation, and the marginals hold in between."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -38,7 +40,7 @@ def assert_eta_one_is_ddpm(levels: list[NoiseLevel]) -> None:
 
 
 @pytest.mark.parametrize("spacing", sorted(spacings))
-@pytest.mark.parametrize("name", sorted(schedules))
+@pytest.mark.parametrize("name", sorted({*schedules} - {"single"}))  # which knows one level alone
 @pytest.mark.parametrize("steps", [2, 13, 100])
 def test_eta_one_is_ddpm_on_every_grid(name: str, spacing: str, steps: int) -> None:
     assert_eta_one_is_ddpm(grid(schedules[name](), steps, spacing))
@@ -116,7 +118,9 @@ def test_eta_zero_back_and_forth_returns() -> None:
     levels = grid(linear(), 1000)[:-1]
     x = torch.randn(20, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     down = walk(denoiser, levels, DDIM(), x, normal(0))[-1]
-    up = walk(denoiser, levels[::-1], DDIM(), down, normal(0))[-1]
+    up = down
+    for here, there in pairwise(levels[::-1]):
+        up, _ = DDIM().step(denoiser, up, here, there, None, torch.zeros_like)
     assert (down - x).abs().mean().item() > 0.3
     torch.testing.assert_close(up, x, rtol=0, atol=0.05)
 

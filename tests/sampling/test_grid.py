@@ -4,15 +4,16 @@ import math
 from fractions import Fraction
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
 from unstir.diffusion import DiscreteSchedule, NoiseLevel, Prediction, Schedule
-from unstir.diffusion.schedule import cosine, flow, ladder, linear, schedules, vp
+from unstir.diffusion.schedule import cosine, flow, ladder, linear, schedules, ve, vp
 from unstir.errors import InputError
-from unstir.sampling import DDIM, grid, sample, spacings
+from unstir.sampling import DDIM, from_sigmas, grid, sample, spacings
 
 SIZES = [(1, 1), (2, 1), (2, 2), (10, 1), (10, 2), (10, 7), (10, 9), (10, 10), (49, 48), (49, 49)]
 SIZES += [(1000, 1), (1000, 2), (1000, 7), (1000, 50), (1000, 100), (1000, 333), (1000, 999), (1000, 1000)]
@@ -154,17 +155,29 @@ def test_uniform_is_even_in_time() -> None:
         assert times == pytest.approx([1 - i / 7 for i in range(8)], abs=1e-12)
 
 
-@pytest.mark.parametrize("schedule", [linear(), cosine(), vp(), flow()], ids=["linear", "cosine", "vp", "flow"])
+ALL_NOISE = DiscreteSchedule(torch.tensor([0.1, 0.2, 0.3, 1.0]))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [linear(), linear(4000), cosine(), vp(), flow(), ve(0.01, 5e4), ladder(30, 0.01, 1e4)],
+    ids=["linear", "linear4000", "cosine", "vp", "flow", "ve", "ladder"],
+)
 def test_log_snr_is_even_in_log_snr(schedule: Schedule) -> None:
     log_snr = torch.stack([level.log_snr for level in grid(schedule, 9, "log_snr")[:-1]])
     steps = log_snr.diff()
     torch.testing.assert_close(steps, steps.mean().expand(8), rtol=1e-6, atol=0)
     assert log_snr[-1].item() == pytest.approx(schedule(schedule.t_min).log_snr.item(), rel=1e-9)
-    # The top: the schedule's own, or where that is (almost) pure noise a noise a thousand times the image.
-    assert log_snr[0].item() == pytest.approx(max(schedule(1.0).log_snr.item(), -2 * math.log(1000)), rel=2e-3)
+    # The top: the schedule's own, or where that is pure noise a noise a thousand times the image.
+    own = schedule(1.0).log_snr.item()
+    assert log_snr[0].item() == pytest.approx(own if math.isfinite(own) else -2 * math.log(1000), rel=1e-9)
 
 
-@pytest.mark.parametrize("schedule", [linear(), vp(), schedules["ve"]()], ids=["linear", "vp", "ve"])
+@pytest.mark.parametrize(
+    "schedule",
+    [linear(), cosine(), vp(), ve(), ve(0.01, 5e4), flow()],
+    ids=["linear", "cosine", "vp", "ve", "wide ve", "flow"],
+)
 def test_karras_is_the_papers_equation_5(schedule: Schedule) -> None:
     levels = grid(schedule, 9, "karras")[:-1]
     ratio = torch.stack([level.sigma / level.alpha for level in levels])
@@ -173,7 +186,15 @@ def test_karras_is_the_papers_equation_5(schedule: Schedule) -> None:
     expected = torch.stack([(top + i / 8 * (bottom - top)) ** 7 for i in range(9)])
     torch.testing.assert_close(ratio, expected, rtol=1e-6, atol=0)
     highest = schedule(1.0)
-    assert ratio[0].item() == pytest.approx((highest.sigma / highest.alpha).item(), rel=1e-6)
+    own = 1000.0 if highest.alpha == 0 else (highest.sigma / highest.alpha).item()
+    assert ratio[0].item() == pytest.approx(own, rel=1e-6)
+
+
+def test_cosine_begins_at_its_own_top_and_pure_noise_at_a_thousand() -> None:
+    for spacing in ("karras", "log_snr"):
+        assert float(grid(cosine(), 10, spacing)[0].log_snr) == pytest.approx(-2 * math.log(20291), rel=1e-5)
+        top = grid(ALL_NOISE, 3, spacing)[0]
+        assert float(top.log_snr) == pytest.approx(-2 * math.log(1000), rel=1e-9)
 
 
 def test_continuous_ends_are_where_the_docstring_says() -> None:
@@ -194,7 +215,7 @@ def test_explicit_indices_are_visited_as_given() -> None:
 @pytest.mark.parametrize("steps", [0, -1, -1000])
 @pytest.mark.parametrize("name", ["linear", "vp"])
 def test_no_steps_are_refused(name: str, steps: int) -> None:
-    with pytest.raises(InputError, match=f"at least 1 step, and {steps}"):
+    with pytest.raises(InputError, match=f"at least 1, and {steps} were"):
         grid(schedules[name](), steps)
 
 
@@ -218,6 +239,54 @@ def test_an_unknown_spacing_is_refused_with_the_nearest(wrong: str, right: str) 
 def test_impossible_indices_are_refused(wrong: list[int]) -> None:
     with pytest.raises(InputError, match=r"3 indices.*10\.\.1"):
         grid(linear(10), 3, wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [9.5, 4, 1],
+        [9, 4, 1.0001],
+        [10.9, 4, 1],
+        [math.inf, 4, 1],
+        [9, 4, -math.inf],
+        [9, math.nan, 1],
+        [1e300, 4, 1],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["linear", "cosine", "ladder"])
+def test_fractions_and_what_is_no_number_are_no_indices(name: str, wrong: list[float]) -> None:
+    with pytest.raises(InputError, match=r"3 indices of a grid are whole and fall within 10\.\.1, and these are"):
+        grid(schedules[name](10), 3, wrong)
+    with pytest.raises(InputError, match=r"whole number of steps, at least 1, and 2\.5 were"):
+        grid(schedules[name](10), 2.5)  # type: ignore[arg-type]
+
+
+def test_indices_may_be_an_array_or_a_tensor() -> None:
+    for kind in (tuple, np.array, torch.tensor):
+        for number in (int, float):
+            assert indices(grid(linear(49), 3, kind([number(n) for n in (49, 30, 2)])), 49) == [49, 30, 2]
+
+
+def test_levels_of_sigmas() -> None:
+    """They are those of the exploding process, however the sigmas are given."""
+    for kind in (list, np.array, torch.tensor):
+        for last in ([], [0.0]):
+            levels = from_sigmas(kind([80.0, 3.0, 0.5, *last]))
+            assert [float(level.sigma) for level in levels] == [80, 3, 0.5, 0]
+            assert [float(level.alpha) for level in levels] == [1] * 4
+            assert_falls(levels, 3)
+    assert [float(level.t) for level in levels] == pytest.approx([1, 2 / 3, 1 / 3, 0])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[], [0.0], [1.0, 2.0], [2.0, 2.0], [1.0, -1.0], [1.0, 0.0, 0.0], [math.inf, 1.0], [math.nan]],
+    ids=str,
+)
+def test_sigmas_that_do_not_fall_are_refused(wrong: list[float]) -> None:
+    with pytest.raises(InputError, match="sigmas of a walk are above 0 and fall, and these are"):
+        from_sigmas(wrong)
 
 
 def test_indices_need_a_grid() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unstir.diffusion import NoiseLevel, Prediction
 from unstir.diffusion.exact import GaussianMixtureDenoiser
-from unstir.diffusion.schedule import flow, linear, schedules
+from unstir.diffusion.schedule import flow, linear, schedules, ve
 from unstir.sampling import DPMSolver, Sampler, UniPC, grid, sample, samplers, spacings, trajectory
 
 MIXTURE = GaussianMixtureDenoiser(
@@ -157,7 +157,7 @@ def test_every_grid_leads_to_the_exact_answer(name: str, schedule: str) -> None:
             (of_gaussian(name, grid(schedules[schedule](), steps, spacing)) - right).abs().max()
             for steps in (15, 100)
         )
-        assert many < 0.05 and many < max(0.4 * few, 1e-3), spacing
+        assert many < 0.06 and many < max(0.4 * few, 1e-3), spacing
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
@@ -168,6 +168,17 @@ def test_float32_is_safe_at_both_ends(name: str, schedule: str) -> None:
             levels = grid(schedules[schedule](), steps, spacing)
             single, double = of_gaussian(name, levels, torch.float32), of_gaussian(name, levels)
             assert single.dtype == torch.float32
+            assert (single - double).abs().max().item() < 1e-4 * max(1.0, double.abs().max().item()), spacing
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+@pytest.mark.parametrize("steps", [5, 10, 20, 50])
+def test_float32_is_safe_from_much_noise(name: str, steps: int) -> None:
+    """Where sigma / alpha falls from 1e8 and more, the last bit of a prediction must not grow with it."""
+    for schedule in (linear(2000), linear(4000), linear(8000), ve(0.01, 1e6)):
+        for spacing in ("trailing", "log_snr", "quadratic"):
+            levels = grid(schedule, steps, spacing)
+            single, double = of_gaussian(name, levels, torch.float32), of_gaussian(name, levels)
             assert (single - double).abs().max().item() < 1e-4 * max(1.0, double.abs().max().item()), spacing
 
 

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from unstir.diffusion import NoiseLevel, Prediction
 from unstir.diffusion.exact import GaussianMixtureDenoiser
+from unstir.diffusion.likelihood import flow_log_density, variational_bound
 from unstir.diffusion.schedule import flow, linear
 from unstir.errors import InputError
-from unstir.sampling import DDIM, DDPM, SeededNoise, grid, sample, samplers, trajectory
+from unstir.sampling import DDIM, DDPM, SeededNoise, grid, invert, sample, samplers, trajectory
 
 MIXTURE = GaussianMixtureDenoiser(
     torch.tensor([[-0.6, 0.2, 0.4], [0.5, -0.5, 0.0]]).double(), torch.tensor([0.2, 0.1]), torch.tensor([0.4, 0.6])
@@ -127,6 +128,57 @@ def test_pure_noise_is_a_place_to_start() -> None:
         out = sample(MIXTURE, x, grid(flow(), 50), sampler, noise)
         to_nearest = torch.cdist(out, MIXTURE.means).min(dim=1).values
         assert to_nearest.max().item() < 1.1
+
+
+def level(sigma: float, alpha: float = 1.0) -> NoiseLevel:
+    return NoiseLevel(min(sigma, 1.0), alpha, sigma)
+
+
+CLEAN = level(0.0)
+NO_WALKS = {
+    "repeats": [level(2.0), level(1.0), level(1.0), CLEAN],
+    "repeats at another scale": [level(2.0), level(1.0), level(0.5, alpha=0.5), CLEAN],
+    "rises": [level(1.0), level(2.0), CLEAN],
+    "rises at the end": [level(2.0), CLEAN, level(1.0)],
+    "is clean twice": [level(2.0), CLEAN, CLEAN],
+    "is pure noise twice": [level(1.0, alpha=0.0), level(2.0, alpha=0.0), CLEAN],
+    "is no number": [level(2.0), level(float("nan")), CLEAN],
+    "is negative": [level(2.0), level(-1.0), CLEAN],
+}
+
+
+@pytest.mark.parametrize("levels", NO_WALKS.values(), ids=NO_WALKS)
+@pytest.mark.parametrize("name", sorted(samplers.known))
+def test_levels_that_do_not_fall_are_refused_by_every_walk(name: str, levels: list[NoiseLevel]) -> None:
+    x, noise = start(range(2))
+    sampler = samplers[name]().build(linear(50), len(levels) - 1)
+    with pytest.raises(InputError, match="levels of a walk fall from noise to data: sigma / alpha is"):
+        sample(MIXTURE, x, levels, sampler, noise)
+
+
+@pytest.mark.parametrize("levels", NO_WALKS.values(), ids=NO_WALKS)
+def test_levels_that_do_not_fall_are_refused_elsewhere_too(levels: list[NoiseLevel]) -> None:
+    x, noise = start(range(2))
+    for call in (
+        lambda: invert(MIXTURE, x, levels),
+        lambda: flow_log_density(MIXTURE, x, levels),
+        lambda: variational_bound(MIXTURE, x, levels, "small", noise),
+    ):
+        with pytest.raises(InputError, match="levels of a walk fall from noise to data"):
+            call()
+
+
+def test_levels_of_each_image_are_no_walk() -> None:
+    x, noise = start(range(2))
+    levels = [linear(50)(torch.tensor([0.5, 0.8])), *grid(linear(50), 3)[2:]]
+    for call in (lambda: sample(MIXTURE, x, levels, DDIM(), noise), lambda: invert(MIXTURE, x, levels)):
+        with pytest.raises(InputError, match="those of all its images"):
+            call()
+
+
+def test_an_inversion_ends_at_clean_data() -> None:
+    with pytest.raises(InputError, match="the last one clean"):
+        invert(MIXTURE, start(range(2))[0], grid(linear(50), 3)[:-1])
 
 
 @pytest.mark.parametrize("count", [0, 1])

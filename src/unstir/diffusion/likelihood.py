@@ -25,7 +25,7 @@ from torch import Tensor
 
 from unstir.diffusion.bound import bound_term, prior_term, smallest_variance
 from unstir.diffusion.denoiser import Denoise
-from unstir.diffusion.noise_level import Noise, NoiseLevel
+from unstir.diffusion.noise_level import Noise, NoiseLevel, check_falling
 from unstir.diffusion.posterior import Variance
 from unstir.errors import InputError
 
@@ -68,7 +68,11 @@ def variational_bound(
         noise: From which each image's noise comes.
         terms: How many of the transitions to take for each image, spread evenly at random, each in the place of
             its neighbours: an unbiased estimate at that many evaluations. None takes all.
+
+    Raises:
+        InputError: If the levels do not fall.
     """
+    check_falling(levels)
     chain = NoiseLevel.stack(levels[::-1])
     smallest = smallest_variance(chain)
 
@@ -102,14 +106,14 @@ def flow_bits(
     """
     uniform = torch.special.ndtr(noise(x0))
     signs = None if probes is None else [noise(x0).sign() for _ in range(probes)]
-    nats = flow_log_density(denoise, x0 + (2 * uniform - 1) / 255, levels, signs)
+    nats, _ = flow_log_density(denoise, x0 + (2 * uniform - 1) / 255, levels, signs)
     return math.log2(127.5) - nats / (x0[0].numel() * math.log(2))
 
 
 def flow_log_density(
     denoise: Denoise, x0: Tensor, levels: Sequence[NoiseLevel], probes: Sequence[Tensor] | None = None
-) -> Tensor:
-    """Return the log-density of ``x0`` (B, ...) under the probability-flow ODE, in nats, shape (B,).
+) -> tuple[Tensor, Tensor]:
+    """Return the log-density of ``x0`` (B, ...) under the probability-flow ODE, and the latent that it flows to.
 
     Heun's rule, of second order, with two evaluations a step.
 
@@ -120,8 +124,12 @@ def flow_log_density(
         probes: Random signs of the shape of ``x0``: the divergence is then estimated as the mean of
             ``e J e`` over them (Hutchinson 1990). None computes it, by one gradient for each dimension.
 
+    Returns:
+        The log-density in nats, shape (B,); and the latent, of the shape of ``x0`` and standard normal under the
+        model. The images at the noisiest level are ``sqrt(alpha^2 + sigma^2)`` times as large.
+
     Raises:
-        InputError: For fewer than 2 levels with noise.
+        InputError: For fewer than 2 levels with noise, or levels that do not fall.
     """
 
     def slope(z: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
@@ -132,6 +140,7 @@ def flow_log_density(
             v = denoise(scale * z, level).v / scale
             return v.detach(), _divergence(v, z, probes)
 
+    check_falling(levels)
     rising = [level for level in reversed(levels) if float(level.sigma) > 0]
     if len(rising) < 2:
         raise InputError("The likelihood of the flow needs at least 2 levels of noise")
@@ -145,7 +154,7 @@ def flow_log_density(
         log_volume += step / 2 * (divergence + next_divergence)
     dimensions = x0[0].numel()
     log_prior = -0.5 * (z**2).flatten(1).sum(1) - dimensions / 2 * math.log(2 * math.pi)
-    return log_prior + log_volume + dimensions * math.log(math.cos(angles[0]))
+    return log_prior + log_volume + dimensions * math.log(math.cos(angles[0])), z
 
 
 def _divergence(v: Tensor, z: Tensor, probes: Sequence[Tensor] | None) -> Tensor:

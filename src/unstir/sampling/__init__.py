@@ -23,6 +23,7 @@ __all__ = [
     "SeededNoise",
     "Step",
     "UniPC",
+    "from_sigmas",
     "grid",
     "invert",
     "langevin",
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from unstir.sampling.ddpm import DDPM
     from unstir.sampling.dpm import DPMSolver
     from unstir.sampling.euler import Euler
-    from unstir.sampling.grid import grid, spacings
+    from unstir.sampling.grid import from_sigmas, grid, spacings
     from unstir.sampling.heun import Heun
     from unstir.sampling.inversion import invert
     from unstir.sampling.langevin import AnnealedLangevin, langevin
@@ -58,7 +59,7 @@ else:
         "unstir.sampling.ddpm": ("DDPM",),
         "unstir.sampling.dpm": ("DPMSolver",),
         "unstir.sampling.euler": ("Euler",),
-        "unstir.sampling.grid": ("grid", "spacings"),
+        "unstir.sampling.grid": ("from_sigmas", "grid", "spacings"),
         "unstir.sampling.heun": ("Heun",),
         "unstir.sampling.inversion": ("invert",),
         "unstir.sampling.langevin": ("AnnealedLangevin", "langevin"),

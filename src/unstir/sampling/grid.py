@@ -11,13 +11,17 @@ spacing       levels, i = 0..S-1                            the peer's name for 
               round(T / S)
 ``leading``   n = 1 + (S - 1 - i) (T // S): ends at 1,      diffusers ``leading``, DDIM's
               starts below T                                ``uniform``
-``linspace``  n = 1 + round of S even points from T-1 to 0  diffusers ``linspace``, ADM's ``"S"``
+``linspace``  n = 1 + round of S even points from T-1 to 0  that of diffusers' DDPM and DDIM, whose
+                                                            other solvers end it elsewhere; ADM's ``"S"``
 ``quadratic`` n = 1 + floor(0.8 T (1 - i / (S - 1))^2),     DDIM's ``quad``
               repeats raised; more steps near the data
 ``uniform``   t = 1 - i / S, not rounded to the grid
 ``log_snr``   even in log-SNR from T to 1                   DPM-Solver's ``logSNR``
 ``karras``    even in (sigma / alpha)^(1/7) from T to 1     Karras et al. 2022, equation 5
 ============= ============================================= =====================================
+
+T, the noisiest level of ``log_snr`` and ``karras``, is the schedule's own, t = 1. Where that is pure noise
+(alpha = 0, as of ``flow``), from which nothing is even, they begin at sigma / alpha = 1000.
 
 Continuous schedules have the last five and, since they have no grid to round to, ``trailing`` equals
 ``uniform``, ``leading`` starts a step below 1, and n = 1 reads as t_min.
@@ -26,12 +30,13 @@ Continuous schedules have the last five and, since they have no grid to round to
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from unstir.diffusion import GridSchedule, NoiseLevel, Schedule
+from unstir.diffusion.noise_level import Numbers
 from unstir.errors import InputError, nearest
 
 
@@ -79,9 +84,8 @@ def _karras(schedule: Schedule, steps: int) -> Tensor:
 
 
 def _end_log_snrs(schedule: Schedule) -> tuple[float, float]:
-    # Pure noise has no finite log-SNR: there the grid starts at that of sigma / alpha = 1000.
-    noisiest = max(float(schedule(1.0).log_snr), -13.8)
-    return noisiest, float(schedule(schedule.t_min).log_snr)
+    noisiest = float(schedule(1.0).log_snr)
+    return noisiest if math.isfinite(noisiest) else -2 * math.log(1000), float(schedule(schedule.t_min).log_snr)
 
 
 def _distinct(n: Tensor, last: int) -> Tensor:
@@ -102,7 +106,7 @@ spacings: dict[str, Callable[[Schedule, int], Tensor]] = {
 }
 
 
-def grid(schedule: Schedule, steps: int, spacing: str | Sequence[int] = "trailing") -> list[NoiseLevel]:
+def grid(schedule: Schedule, steps: int, spacing: str | Numbers = "trailing") -> list[NoiseLevel]:
     """Return ``steps + 1`` levels from noise to clean data.
 
     Args:
@@ -111,10 +115,10 @@ def grid(schedule: Schedule, steps: int, spacing: str | Sequence[int] = "trailin
         spacing: A name from ``spacings``, or the ``steps`` indices n themselves, falling within 1..T.
 
     Raises:
-        InputError: For steps out of range, an unknown spacing, or indices that do not fall.
+        InputError: For steps out of range, an unknown spacing, or indices that are not whole or do not fall.
     """
-    if steps < 1:
-        raise InputError(f"Sampling needs at least 1 step, and {steps} were asked for")
+    if steps < 1 or steps != int(steps):
+        raise InputError(f"Sampling needs a whole number of steps, at least 1, and {steps} were asked for")
     if isinstance(schedule, GridSchedule) and steps > schedule.steps:
         raise InputError(f"{steps} steps were asked for, and the model's schedule has {schedule.steps}")
     if isinstance(spacing, str):
@@ -127,11 +131,36 @@ def grid(schedule: Schedule, steps: int, spacing: str | Sequence[int] = "trailin
     return [*(schedule(t) for t in times), NoiseLevel.clean()]
 
 
-def _explicit(schedule: Schedule, steps: int, indices: Sequence[int]) -> Tensor:
+def from_sigmas(sigmas: Numbers) -> list[NoiseLevel]:
+    """Return levels with ``alpha = 1`` and these sigmas, then clean data: for a denoiser that is told sigma.
+
+    Their times fall evenly from 1 and are no schedule's. One that is told the time of a schedule may be asked at
+    these levels through :func:`unstir.diffusion.on_any_schedule`.
+
+    Args:
+        sigmas: The standard deviations of the noise, above 0 and falling. A 0 at the end is clean data, which is
+            there without it too.
+
+    Raises:
+        InputError: If they do not fall to 0.
+    """
+    noisy = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu").reshape(-1)
+    noisy = noisy[:-1] if len(noisy) and noisy[-1] == 0 else noisy
+    if not len(noisy) or not bool((noisy[1:] < noisy[:-1]).all() & (noisy > 0).all() & noisy.isfinite().all()):
+        told = ", ".join(f"{sigma:g}" for sigma in noisy.tolist()) or "none"
+        raise InputError(f"The sigmas of a walk are above 0 and fall, and these are {told}")
+    times = 1 - torch.arange(len(noisy), dtype=torch.float64) / len(noisy)
+    return [*(NoiseLevel(t, torch.ones_like(t), sigma) for t, sigma in zip(times, noisy)), NoiseLevel.clean()]
+
+
+def _explicit(schedule: Schedule, steps: int, indices: Numbers) -> Tensor:
     if not isinstance(schedule, GridSchedule):
         raise InputError("Explicit indices need a discrete schedule, such as 'linear'")
-    n = torch.tensor(list(indices), dtype=torch.float64)
-    falling = bool((n[1:] < n[:-1]).all())
-    if len(n) != steps or not falling or int(n.max()) > schedule.steps or int(n.min()) < 1:
-        raise InputError(f"The {steps} indices of a grid must fall within {schedule.steps}..1: {list(indices)}")
+    n = torch.as_tensor(indices, dtype=torch.float64, device="cpu").reshape(-1)
+    fall = bool((n[1:] < n[:-1]).all() & (n == n.floor()).all() & (n >= 1).all() & (n <= schedule.steps).all())
+    if len(n) != steps or not fall:
+        raise InputError(
+            f"The {steps} indices of a grid are whole and fall within {schedule.steps}..1, and these are "
+            f"{', '.join(f'{value:g}' for value in n.tolist()) or 'none'}"
+        )
     return n / schedule.steps

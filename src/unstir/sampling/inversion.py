@@ -12,13 +12,14 @@ Sampling with DDIM over the same grid brings the image back, with an error that 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel
-from unstir.sampling.euler import Euler
-from unstir.sampling.trajectory import sample
+from unstir.diffusion.noise_level import check_falling
+from unstir.errors import InputError
 
 
 @torch.no_grad()
@@ -29,7 +30,16 @@ def invert(denoise: Denoise, x0: Tensor, levels: Sequence[NoiseLevel]) -> Tensor
         denoise: Any callable ``(x, level) -> Prediction``; asked once for each step.
         x0: Clean images, shape (B, ...).
         levels: From noise to data, as :func:`unstir.sampling.grid` gives them, the last one clean.
+
+    Raises:
+        InputError: If there are fewer than two levels, or they do not fall to clean data.
     """
+    check_falling(levels)
+    if len(levels) < 2 or levels[-1].sigma != 0:
+        raise InputError("An image's noise is found over levels from noise to clean data, the last one clean")
     rising = levels[-2::-1]
     x = rising[0].noise(x0, denoise(x0, rising[0]).eps)
-    return sample(denoise, x, rising, Euler(), torch.zeros_like) if len(rising) > 1 else x
+    for here, there in pairwise(rising):
+        prediction = denoise(x, here)
+        x = there.noise(prediction.x0, prediction.eps)
+    return x

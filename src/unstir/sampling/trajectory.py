@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unstir.diffusion import Denoise, NoiseLevel, Prediction
-from unstir.diffusion.noise_level import Noise
+from unstir.diffusion.noise_level import Noise, check_falling
 from unstir.errors import InputError
 
 State = Any
@@ -70,10 +70,11 @@ def trajectory(
         One step for each pair of neighbouring levels; the last one's ``x`` is the answer.
 
     Raises:
-        InputError: If there are fewer than two levels.
+        InputError: If there are fewer than two levels, or they do not fall.
     """
     if len(levels) < 2:
         raise InputError(f"A trajectory needs at least two levels, and got {len(levels)}")
+    check_falling(levels)
     seen: list[Prediction] = []
 
     def watched(x: Tensor, level: NoiseLevel) -> Prediction:
