@@ -8,6 +8,8 @@ from torch import Tensor
 
 from unstir.diffusion import Condition, Sockets
 from unstir.errors import InputError
+from unstir.networks.conditioner import Conditioner
+from unstir.networks.told import Told
 
 
 def everything(n: int, start: int = 0) -> Condition:
@@ -162,8 +164,20 @@ def test_a_condition_has_one_batch() -> None:
         Condition.of({"label": torch.arange(3), "age": torch.zeros(4, 1)})
     with pytest.raises(ValueError, match="of one batch"):
         Condition({"label": (torch.arange(3), torch.zeros(2, dtype=torch.bool))})
-    with pytest.raises(ValueError, match="here are no part"):
-        Condition({})
+
+
+def test_a_condition_without_parts_tells_nothing() -> None:
+    nothing = Condition()
+    every = (nothing, Condition({}), Condition.of({}), nothing.hide(), nothing.hide(mask=torch.ones(3)))
+    every += (nothing.drop({"label": 0.5}, generator(3)), nothing.beside(Condition()), nothing[:2])
+    for condition in (*every, nothing.to("cpu"), nothing.map(torch.neg)):
+        assert condition.names == ()
+        assert len(condition) == 0
+    with pytest.raises(InputError, match="no part 'label' to hide"):
+        nothing.hide(["label"])
+    conditioner = Conditioner({"label": Told(kind="classes", classes=("a", "b"))}, 8, 8)
+    x = torch.zeros(3, 1, 2, 2)
+    assert torch.equal(conditioner(nothing, x).vector, conditioner(None, x).vector)
 
 
 def test_the_image_socket_is_behind_the_input() -> None:

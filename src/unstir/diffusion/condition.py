@@ -8,7 +8,7 @@ then uses its learned null in the part's place. Networks know no names: what is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,18 +20,18 @@ from unstir.errors import InputError
 class Condition:
     """What the images of a batch are conditioned on, by name.
 
-    It has at least one part, since the batch is that of its parts; where nothing is told, None takes its place.
+    The batch is that of its parts. Without parts it tells nothing, of a batch of any length, as None does.
 
     Attributes:
         parts: For each name its values, (B, ...), and bool (B,), true where it is hidden from the network.
     """
 
-    parts: Mapping[str, tuple[Tensor, Tensor]]
+    parts: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lengths = {len(tensor) for part in self.parts.values() for tensor in part}
-        if len(lengths) != 1:
-            told = ", ".join(f"{name} {len(value)}" for name, (value, _) in self.parts.items()) or "no part"
+        if len(lengths) > 1:
+            told = ", ".join(f"{name} {len(value)}" for name, (value, _) in self.parts.items())
             raise ValueError(f"the parts of a condition, and their masks, are of one batch; here are {told}")
 
     @staticmethod
@@ -50,8 +50,8 @@ class Condition:
         return tuple(self.parts)
 
     def __len__(self) -> int:
-        """Return how many images the batch has."""
-        return len(next(iter(self.parts.values()))[0])
+        """Return how many images the batch has; 0 without parts."""
+        return len(next(iter(self.parts.values()))[0]) if self.parts else 0
 
     def map(self, f: Callable[[Tensor], Tensor]) -> Condition:
         """Return the condition with ``f`` of each tensor, values and masks."""
@@ -78,7 +78,9 @@ class Condition:
         names = self.names if names is None else tuple(names)
         for name in names:
             if name not in self.parts:
-                raise InputError(f"The condition has no part {name!r} to hide, only {', '.join(self.parts)}")
+                raise InputError(
+                    f"The condition has no part {name!r} to hide, only {', '.join(self.parts) or 'none'}"
+                )
 
         def hidden_now(hidden: Tensor) -> Tensor:
             return torch.ones_like(hidden) if mask is None else hidden | mask.to(hidden.device)

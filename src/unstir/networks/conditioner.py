@@ -56,7 +56,7 @@ class Conditioner(nn.Module):
             ValueError: If the condition is not of the batch of ``x``, or a sequence enters another socket than
                 ``tokens``.
         """
-        if condition is not None and len(condition) != len(x):
+        if condition is not None and condition.names and len(condition) != len(x):
             raise ValueError(f"a condition of {len(condition)} images cannot go with {len(x)}")
         vectors: list[Tensor] = []
         tokens: list[Tensor] = []
