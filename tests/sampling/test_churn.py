@@ -10,7 +10,7 @@ from unstir.diffusion import NoiseLevel, Prediction
 from unstir.diffusion.exact import GaussianMixtureDenoiser
 from unstir.diffusion.schedule import linear, schedules, ve
 from unstir.errors import InputError
-from unstir.sampling import Churn, Euler, Heun, grid, sample
+from unstir.sampling import Churn, Euler, Heun, from_sigmas, grid, sample
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -43,6 +43,28 @@ def test_the_step_is_karras_algorithm_2(name: str) -> None:
     heun = scaled + (s_next - s_hat) * (first + slope(euler, there)) / 2
     got, _ = Churn(Heun(), schedule, 10, 3.0, s_noise=s_noise).step(fake, x, here, there, None, lambda _: z)
     torch.testing.assert_close(got / there.alpha, heun, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("solver", [Euler(), Heun()], ids=str)
+def test_a_denoiser_of_sigmas_needs_no_schedule(solver: Euler | Heun) -> None:
+    """It is churned as on the exploding process, whose times it does not see."""
+    mixture = GaussianMixtureDenoiser(torch.tensor([[-0.5], [0.7]]).double(), torch.full((2,), 0.2), torch.ones(2))
+    sigmas = [20.0, 5.0, 2.0, 1.0, 0.4, 0.1]
+    walks = []
+    for schedule in (None, ve(0.01, 100.0)):
+        noises = iter(normal(len(sigmas), 50, 1, seed=2))
+        churn = Churn(solver, schedule, len(sigmas), 2.0, s_tmin=0.3, s_noise=1.01)
+        walks.append(
+            sample(mixture, 20 * normal(50, 1), from_sigmas(sigmas), churn, lambda _, left=noises: next(left))
+        )
+    torch.testing.assert_close(walks[0], walks[1], rtol=1e-9, atol=1e-9)
+    plain = sample(mixture, 20 * normal(50, 1), from_sigmas(sigmas), solver, torch.zeros_like)
+    assert (walks[0] - plain).abs().max() > 0.1
+    # A process of another scale keeps its alpha.
+    level = NoiseLevel(0.5, 0.8, 0.6)
+    x, raised = Churn(solver, None, 10, 3.0).raised(normal(2, 3), level, torch.ones_like)
+    assert (float(raised.alpha), float(raised.sigma)) == pytest.approx((0.8, 0.6 * 1.3))
+    torch.testing.assert_close(x, normal(2, 3) + 0.6 * (1.3**2 - 1) ** 0.5)
 
 
 def test_the_raise_has_a_limit_and_a_range() -> None:

@@ -44,7 +44,7 @@ def test_the_predictor_is_the_papers_for_preserved_variance() -> None:
 
 @pytest.mark.parametrize("name", ["ladder", "linear"])
 def test_the_corrector_is_the_papers_with_norms_of_its_own(name: str) -> None:
-    """Song et al. 2021, algorithms 4 and 5, image by image."""
+    """Song et al. 2021, algorithms 4 and 5, image by image; alpha is that of the step just made."""
     schedule = ladder(20, 0.05, 5.0) if name == "ladder" else linear(20)
     here, there, snr = schedule.level(12), schedule.level(11), 0.3
     x, *noises = normal(3)
@@ -56,6 +56,13 @@ def test_the_corrector_is_the_papers_with_norms_of_its_own(name: str) -> None:
         g = fake(predicted, there).score[i]
         step = 2 * alpha * (snr * z.norm() / g.norm()) ** 2
         torch.testing.assert_close(got[i], predicted[i] + step * g + (2 * step).sqrt() * z)
+
+
+def test_the_factor_is_nearly_the_papers_on_a_fine_grid() -> None:
+    """The paper's alpha_i is that of the step from the level which is corrected; here it is of the step to it."""
+    for schedule, most in ((linear(1000), 1e-3), (linear(4000, 2.5e-5, 0.005), 1e-4)):
+        ours, papers = (1 - schedule.betas[n] for n in (500, 499))
+        assert 0 < papers - ours < most * papers
 
 
 def test_without_updates_it_is_its_predictor() -> None:

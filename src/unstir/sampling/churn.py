@@ -7,13 +7,13 @@ Where ``s = sigma / alpha`` lies in ``[s_tmin, s_tmax]``, it is raised to :math:
 
 A raised level lies between those of the grid, and a network must be told its exact time, which a time interpolated
 between neighbours is not. The schedule knows it, and a solver owns none: so the schedule is an argument of the
-churn, which is a sampler around the solver.
+churn, which is a sampler around the solver. A denoiser that is told alpha and sigma alone needs none.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -30,7 +30,8 @@ class Churn:
 
     Attributes:
         sampler: One that remembers nothing, as Euler and Heun: its steps do not begin where the last one ended.
-        schedule: That of the levels. None is raised beyond its noisiest.
+        schedule: That of the levels, beyond whose noisiest none is raised. None, for a denoiser that is told no
+            time, raises sigma alone.
         steps: N, over which the churn is spread.
         s_churn: The sum of all raises, at least 0.
         s_tmin: The least ``sigma / alpha`` at which there is churn.
@@ -39,7 +40,7 @@ class Churn:
     """
 
     sampler: Sampler
-    schedule: Schedule
+    schedule: Schedule | None
     steps: int
     s_churn: float
     s_tmin: float = 0.0
@@ -68,6 +69,9 @@ class Churn:
         gamma = min(self.s_churn / self.steps, math.sqrt(2) - 1)
         if here.alpha == 0 or gamma == 0 or not self.s_tmin <= here.sigma / here.alpha <= self.s_tmax:
             return x, here
-        raised = self.schedule(self.schedule.time(here.log_snr - 2 * math.log1p(gamma)))
+        if self.schedule is None:
+            raised = replace(here, sigma=here.sigma * (1 + gamma))
+        else:
+            raised = self.schedule(self.schedule.time(here.log_snr - 2 * math.log1p(gamma)))
         deviation = self.s_noise * step_variance(raised, here).clamp(min=0).sqrt()
         return broadcast(raised.alpha / here.alpha, x) * x + broadcast(deviation, x) * noise(x), raised

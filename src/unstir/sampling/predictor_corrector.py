@@ -12,6 +12,13 @@ whose drift is :math:`r \rho` times as long as its noise,
 .. math:: \frac{a}{2} = 2 r^2 \left(\frac{\rho \lVert z \rVert}{\lVert \nabla_x \log q \rVert}\right)^2
 
 with each image's own norms: the paper's are means over the batch, which makes an image depend on its neighbours.
+
+The r of the corrector is here that of the step just made, to the level that is corrected. The paper's
+:math:`\alpha_i = r^2` is of the step that will be made from it, of which a sampler does not know. On a fine grid
+the two are neighbours and as good as equal; on a coarse one the corrections here are the smaller, and the first
+from next to no signal (``cosine`` in 10 steps) is none. Correcting each level before the step from it would have
+the paper's factor, and leave the last level uncorrected, which is worse: on ``cosine`` in 20 steps of four updates
+it leaves the deviation of the samples 1.5 to 1.8 times as wrong.
 """
 
 from __future__ import annotations
