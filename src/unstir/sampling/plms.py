@@ -35,7 +35,7 @@ ADAMS_BASHFORTH = {
 """The weights of the last predictions, the newest at the end."""
 
 NOISY, STEEP = 50.0, 1.3
-"""A step from a sigma / alpha above the first that divides it by more than the second is taken in alpha / sigma."""
+"""A step from a sigma / alpha above the first, divided by more than the second, is taken in alpha / sigma."""
 
 
 @dataclass(frozen=True)
