@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
+import torch
 from torch import nn
 
 from unstir.config import Part, checked
@@ -47,18 +50,130 @@ def test_the_kinds_are_known_by_name() -> None:
     assert values == {"network": {"kind": "refinenet", "channels": (128, 256, 256, 256), "blocks": 3, "patch": 1}}
 
 
-COUNTS = {"unet": 65_061_057, "plain": 62_437_601, "refinenet": 46_237_185, "fully_connected": 8_544_529}
+def linear(inputs: int, outputs: int) -> int:
+    return (inputs + 1) * outputs
+
+
+def kernel(inputs: int, outputs: int, side: int = 3) -> int:
+    return (inputs * side**2 + 1) * outputs
+
+
+def of_time(width: int) -> int:
+    """Of the time's embedding."""
+    return linear(max(32, width // 4), width) + linear(width, width)
+
+
+def of_unet(image: int, channels: Sequence[int], blocks: int, attends: Sequence[bool], patch: int = 1) -> int:
+    """Level by level, by what each layer takes and gives."""
+    width = 4 * channels[0]
+
+    def block(inputs: int, outputs: int) -> int:
+        shortcut = kernel(inputs, outputs, 1) if inputs != outputs else 0
+        return (
+            2 * inputs + kernel(inputs, outputs) + linear(width, 2 * outputs)
+            + 2 * outputs + kernel(outputs, outputs) + shortcut
+        )  # fmt: skip
+
+    def attention(c: int) -> int:
+        return 2 * c + linear(c, 3 * c) + linear(c, c)
+
+    total = of_time(width) + kernel(image * patch**2, channels[0])
+    left, here = [channels[0]], channels[0]
+    for level, c in enumerate(channels):
+        if level:
+            total, left = total + kernel(here, here), [*left, here]
+        for _ in range(blocks):
+            total, here, left = total + block(here, c) + attends[level] * attention(c), c, [*left, c]
+    total += 2 * block(here, here) + attention(here)
+    for level in reversed(range(len(channels))):
+        for _ in range(blocks + 1):
+            total += block(here + left.pop(), channels[level]) + attends[level] * attention(channels[level])
+            here = channels[level]
+        total += kernel(here, here) if level else 0
+    assert not left
+    return total + 2 * here + kernel(here, image * patch**2)
+
+
+def of_plain(image: int, channels: Sequence[int], width: int) -> int:
+    """The tutorials' U-Net, whose blocks hold two convolutions, two norms, the time, and a resizing one of 4x4."""
+
+    def block(inputs: int, outputs: int) -> int:
+        both = kernel(inputs, outputs) + kernel(outputs, outputs)
+        return both + 4 * outputs + linear(width, outputs) + kernel(outputs, outputs, 4)
+
+    pairs = list(itertools.pairwise(channels))
+    total = linear(width, width) + kernel(image, channels[0]) + kernel(channels[0], image, 1)
+    return total + sum(block(a, b) + block(2 * b, a) for a, b in pairs)
+
+
+def of_refinenet(image: int, channels: Sequence[int], blocks: int, patch: int = 1) -> int:
+    width = 2 * channels[0]
+
+    def norm(c: int) -> int:
+        return linear(width, 3 * c)
+
+    def unit(inputs: int, outputs: int) -> int:
+        shortcut = kernel(inputs, outputs, 1) if inputs != outputs else 0
+        return norm(inputs) + kernel(inputs, outputs) + norm(outputs) + kernel(outputs, outputs) + shortcut
+
+    total, here = of_time(width) + kernel(image * patch**2, channels[0]), channels[0]
+    for c in channels:
+        total, here = total + unit(here, c) + (blocks - 1) * unit(c, c), c
+    below: list[int] = []
+    for level in reversed(range(len(channels))):
+        c = channels[level]
+        for path in (c, *below):
+            total += blocks * unit(path, path) + norm(path) + kernel(path, c)
+        total += 2 * (norm(c) + kernel(c, c)) + (3 if level == 0 else 1) * unit(c, c)
+        below = [c]
+    return total + norm(channels[0]) + kernel(channels[0], image * patch**2)
+
+
+def of_fully_connected(pixels: int, widths: Sequence[int], norm: bool = True) -> int:
+    sizes = [pixels + 32 + 1, *widths, *widths[-2::-1]]
+    layers = sum(linear(a, b) + 2 * norm * b for a, b in itertools.pairwise(sizes))
+    return layers + linear(widths[0], pixels) + linear(widths[0], 1)
+
+
+COUNTS = {
+    "unet": (of_unet(1, (64, 128, 256, 512), 2, (True,) * 4), 65_061_057),
+    "plain": (of_plain(1, (64, 128, 256, 512, 1024), 32), 62_437_601),
+    "refinenet": (of_refinenet(1, (128, 256, 256, 256), 2), 46_237_185),
+    "fully_connected": (of_fully_connected(28 * 28, (2048, 1024, 512)), 8_544_529),
+}
 
 
 @pytest.mark.parametrize("kind", COUNTS)
 def test_how_many_parameters_the_usual_networks_have(kind: str) -> None:
-    assert parameters(networks[kind]().build((1, 28, 28))) == COUNTS[kind]
+    by_hand, documented = COUNTS[kind]
+    with torch.device("meta"):
+        assert parameters(networks[kind]().build((1, 28, 28))) == by_hand == documented
+
+
+def test_how_many_parameters_other_layouts_have() -> None:
+    with torch.device("meta"):
+        layout = UNetConfig(channels=(32, 64, 48), blocks=1, attention=("none", "full", "linear"), patch=2)
+        assert parameters(layout.build((3, 9, 9))) == of_unet(3, (32, 64, 48), 1, (False, True, True), 2)
+        assert parameters(PlainUNetConfig(channels=(8, 24), embedding=6).build((3, 9, 9))) == of_plain(
+            3, (8, 24), 6
+        )
+        for channels, blocks, patch in (((8, 8), 1, 2), ((16, 24, 32), 3, 1), ((8,), 2, 1)):
+            layout = RefineNetConfig(channels=channels, blocks=blocks, patch=patch)
+            assert parameters(layout.build((2, 9, 9))) == of_refinenet(2, channels, blocks, patch)
+        for widths, norm in (((30, 20, 10), True), ((16,), False)):
+            layout = FullyConnectedConfig(widths=widths, norm=norm)
+            assert parameters(layout.build((2, 3, 4))) == of_fully_connected(24, widths, norm)
 
 
 def test_how_many_parameters_the_network_of_ddpm_has() -> None:
     """On CIFAR-10 the paper's has 35,746,307: its blocks are told a shift by the time, ours a scale too."""
-    config = UNetConfig(channels=(128, 256, 256, 256), attention=("none", "full", "none", "none"))
-    assert parameters(config.build((3, 32, 32))) == 38_307_203
+    channels = (128, 256, 256, 256)
+    config = UNetConfig(channels=channels, attention=("none", "full", "none", "none"))
+    with torch.device("meta"):
+        found = parameters(config.build((3, 32, 32)))
+    assert found == of_unet(3, channels, 2, (False, True, False, False)) == 38_307_203
+    channels_out = 2 * 128 + 6 * 256 + 2 * 256 + 9 * 256 + 3 * 128  # of all blocks: down, in the middle, up
+    assert found - channels_out * (4 * 128 + 1) == 35_746_307
 
 
 def test_the_fully_connected_networks_parameters_by_hand() -> None:
