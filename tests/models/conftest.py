@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from unstir.models.denoiser import DenoiserModel
 from unstir.models.model import Model
@@ -23,6 +24,11 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "plain": {"kind": "plain", "channels": [16, 32]},
     "fully_connected": {"kind": "fully_connected", "widths": [128, 64]},
 }
+
+
+def speaks(network: nn.Module, inputs: object, output: Tensor) -> None:
+    """See that a network's answers vary: no test compares zeros."""
+    assert (output.detach().float().flatten(1).std(1) > 0.01).all()
 
 
 def awake(model: Model) -> Model:
@@ -64,6 +70,8 @@ def make_model() -> Callable[..., DenoiserModel]:
             facts["label"] = {"kind": "classes", "classes": tuple("abcdefg"[:classes])}
         config = DenoiserConfig.model_validate({**own, **values}).seeing(shape, facts)
         torch.manual_seed(0)
-        return awake(config.build({}))  # type: ignore[return-value]
+        model = awake(config.build({}))
+        model.denoiser.network.register_forward_hook(speaks)  # type: ignore[operator, union-attr]
+        return model  # type: ignore[return-value]
 
     return make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -253,11 +254,23 @@ def test_what_cannot_be_cleaned_is_refused(make_model: MakeModel) -> None:
 
 
 @pytest.mark.parametrize("network", ["unet", "unet-group-patch", "plain"])
-def test_convolutional_networks_clean_any_size(network: str, make_model: MakeModel) -> None:
-    model = make_model(network, "auto")
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_convolutional_networks_clean_any_size(network: str, precision: str, make_model: MakeModel) -> None:
+    """By hand: on the preserving process x = (x0 + sigma eps) alpha, and the network tells v."""
+    model, sigma = make_model(network, precision, classes=0), 0.3
+    alpha = (1 + sigma**2) ** -0.5
+    level = model.schedule(model.schedule.time(-2 * math.log(sigma)))
+    assert float(level.alpha) == pytest.approx(alpha)
     for height, width in ((5, 31), (40, 17)):
-        cleaned = model.clean(torch.rand(1, 1, height, width), 0.3).tensor
-        assert cleaned.shape == (1, 1, height, width) and cleaned.isfinite().all()
+        y = torch.rand(2, 1, height, width, generator=_seeded()) - 0.5
+        with torch.no_grad():
+            v = model.denoiser.network(alpha * y, level.t.float().expand(2))
+        expected = (alpha * alpha * y - sigma * alpha * v).clamp(-1, 1)
+        cleaned = model.clean(y, sigma).tensor
+        assert expected.std() > 0.1
+        if precision == "float32":
+            torch.testing.assert_close(cleaned, expected, rtol=1e-4, atol=1e-4)
+        assert (cleaned - expected).abs().mean() < 0.01
 
 
 def test_a_model_that_always_knew_its_labels_cannot_clean(make_model: MakeModel) -> None:
@@ -280,10 +293,26 @@ def test_images_are_corrupted_as_in_training(corruption: str, make_model: MakeMo
     assert torch.equal(model.corrupted(images[:2]), corrupted[:2])
     if corruption == "gaussian":
         torch.testing.assert_close(corrupted, images + 0.4 * SeededNoise(range(4))(images))
-    changed = (corrupted != images).float().mean()
-    assert changed == (1 if corruption == "gaussian" else pytest.approx(0.4, abs=0.06))
+    changed = corrupted != images
+    assert changed.float().mean() == (1 if corruption == "gaussian" else pytest.approx(0.4, abs=0.06))
+    if corruption == "masking":
+        assert (corrupted[changed] == -1).all()
+    if corruption == "salt_and_pepper":
+        assert (corrupted[changed].abs() == 1).all()
+        assert corrupted[changed].mean().abs() < 0.25
 
 
 def test_a_configuration_builds_its_model() -> None:
-    config = DenoiserConfig().tiny().seeing((2, 8, 8), {"label": {"kind": "numbers", "width": 2}})
-    assert isinstance(config.build({}), DenoiserModel)
+    config = DenoiserConfig(told={"label": Told(kind="numbers")}).tiny()
+    config = config.seeing((2, 8, 8), {"label": {"kind": "numbers", "width": 2}})
+    model = config.build({})
+    assert isinstance(model, DenoiserModel)
+    assert model.config is config
+    shown = model.denoiser.conditioner.encoders["label"].encode[0]  # type: ignore[index, union-attr]
+    assert shown.in_features == 2
+    x = torch.randn(3, 2, 8, 8, generator=_seeded())
+    told = model.condition({"label": torch.randn(3, 2, generator=_seeded(1))})
+    prediction = model.denoiser(x, model.schedule(0.5), told)
+    # Untrained, its network tells nothing: the noise is 0, and the image is x without its scale.
+    assert (prediction.eps == 0).all()
+    torch.testing.assert_close(prediction.x0, x / float(model.schedule(0.5).alpha))

@@ -6,13 +6,21 @@ from unstir.diffusion import Sockets
 from unstir.networks.fully_connected import FullyConnectedUNet
 
 
+def awake(network: FullyConnectedUNet) -> FullyConnectedUNet:
+    """Return the network with weights where it starts at zero, its output and its gate."""
+    for layer in (network.out, network.gate):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+        torch.nn.init.normal_(layer.bias, std=0.3)
+    return network
+
+
 def test_without_the_time_element_the_time_does_not_matter() -> None:
-    network = FullyConnectedUNet((1, 4, 4), (16, 8), time=False)
-    torch.nn.init.normal_(network.out.weight)
-    x = torch.randn(2, 1, 4, 4)
-    y = network(x, torch.tensor([0.1, 0.9]))
-    assert y.abs().max() > 0.1
-    assert torch.equal(y, network(x, torch.tensor([0.9, 0.2])))
+    x, early, late = torch.randn(2, 1, 4, 4), torch.tensor([0.1, 0.9]), torch.tensor([0.9, 0.2])
+    for time in (True, False):
+        network = awake(FullyConnectedUNet((1, 4, 4), (16, 8), time=time))
+        y = network(x, early)
+        assert y.std() > 0.1
+        assert torch.equal(y, network(x, late)) != time
 
 
 def test_the_input_is_pixels_then_the_image_then_the_vector_then_the_time() -> None:
@@ -32,23 +40,23 @@ def test_the_input_is_pixels_then_the_image_then_the_vector_then_the_time() -> N
 def test_a_vector_is_as_elements_of_the_input() -> None:
     """A network that is told a vector computes what one of more pixels would, whose input has the vector."""
     torch.manual_seed(0)
-    told, joined = FullyConnectedUNet((1, 2, 2), (16, 8), vector=4), FullyConnectedUNet((1, 2, 4), (16, 8))
-    for network in (told, joined):
-        torch.nn.init.normal_(network.out.weight, std=0.3)
+    told, joined = FullyConnectedUNet((1, 2, 2), (16, 8), vector=4), awake(FullyConnectedUNet((1, 2, 4), (16, 8)))
     state = {name: value for name, value in joined.state_dict().items() if not name.startswith("out")}
     told.load_state_dict(state, strict=False)
     told.out.weight.data, told.out.bias.data = joined.out.weight[:4], joined.out.bias[:4]
     x, t, vector = torch.randn(3, 1, 1, 4), torch.tensor([0.1, 0.5, 0.9]), torch.randn(3, 4)
     expected = joined(torch.cat([x, vector[:, None, None]], dim=2).reshape(3, 1, 2, 4), t)[:, :, 0]
     assert expected.abs().max() > 0.1
-    result = told(x.reshape(3, 1, 2, 2), t, Sockets(vector=vector))
-    torch.testing.assert_close(result.reshape(3, 1, 4), expected)
+    result = told(x.reshape(3, 1, 2, 2), t, Sockets(vector=vector)).reshape(3, 1, 4)
+    torch.testing.assert_close(result, expected)
+    silent = told(x.reshape(3, 1, 2, 2), t).reshape(3, 1, 4)
+    none = joined(torch.cat([x, torch.zeros_like(x)], dim=2).reshape(3, 1, 2, 4), t)[:, :, 0]
+    torch.testing.assert_close(silent, none)
+    assert (silent - result).abs().max() > 0.1
 
 
 def test_skips_join_layers_of_equal_width_across_the_u() -> None:
-    network = FullyConnectedUNet((1, 2, 2), (16, 8, 4), time=False)
-    torch.nn.init.normal_(network.out.weight)
-    torch.nn.init.normal_(network.gate.weight)
+    network = awake(FullyConnectedUNet((1, 2, 2), (16, 8, 4), time=False))
     x = torch.randn(3, 1, 2, 2)
     a = network.down[0](x.flatten(1))
     b = network.down[1](a)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from unstir.diffusion import Condition
 from unstir.networks.config import FullyConnectedConfig, NetworkConfig
+from unstir.networks.fully_connected import FullyConnectedUNet
 from unstir.networks.told import Told
 
 Make = Callable[..., nn.Module]
@@ -120,6 +122,7 @@ def test_the_image_socket_is_more_channels_of_the_input(make: Make, config: Netw
     picture = torch.randn(3, 2, 8, 8)
     y = network(x, t, Condition.of({"picture": picture}))
     assert torch.equal(y, network.network(torch.cat([x, picture], dim=1), t))
+    assert (y - network.network(torch.cat([picture, x], dim=1), t)).abs().max() > 1e-3
     assert (y - network(x, t, Condition.of({"picture": picture.flip(1)}))).abs().max() > 1e-3
 
 
@@ -186,3 +189,16 @@ def test_several_outputs_come_one_images_channels_after_another(make: Make, shap
     assert min((a - b).abs().max() for a, b in ((parts[0], parts[1]), (parts[1], parts[2]))) > 1e-3
     for part in parts:
         assert part.abs().max() > 1e-3
+    # Silencing what the last layers say of one image's channels silences these channels and no others.
+    last = network.network.out
+    rows = last.weight.shape[0] // 3
+    gates = [network.network.gate] if isinstance(network.network, FullyConnectedUNet) else []
+    for place in range(3):
+        silenced = copy.deepcopy(network)
+        for layer, count in ((silenced.network.out, rows), *((silenced.network.gate, 1) for _ in gates)):
+            with torch.no_grad():
+                layer.weight[place * count : (place + 1) * count] = 0
+                layer.bias[place * count : (place + 1) * count] = 0
+            others = silenced(x, t).chunk(3, dim=1)
+        for other in range(3):
+            assert torch.equal(others[other], parts[other]) if other != place else (others[other] == 0).all()
