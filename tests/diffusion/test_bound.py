@@ -130,6 +130,12 @@ def test_the_last_step_is_the_decoder_with_the_next_steps_variance(variance: str
     assert found.item() == pytest.approx(-math.log2(high - low), rel=1e-9)
 
 
+def test_a_chain_of_two_steps_has_the_seconds_posterior_variance() -> None:
+    first, second = linear(2, 0.1, 0.3).betas.tolist()
+    expected = second * first / (1 - (1 - first) * (1 - second))  # beta_2 (1 - ab_1) / (1 - ab_2)
+    assert smallest_variance(linear(2, 0.1, 0.3).level(torch.arange(3))).item() == pytest.approx(expected)
+
+
 def test_a_chain_of_one_step_has_its_beta() -> None:
     assert smallest_variance(linear(1).level(torch.arange(2))).item() == pytest.approx(1e-4)
 

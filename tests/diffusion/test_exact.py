@@ -46,7 +46,9 @@ def test_posterior_mean_equals_numerical_integration(schedule: Schedule) -> None
 
 def test_weights_need_not_sum_to_one() -> None:
     x, level = torch.linspace(-1, 1, 5, dtype=torch.float64).reshape(-1, 1), linear()(0.4)
-    scaled = GaussianMixtureDenoiser(MEANS, STDS, 7 * WEIGHTS)(x, level).x0
+    unscaled = GaussianMixtureDenoiser(MEANS, STDS, 7 * WEIGHTS)
+    torch.testing.assert_close(unscaled.weights, WEIGHTS)
+    scaled = unscaled(x, level).x0
     torch.testing.assert_close(scaled, GaussianMixtureDenoiser(MEANS, STDS, WEIGHTS)(x, level).x0)
 
 

@@ -225,6 +225,9 @@ def runs(make_model: MakeModel, tmp_path: Path) -> Path:
     own = make_model().config.model_copy(update={"told": told, "parts": {"encoder": part}})
     torch.manual_seed(1)
     model = own.build({"encoder": encoder})
+    for parameter in model.parameters():
+        if not parameter.any():  # or it would draw the same whatever it holds
+            torch.nn.init.normal_(parameter, std=0.1)
     save(folder / "drawing" / "model.safetensors", model)
     return folder
 

@@ -53,6 +53,23 @@ def test_a_residual_block_scales_and_shifts_by_the_embedding() -> None:
     torch.testing.assert_close(block(x, e), x + block.second(silu(h)))
 
 
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.8])
+def test_a_residual_block_drops_activations_before_its_second_convolution_in_training_alone(p: float) -> None:
+    block = ResidualBlock(8, 8, 16, dropout=p)
+    nn.init.normal_(block.second.weight)
+    seen: list[torch.Tensor] = []
+    block.second.register_forward_hook(lambda module, args, output: seen.append(args[0]))
+    x, embedding = torch.randn(4, 8, 16, 16), torch.randn(4, 16)
+    for training in (False, True):
+        block.train(training)
+        block(x, embedding)
+    whole, dropped = seen
+    kept = dropped != 0
+    assert (whole != 0).all()
+    assert kept.float().mean().item() == pytest.approx(1 - p, abs=0.02)
+    torch.testing.assert_close(dropped[kept], whole[kept] / (1 - p))
+
+
 @pytest.mark.parametrize("channels", [64, 128])
 def test_attention_is_softmax_of_qk_over_root_d_v(channels: int) -> None:
     attention = Attention(channels)
