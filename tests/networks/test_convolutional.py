@@ -40,6 +40,14 @@ def test_an_unbounded_generator_leaves_the_interval():
     assert free(z).abs().max() > 1
 
 
+@pytest.mark.parametrize("latent", [16, 256])
+def test_a_latent_vector_starts_as_loud_as_what_is_told(latent):
+    torch.manual_seed(0)
+    network = Generator((1, 4, 4), latent, (8,), embedding=512)
+    spoken = network.latent(torch.randn(400, latent)) - network.latent.bias
+    assert spoken.std().item() == pytest.approx(1, rel=0.1)
+
+
 def test_an_image_depends_on_its_own_vectors_and_on_both():
     torch.manual_seed(0)
     network = awake(Generator((1, 8, 8), 6, (8, 16), embedding=12))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unstir.diffusion import Condition
-from unstir.networks.config import FullyConnectedConfig, NetworkConfig
+from unstir.networks.config import FullyConnectedConfig, NetworkConfig, PlainUNetConfig
 from unstir.networks.fully_connected import FullyConnectedUNet
 from unstir.networks.told import Told
 
@@ -75,6 +75,13 @@ def test_label_table_rows_each_learn(make: Make) -> None:
     network(x, t, labels).square().sum().backward()
     assert table.weight.shape[0] == 4
     assert (table.weight.grad.abs().sum(1) > 0).all()
+
+
+def test_an_untrained_network_answers_zero(config: NetworkConfig) -> None:
+    """So that the first prediction is no noise of the weights; but for the tutorials' network, as theirs."""
+    torch.manual_seed(0)
+    y = config.build((2, 8, 8), outputs=2)(*_inputs((2, 8, 8)))
+    assert isinstance(config, PlainUNetConfig) != bool((y == 0).all())
 
 
 def test_the_time_matters(make: Make) -> None:

@@ -18,7 +18,9 @@ from unstir.errors import InputError
 from unstir.kernels.library import library
 from unstir.models import precision
 from unstir.models.model import Batch
+from unstir.training import learner as learner_module
 from unstir.training import loop
+from unstir.training.batches import step_seed, training_batch
 from unstir.training.checkpoint import newest_checkpoint, restore, save_checkpoint
 from unstir.training.config import Begun, Config
 from unstir.training.learner import Learner
@@ -112,8 +114,56 @@ def test_held_out_losses_are_of_the_average_and_of_all_images(rivals: Any, digit
     found = learner.validation_losses()
     assert {*found} == {"validation_size", "validation_error", "validation_code"}
     assert found == learner.validation_losses()
+    batch = training_batch(
+        learner.average, digits.held_out, seed=learner.config.seed, step=0, size=min(256, len(digits.held_out))
+    )
+    with torch.no_grad():
+        first, second = (parameter.detach() for parameter in learner.average.parameters())
+        code = (batch["x"] + batch["noise"]) @ first.T
+        by_hand = {"size": (code - 1).square().mean(), "error": (code @ second.T - batch["x"]).square().mean()}
+    for name, value in by_hand.items():
+        assert found[f"validation_{name}"] == pytest.approx(float(value), rel=1e-5)
     learner.step(0.1)
     assert found != learner.validation_losses()
+
+
+def test_what_a_model_knows_beside_its_weights_is_in_the_average(
+    make_config: Callable[..., Config], make_learner: Callable[..., Learner]
+) -> None:
+    learner = make_learner(make_config("network.kind=plain", "network.channels=[8, 8]"))
+    fresh = {name: value.clone() for name, value in learner.average.named_buffers()}
+    for _ in range(2):
+        learner.step(1e-3)
+    ours, averaged = (dict(model.named_buffers()) for model in (learner.model, learner.average))
+    counted = [name for name in ours if "running" in name or "batches" in name]
+    assert len(counted) >= 6
+    for name in counted:
+        assert torch.equal(ours[name], averaged[name])
+        assert not torch.equal(averaged[name], fresh[name])
+
+
+def test_each_step_has_randomness_and_flips_of_its_own(rivals: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = rivals()
+    seeds: list[int] = []
+    flips: list[bool] = []
+    losses, prepared = type(learner.model).losses, learner_module.training_batch
+
+    def counted(self: Rivals, turn: str, *given: Any) -> dict[str, torch.Tensor]:
+        seeds.append(torch.initial_seed())
+        return losses(self, turn, *given)
+
+    def seen(*given: Any, **how: Any) -> Batch:
+        flips.append(how["flip"])
+        return prepared(*given, **how)
+
+    monkeypatch.setattr(Rivals, "losses", counted)
+    monkeypatch.setattr(learner_module, "training_batch", seen)
+    for _ in range(3):
+        learner.step(1e-3)
+    assert seeds[::2] == seeds[1::2] == [step_seed(learner.config.seed, step) for step in range(3)]
+    assert len({*seeds}) == 3
+    assert learner.config.data.flip
+    assert flips == [True] * 3
 
 
 def test_held_out_losses_do_not_depend_on_the_batch(
