@@ -192,6 +192,20 @@ def test_a_run_goes_on_by_its_configuration_file_alone(
     same_run(tmp_path / "whole", tmp_path / "again")
 
 
+def test_each_step_has_its_rate_and_pictures_come_when_their_part_is_spent(
+    make_config: MakeConfig, digits: Splits, tmp_path: Path
+) -> None:
+    """Eight steps: the rate rises over three and falls over the last half, by what was spent before the step."""
+    settings = ("training.images=128", "training.log_every=1", "training.warmup=3", "training.decay=0.5")
+    _train(make_config(*settings, "training.learning_rate=0.001", "sampling.steps=1"), tmp_path, digits)
+    spent = [step / 8 for step in range(8)]
+    expected = [1e-3 * min(1, max(n / 3, part / 0.05), 2 * (1 - part)) for n, part in enumerate(spent, start=1)]
+    assert [line["learning_rate"] for line in metrics(tmp_path)] == pytest.approx(expected)
+    assert expected[0] < expected[3] > expected[-1]
+    drawn = sorted(int(path.stem.split("-")[1]) for path in (tmp_path / "samples").iterdir())
+    assert drawn == [16, 32, 64, 96, 128]  # after 5 %, which is the first step, a quarter, half, and so on
+
+
 # Budgets in seconds
 
 
