@@ -54,6 +54,25 @@ def test_a_schedule_takes_its_own_values_alone() -> None:
                 checked(ScheduleConfig, {"name": name, key: every[key]})
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"name": "linear", "beta_start": 0.5, "beta_end": 0.1}, "beta_start must not lie above beta_end"),
+        ({"name": "quadratic", "beta_start": 0.03}, "beta_start must not lie above beta_end"),  # its default
+        ({"name": "sigmoid", "beta_end": 1e-5}, "beta_start must not lie above beta_end"),
+        ({"name": "vp", "beta_min": 50.0}, "beta_min must not lie above beta_max"),
+        ({"name": "vp", "beta_max": 0.05}, "beta_min must not lie above beta_max"),
+        ({"name": "ve", "sigma_min": 50.0, "sigma_max": 0.01}, "sigma_min must lie below sigma_max"),
+        ({"name": "ladder", "sigma_max": 0.01}, "sigma_min must lie below sigma_max"),
+    ],
+)
+def test_ranges_that_fall_are_refused_before_torch_is_needed(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        checked(ScheduleConfig, values)
+    with pytest.raises(InputError, match="above 0"):
+        schedules[values["name"]](**{key: value for key, value in values.items() if key != "name"})
+
+
 def test_learned_betas_start_at_the_named_ones() -> None:
     schedule = ScheduleConfig(name="linear", steps=10, learned=True).build()
     assert isinstance(schedule, LearnedSchedule)

@@ -59,6 +59,10 @@ class ScheduleConfig(Part):
             raise ValueError(f"{self.name} takes no {wrong[0]}, only {', '.join(takes) or 'its name'}")
         if (self.sigma_min or 0.01) >= (self.sigma_max or 50.0):
             raise ValueError("sigma_min must lie below sigma_max")
+        if (self.beta_start or 1e-4) > (self.beta_end or 0.02):
+            raise ValueError("beta_start must not lie above beta_end")
+        if (self.beta_min or 0.1) > (self.beta_max or 20.0):
+            raise ValueError("beta_min must not lie above beta_max")
         if self.name == "ladder" and self.steps == 1:
             raise ValueError("ladder needs at least 2 steps")
         if self.learned and (self.discrete_steps is None or self.name == "ladder"):
