@@ -66,7 +66,7 @@ def main(scenario: str, folder: Path, first: int, step: int) -> None:
 def warm() -> None:
     """Load all that the commands need, once for all forks, and leave no thread behind."""
     modules = "cli.train cli.sample cli.export data.load models.samples recipes training.loop training.preview"
-    for name in ("torchvision.utils", "torch.utils.tensorboard", *(f"unstir.{name}" for name in modules.split())):
+    for name in ("torch.utils.tensorboard", *(f"unstir.{name}" for name in modules.split())):
         importlib.import_module(name)
     from unstir.kernels.library import library
 

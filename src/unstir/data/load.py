@@ -12,7 +12,7 @@ from unstir.data.config import DataConfig
 from unstir.data.dataset import ImageData, Splits
 from unstir.data.listing import Contents
 from unstir.data.sources import Source, find
-from unstir.errors import InputError
+from unstir.errors import InputError, printable
 
 _NAMED = 10  # unreadable images that the warning names
 
@@ -37,7 +37,7 @@ def load(config: DataConfig) -> Splits:
     entry = entries.read(folder)
     if entry is None:
         if folder.exists():
-            _log.warning("what the cache holds of '%s' is damaged, and made anew", config.source)
+            _log.warning("what the cache holds of '%s' is damaged, and made anew", printable(config.source))
         show = sys.stderr.isatty()
         # What is thrown away is what reading tables leaves behind.
         with entries.new_entry(folder) as (temporary, scratch):
@@ -76,4 +76,6 @@ def _report_skipped(skipped: tuple[tuple[str, str], ...], config: DataConfig) ->
     if skipped:
         names = "".join(f"\n  {name}: {reason}" for name, reason in skipped[:_NAMED])
         more = f"\n  and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
-        _log.warning("%d unreadable images of '%s' are skipped:%s%s", len(skipped), config.source, names, more)
+        _log.warning(
+            "%d unreadable images of '%s' are skipped:%s%s", len(skipped), printable(config.source), names, more
+        )

@@ -82,8 +82,6 @@ class Samples:
         Args:
             columns: How many; None is about as many as rows, and of classes in turn whole turns of them.
         """
-        from torchvision.utils import make_grid
-
         in_turn = self.labels is not None and torch.equal(
             self.labels, torch.arange(len(self)) % max(1, len(self.classes))
         )
@@ -92,7 +90,15 @@ class Samples:
         images = self.bytes()
         factor = layout.enlarged(*images.shape[-2:])
         images = images.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
-        return _picture(make_grid(images, nrow=columns, padding=layout.PADDING, pad_value=255))
+        count, channels, height, width = images.shape
+        across, pad = min(columns, count), layout.PADDING
+        down, high, wide = -(-count // across), height + pad, width + pad
+        # Not torchvision's, whose import alone takes a second.
+        whole = torch.full((channels, down * high + pad, across * wide + pad), 255, dtype=torch.uint8)
+        for i, image in enumerate(images):
+            y, x = i // across * high + pad, i % across * wide + pad
+            whole[:, y : y + height, x : x + width] = image
+        return _picture(whole)
 
     def name(self, i: int) -> str:
         """Return the class of sample ``i`` as a part of a file's name, behind a dash; "" without labels.
