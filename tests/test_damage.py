@@ -187,6 +187,7 @@ def _outcomes(path: Path, times: int, read: Callable[[], None], damages: list[Da
                 raise AssertionError(f"{damage.__name__} {i}: {path.read_bytes()[:2000]!r}") from error
     finally:
         path.write_bytes(whole)
+    print(f"{path}: {times} damaged, {counts['told']} told, {counts['read']} read")
     return counts
 
 

@@ -309,6 +309,7 @@ def test_odd_values_get_an_answer(odd: Any, least: int, workplace: Path, monkeyp
     cut_off(monkeypatch)
     with limits():
         counts, wrong = answers(odd(random.Random(0)))
+    print(f"{odd.__name__}: {dict(counts)}")
     assert sum(counts.values()) >= least
     assert counts["accepted"] > least / 50 and counts["a sentence"] > least / 4
     assert not wrong, "\n".join(f"{kind}: {line}\n{said[-1500:]}" for kind, line, said in islice(wrong, 20))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ def main() -> None:
     """Run the command with the arguments of this process, and exit."""
     streams.mend()
     code = run(sys.argv[1:])
+    if code == INTERRUPTED:  # one more Ctrl-C, on the interpreter's way out, changes nothing
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     if os.environ.get("WORLD_SIZE", "1") != "1":
         from unstir.processes import leave
 
