@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 
 from unstir.errors import InputError
 from unstir.files import (
+    _place,
     _sweep,
     from_yaml,
     held,
@@ -70,7 +70,7 @@ def test_a_name_may_be_as_long_as_the_disk_takes_it(tmp_path: Path) -> None:
 def test_what_killed_processes_left_goes_and_all_else_stays(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    host = platform.node()
+    host = _place()
     stay = [
         f".partial-{host}-{os.getpid()}-abc",  # of a process that runs
         f".partial-elsewhere-{gone.pid}-abc",  # of another machine

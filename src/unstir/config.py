@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from unstir.errors import InputError, nearest
 
 MOST_IMAGES, MOST_SECONDS = 10**15, 3650 * 86_400
-"""Of a budget: ten years, and what no machine gets through in them."""
+"""Of a budget: what no machine gets through in ten years, and these."""
 
 LARGEST, SMALLEST = 1e6, 1e-12
 """Of numbers that float32 computes with: their squares and their products are far from its ends."""
@@ -37,7 +37,7 @@ Number = BeforeValidator(_number)
 
 Positive = Annotated[int, Number, Field(gt=0, le=10**9)]
 Few = Annotated[int, Number, Field(gt=0, le=100)]
-"""What a network is made of, one behind the other."""
+"""Blocks, or layers, of which a network has so many behind each other."""
 Width = Annotated[int, Number, Field(gt=0, le=10**7)]
 """Of a layer; whether there is memory for it is another question."""
 Steps = Annotated[int, Number, Field(gt=0, le=100_000)]

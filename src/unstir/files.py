@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import platform
 import re
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from unstir.errors import InputError, told_shortly
+
+_log = logging.getLogger(__name__)
 
 _PARTIAL = ".partial-"
 _LOCK = ".lock"
@@ -78,12 +82,13 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield free
     finally:
-        mark.rmdir()
+        with suppress(OSError):
+            mark.rmdir()
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[Path]:
-    """Give a name of a file that is UTF-8, as safetensors asks for to read it: the file's own, if that is."""
+    """Give a path that safetensors can open: the file's own, or where that is no UTF-8 one by its descriptor."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -139,7 +144,7 @@ def scratch(parent: Path) -> Iterator[Path]:
     """Give a new hidden folder in ``parent`` that goes at the end, or when another is made there after a kill."""
     parent.mkdir(parents=True, exist_ok=True)
     _sweep(parent)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{platform.node()}-{os.getpid()}-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{_place()}-{os.getpid()}-", dir=parent))
     try:
         yield folder
     finally:
@@ -148,20 +153,22 @@ def scratch(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def held(folder: Path, what: str) -> Iterator[None]:
-    """Hold a folder, which is made if need be, so that no other process of any kind of end holds it meanwhile.
+    """Hold a folder, which is made if need be, so that no other process holds it meanwhile.
 
-    The operating system lets go of it when the process ends, however it ends. What killed processes have left
-    beneath it half written is removed. If nothing was put into the folder it goes again.
+    The operating system lets go of it when the process ends, however it ends; on a disk that knows no locks, which
+    is said, nothing is held. What killed processes have left beneath it half written is removed. If the folder was
+    made and nothing was put into it, it goes again.
 
     Raises:
         InputError: If another process holds it, or it cannot be written; ``what`` says what that one does.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / _LOCK)
+    lock, made = FileLock(folder / _LOCK), not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        with _without_locks(folder):
+            lock.acquire(timeout=0)
     except Timeout:
         raise InputError(
             f"{folder} is in use: another process {what}; wait for it, or name another folder"
@@ -173,16 +180,38 @@ def held(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     finally:
+        lock.release()
         if not visible(folder):
             with suppress(OSError):
                 (folder / _LOCK).unlink()
-                folder.rmdir()
-        lock.release()
+                if made:
+                    folder.rmdir()
+
+
+@contextmanager
+def _without_locks(folder: Path) -> Iterator[None]:
+    """Go on where a disk knows no locks, as some network drives do not."""
+    try:
+        yield
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        _log.warning("the disk of %s knows no locks: see to it that nothing else writes there", folder)
 
 
 def visible(folder: Path) -> list[Path]:
     """Return what is in a folder but hidden files, as those that are half written are; [] if it is not there."""
     return [place for place in folder.iterdir() if not place.name.startswith(".")] if folder.is_dir() else []
+
+
+def check_file(path: Path) -> None:
+    """Check that what is read is a file, if it is there at all: of a pipe, say, there might never be an end.
+
+    Raises:
+        InputError: If it is something else.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} cannot be read: it is no file")
 
 
 def read_text(path: Path) -> str:
@@ -191,9 +220,8 @@ def read_text(path: Path) -> str:
     Raises:
         InputError: If it is not there, is no file or no text.
     """
+    check_file(path)
     try:
-        if path.exists() and not path.is_file():  # a pipe would never end
-            raise InputError(f"{path} cannot be read: it is no file")
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
@@ -254,13 +282,20 @@ def _note_name(folder: Path) -> None:
 
 
 @cache
+def _place() -> str:
+    """Return where the numbers of processes count: this machine, and of it this container."""
+    space = Path("/proc/self/ns/pid")
+    return f"{platform.node()}-{space.stat().st_ino}" if space.exists() else platform.node()
+
+
+@cache
 def _sweep(parent: Path) -> None:
     """Remove the scratch folders of processes of this machine that are no more."""
     import psutil
 
     for left in parent.glob(f"{_PARTIAL}*"):
         made = re.fullmatch(rf"{_PARTIAL}(.*)-(\d+)-\w+", left.name)
-        if made and made[1] == platform.node() and not psutil.pid_exists(int(made[2])):
+        if made and made[1] == _place() and not psutil.pid_exists(int(made[2])):
             shutil.rmtree(left, ignore_errors=True)
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unstir.errors import InputError, told_shortly
-from unstir.files import readable, whole_file
+from unstir.files import check_file, readable, whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,9 +48,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     """
     from safetensors.torch import save_file
 
-    text = json.dumps({"format": FORMAT, "tensors": tensors_hash(tensors), "about": about})
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps({"format": FORMAT, "tensors": tensors_hash(whole), "about": about})
     with whole_file(path) as partial:
-        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
         save_file(whole, partial, {_KEY: f"{_text_hash(text)} {text}"})
 
 
@@ -59,16 +60,8 @@ def read_about(path: Path) -> About:
     Raises:
         InputError: If the file cannot be read, is not of this kind or format, is cut short or was changed.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} cannot be read: it is no file")
-    try:
-        with readable(path) as name, safe_open(name, framework="numpy") as file:
-            metadata, names = file.metadata() or {}, frozenset(file.keys())
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is damaged or no safetensors file: {told_shortly(error)}") from None
-    return About(*_checked(path, metadata), names)
+    with _opened(path, "numpy") as file:
+        return _about(path, file)
 
 
 def read_tensors(path: Path) -> tuple[About, dict[str, Tensor]]:
@@ -77,17 +70,24 @@ def read_tensors(path: Path) -> tuple[About, dict[str, Tensor]]:
     Raises:
         InputError: As for :func:`read_about`, and if the tensors are not those that were written.
     """
-    from safetensors.torch import load_file
-
-    about = read_about(path)
-    try:
-        with readable(path) as name:
-            tensors = load_file(name)
-    except Exception as error:  # a type that torch has not, say
-        raise InputError(f"{path} is damaged: {told_shortly(error)}") from None
+    with _opened(path, "pt") as file:
+        about = _about(path, file)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if tensors_hash(tensors) != about.hash:
         raise InputError(f"{path} is damaged: its tensors are not those that were written")
     return about, tensors
+
+
+@contextmanager
+def _opened(path: Path, framework: str) -> Iterator[Any]:
+    from safetensors import SafetensorError, safe_open
+
+    check_file(path)
+    try:
+        with readable(path) as name, safe_open(name, framework=framework) as file:
+            yield file
+    except (SafetensorError, OSError, AttributeError) as error:  # the last of a type that torch has not
+        raise InputError(f"{path} is damaged or no safetensors file: {told_shortly(error)}") from None
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
@@ -102,9 +102,9 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _checked(path: Path, metadata: dict[str, str]) -> tuple[dict[str, Any], str]:
-    """Return what is told in a file's metadata, and the hash of its tensors."""
-    hash, space, text = metadata.get(_KEY, "").partition(" ")
+def _about(path: Path, file: Any) -> About:
+    """Return what an open file says without its tensors, checked."""
+    hash, space, text = (file.metadata() or {}).get(_KEY, "").partition(" ")
     if not space:
         raise InputError(
             f"{path} is a safetensors file, but not of this unstir: what an older one wrote must be trained again"
@@ -115,7 +115,7 @@ def _checked(path: Path, metadata: dict[str, str]) -> tuple[dict[str, Any], str]
     if written["format"] > FORMAT:
         number = written["format"]
         raise InputError(f"{path} was written by a newer unstir (format {number}): update unstir to read it")
-    return written["about"], written["tensors"]
+    return About(written["about"], written["tensors"], frozenset(file.keys()))
 
 
 def _text_hash(text: str) -> str:

@@ -47,7 +47,7 @@ def test_rows_are_clean_corrupted_and_restored(
     picturing = pictures(model.config, None, digits.held_out)
     assert isinstance(picturing, Restorations)
     path = picturing.draw(model, tmp_path / "x.png")
-    picture = np.asarray(Image.open(path))[..., 0]
+    picture = np.asarray(Image.open(path))
     factor = 8  # 8x8 images are shown eight times as large, with 2 pixels between them
     tiles = picture[: 3 * 66, : 16 * 66].reshape(3, 66, 16, 66)[:, 2::factor, :, 2::factor].swapaxes(1, 2)
 

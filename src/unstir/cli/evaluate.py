@@ -145,13 +145,13 @@ def evaluate(
         **({"sampling": sampling.model_dump(mode="json")} if draws else {}),
     }
     text = json.dumps(values, indent=2) + "\n"
-    report.table((name, _figure(value), _MEANINGS.get(name, "")) for name, value in measured.items())
     saved = None
     try:
         saved = write_new(place, lambda partial: partial.write_text(text))
-    finally:  # what took long is told even where the disk is full
-        values["saved"] = saved and str(saved)
-        report.end(f"The figures are in {saved}" if saved else "", values)
+    finally:  # what took long is told even where the disk is full, and written where nobody listens
+        report.table((name, _figure(value), _MEANINGS.get(name, "")) for name, value in measured.items())
+        if saved or as_json:
+            report.end(f"The figures are in {saved}", values | {"saved": saved and str(saved)})
 
 
 def _check_source(source: DataConfig, labels: bool) -> None:

@@ -75,6 +75,12 @@ def explanation(error: Exception) -> str | None:
     return None
 
 
+def _cut(word: str) -> str:
+    """Return a word without its middle: of a path the end says most."""
+    half = LONGEST_WORD // 2
+    return f"{word[:half]}...{word[-half:]}"
+
+
 def sentence(text: str) -> str:
     """Return a text on one line with an end, without letters that a terminal would obey, and not endless.
 
@@ -82,6 +88,6 @@ def sentence(text: str) -> str:
     ('There is no file.', "Did you mean 'x'?")
     """
     shown = "".join(c if c.isprintable() or c.isspace() else ascii(c)[1:-1] for c in text)
-    words = [word if len(word) <= LONGEST_WORD else f"{word[:LONGEST_WORD]}..." for word in shown.split()]
+    words = [word if len(word) <= LONGEST_WORD else _cut(word) for word in shown.split()]
     text = textwrap.shorten(" ".join(words), LONGEST, placeholder=" ...").rstrip(". ")
     return text if text.endswith("?") else f"{text}."

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from math import prod
 from pathlib import Path
 
 from unstir.cli.quantities import size
 from unstir.data.config import DataConfig
-from unstir.errors import InputError
+from unstir.errors import InputError, counted
 from unstir.models.layout import grid_size
 
 MOST_PIXELS, LONGEST_SIDE = 89_000_000, 16_383
@@ -17,7 +16,7 @@ MOST_PIXELS, LONGEST_SIDE = 89_000_000, 16_383
 
 
 def memory() -> float:
-    """Return the bytes of memory that models can be in: a GPU's where there is one; infinite if unknown."""
+    """Return the bytes of memory that models can be in: a GPU's where there is one."""
     import torch
 
     if torch.cuda.is_available():
@@ -26,11 +25,10 @@ def memory() -> float:
 
 
 def machine_memory() -> float:
-    """Return the bytes of memory of the machine, or of what of it is ours; infinite if unknown."""
-    try:
-        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return float("inf")
+    """Return the bytes of memory of the machine, or of what of it is ours."""
+    import psutil
+
+    whole = float(psutil.virtual_memory().total)
     try:
         return min(whole, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     except (OSError, ValueError):  # no such limit
@@ -45,7 +43,7 @@ def check_batch(batch: int, shape: tuple[int, ...], have: float, how: str) -> No
     """
     needed = 4 * batch * prod(shape)
     if needed > have:
-        images = f"{batch:,} image{'s' * (batch > 1)} of {'x'.join(map(str, shape))}"
+        images = f"{counted(batch, 'image')} of {'x'.join(map(str, shape))}"
         raise InputError(f"A batch of {images} takes {size(needed)}, and there are {size(have)} of memory: {how}")
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -117,10 +116,13 @@ def configure(
     Raises:
         InputError: For whatever is wrong with it.
     """
+    from unstir.data.sources import find
     from unstir.recipes import recipe
     from unstir.recipes.request import smoke as tiny
     from unstir.training.plan import Plan
     from unstir.training.run_folder import begun_in
+    from unstir.training.settings import apply_settings
+    from unstir.training.start import check_parts, with_named_parts
 
     chosen = recipe(name)
     if request.data is not None and not request.data.strip():
@@ -135,7 +137,13 @@ def configure(
         if folder in begun:
             config = config.model_copy(update={"begun": begun[folder]})
         shrink = partial(tiny, own_data=request.data is not None) if smoke else None
-        return _adjusted(config, folder, settings, parts, shrink)
+        config = with_named_parts(apply_settings(config, settings, shrink), parts, folder)
+        check_parts(config)
+        if "draw" in config.model.verbs:
+            config.model.drawing({})  # before any training, not when the first picture is drawn
+        find(config.data.source)
+        check_data(config.data, config.training.batch)
+        return config
 
     if not isinstance(planned, Plan):
         return adjusted(planned, out, settings, parts)
@@ -149,27 +157,6 @@ def configure(
         except InputError as error:
             raise InputError(f"In the stage {stage}: {error}") from None
     return planned.model_copy(update={"stages": stages})
-
-
-def _adjusted(
-    config: Config,
-    out: Path,
-    settings: Sequence[str],
-    parts: Sequence[str],
-    shrink: Callable[[Config], Config] | None,
-) -> Config:
-    """Return a run's configuration with settings and parts, shrunk once its kinds are settled, checked."""
-    from unstir.data.sources import find
-    from unstir.training.settings import apply_settings
-    from unstir.training.start import check_parts, with_named_parts
-
-    config = with_named_parts(apply_settings(config, settings, shrink), parts, out)
-    check_parts(config)
-    if "draw" in config.model.verbs:
-        config.model.drawing({})  # before any training, not when the first picture is drawn
-    find(config.data.source)
-    check_data(config.data, config.training.batch)
-    return config
 
 
 def _by_stage(plan: Plan, settings: Sequence[str]) -> dict[str, list[str]]:
@@ -272,12 +259,12 @@ def carry_out(planned: Config | Plan, out: Path, report: Report, renew: bool = F
 
 def _carry_out_plan(planned: Plan, out: Path, report: Report, renew: bool) -> Outcome:
     from unstir.training.plan import check_plan, settled, write_plan
-    from unstir.training.run_folder import check_only_run
+    from unstir.training.run_folder import check_only_run, empty
 
     check_plan(planned, out)
-    if renew and out.exists():
+    if renew:
         check_only_run(out)
-        shutil.rmtree(out)
+        empty(out)
     if report.speaks:
         write_plan(planned, out)
     trained, began = False, BEGAN
@@ -297,7 +284,7 @@ def _carry_out_run(
 ) -> Outcome:
     from unstir.data.kept import added_since
     from unstir.training.checkpoint import newest_checkpoint, tidy
-    from unstir.training.run_folder import RunFolder, check_only_run
+    from unstir.training.run_folder import RunFolder, check_only_run, empty
     from unstir.training.start import check_out, check_same, with_data
 
     check_out(config, out)
@@ -306,7 +293,8 @@ def _carry_out_run(
     folder = RunFolder(out)
     found = None if renew else newest_checkpoint(folder)
     if found and found[1].finished and (settled or _same_budget(config, folder.read_config())):
-        tidy(folder, *found)  # should it have been killed just then
+        if report.speaks:
+            tidy(folder, *found)  # should it have been killed just then
         before = folder.read_config()
         if before.data.source != config.data.source:
             from unstir.data.load import load
@@ -340,8 +328,8 @@ def _carry_out_run(
         at = found[1]
         report.say(f"Going on from step {at.step:,} ({at.images:,} images, {duration(at.elapsed)})")
     report.say(_warning(seen, splits, parameters, found[1].images if found else 0, out))
-    if renew and out.exists():
-        shutil.rmtree(out)
+    if renew:
+        empty(out)
     try:
         picture = train(config, out, splits, began)
     except Interrupted:
@@ -364,11 +352,12 @@ def _warning(config: Config, splits: Splits, parameters: int, trained: int, out:
     from unstir.recipes.request import Request
     from unstir.training.estimate import estimate
 
-    left = (config.training.images or 0) - trained
-    alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    if not alone or 6e-9 * parameters * left / Request().speed().gflops < DAY / 100:
+    if config.training.images is None or os.environ.get("WORLD_SIZE", "1") != "1":
         return ""
-    found = estimate(config, splits, load_parts(config.model.parts, out), patience=0.0)
+    left, speed = config.training.images - trained, Request(gflops=config.begun.gflops).speed()
+    if 6e-9 * parameters * left / speed.gflops < DAY / 100:
+        return ""
+    found = estimate(config, splits, load_parts(config.model.parts, out), patience=2.0)
     seconds = left / found.images_per_second
     if seconds < DAY:
         return ""

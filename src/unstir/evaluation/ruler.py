@@ -60,9 +60,8 @@ def train_ruler(splits: Splits, path: Path, seed: int = 0) -> None:
     with scratch(path.parent) if main else nullcontext() as made:  # another command may train it too
         run = gathered(made)[0]
         try:
-            with torch.random.fork_rng(
-                devices=range(torch.cuda.device_count())
-            ):  # the caller's numbers are his own
+            # The caller's random numbers stay his own.
+            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                 train(ruler_config(splits.train, seed), run, splits, time.monotonic())
         except Interrupted:
             raise KeyboardInterrupt from None

@@ -34,7 +34,7 @@ Speeds = dict[str, float]
 
 @cache
 def speeds() -> Speeds:
-    """Return how fast each number format is; the first time on a processor that takes half a second."""
+    """Return how fast each number format is, which takes half a second until it was once measured in quiet."""
     return _kept() or _measured()[0]
 
 
@@ -97,4 +97,14 @@ def _measure(kind: torch.dtype) -> tuple[float, float]:
     began, ran = time.perf_counter(), time.process_time()
     convolve(x, w, None).sum().backward()
     seconds, ran = time.perf_counter() - began, time.process_time() - ran
-    return 3 * 2 * BATCH * SIDE**2 * w.numel() / seconds / 1e9, ran / seconds / torch.get_num_threads()
+    threads = min(torch.get_num_threads(), _quota())
+    return 3 * 2 * BATCH * SIDE**2 * w.numel() / seconds / 1e9, ran / seconds / threads
+
+
+def _quota() -> float:
+    """Return how many processors a container may use."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):  # there is no limit
+        return math.inf

@@ -159,7 +159,7 @@ def save(path: Path, model: Model, config: ModelConfig | None = None, whole: boo
         whole: Whether the weights of its parts go into the file too, so that it needs no other.
     """
     config = config or model.config
-    tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
+    tensors = dict(model.state_dict())
     if whole:
         config, tensors = _inlined(config, tensors, model)
     write(path, config, tensors)
@@ -217,6 +217,6 @@ def _inlined(
     parts = {}
     for name, part in model.parts.items():
         inner, own = _inlined(part.config, part.state_dict(), part)
-        tensors |= {f"{_PARTS}.{name}.{key}": value.contiguous() for key, value in own.items()}
+        tensors |= {f"{_PARTS}.{name}.{key}": value for key, value in own.items()}
         parts[name] = config.parts[name].model_copy(update={"model": inner})
     return config.model_copy(update={"parts": parts}), tensors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 PADDING = 2
-"""White pixels around each image."""
+"""White pixels around each of several images."""
 
 SEEN = 64
 """Pixels of the longer side to which small images are enlarged, so that a person can see them."""
@@ -25,10 +25,12 @@ def enlarged(height: int, width: int) -> int:
     return max(1, round(SEEN / max(height, width)))
 
 
+def padding(count: int) -> int:
+    """Return how many white pixels are around each image: none around one alone."""
+    return PADDING if count > 1 else 0
+
+
 def grid_size(count: int, height: int, width: int, turns: int = 0) -> tuple[int, int]:
     """Return the width and height in pixels of the picture of ``count`` images."""
-    factor, across = enlarged(height, width), min(count, columns(count, turns))
-    return (
-        across * (width * factor + PADDING) + PADDING,
-        -(-count // across) * (height * factor + PADDING) + PADDING,
-    )
+    factor, across, pad = enlarged(height, width), min(count, columns(count, turns)), padding(count)
+    return across * (width * factor + pad) + pad, -(-count // across) * (height * factor + pad) + pad

@@ -58,6 +58,11 @@ class Samples:
 
     def bytes(self) -> Tensor:
         """Return uint8 (N, C, H, W): pixel p in [-1, 1] becomes (p + 1) * 127.5, rounded."""
+        if not self.tensor.isfinite().all():
+            raise InputError(
+                "What was drawn is not made of numbers any more: ask for less guidance, for a sampler's own "
+                "values, or for --clip static"
+            )
         return ((self.tensor + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
     def save(self, path: str | Path) -> Path:
@@ -91,7 +96,7 @@ class Samples:
         factor = layout.enlarged(*images.shape[-2:])
         images = images.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
         count, channels, height, width = images.shape
-        across, pad = min(columns, count), layout.PADDING
+        across, pad = min(columns, count), layout.padding(count)
         down, high, wide = -(-count // across), height + pad, width + pad
         # Not torchvision's, whose import alone takes a second.
         whole = torch.full((channels, down * high + pad, across * wide + pad), 255, dtype=torch.uint8)

@@ -61,8 +61,9 @@ class Request:
         if torch.cuda.is_available():
             return Speed(20_000.0 * torch.cuda.device_count(), True)
         from unstir.kernels.processor import top_speed
+        from unstir.processes import gathered
 
-        fastest, reliable = top_speed()
+        fastest, reliable = gathered(top_speed())[0]  # of several processes all choose by the first one's
         return Speed(SHARE * fastest, reliable)
 
 

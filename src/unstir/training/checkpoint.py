@@ -78,7 +78,7 @@ def tidy(folder: RunFolder, newest: Path, position: Position) -> None:
     if position.quarter and not milestone.exists():
         _link(milestone, newest)
     for old in folder.checkpoints()[:-KEPT]:
-        old.unlink()
+        old.unlink(missing_ok=True)
 
 
 def newest_checkpoint(folder: RunFolder) -> tuple[Path, Position] | None:

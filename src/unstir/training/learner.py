@@ -16,7 +16,7 @@ from unstir.kernels.library import library
 from unstir.kernels.memory import keep_freed_memory
 from unstir.models.model import Batch, Model
 from unstir.models.precision import autocast, low_precision_copy, resolve_precision
-from unstir.processes import has_accelerator, processes
+from unstir.processes import gathered, has_accelerator, processes
 from unstir.training.average import averaged_copy, copy_buffers
 from unstir.training.batches import step_seed, training_batch
 from unstir.training.checkpoint import Position, Stateful
@@ -48,7 +48,7 @@ class Learner:
         state = processes()
         if config.model.precision == "fp16" and state.device.type == "cpu":
             raise InputError("model.precision=fp16 needs a GPU; on a CPU use bf16, float32 or auto")
-        self.precision = arithmetic(config, state.device)
+        self.precision = gathered(arithmetic(config, state.device))[0]  # measured by each, and chosen for all
         if config.training.batch < state.num_processes:
             raise InputError(
                 f"training.batch={config.training.batch} cannot be shared by {state.num_processes} processes"

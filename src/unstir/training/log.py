@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from unstir.errors import InputError
+from unstir.errors import InputError, counted
 from unstir.files import whole_file
 from unstir.training.run_folder import RunFolder
 
@@ -112,7 +112,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     found, lost = [], 0
-    for line in path.read_bytes().splitlines():
+    whole, _, _ = path.read_bytes().rpartition(b"\n")  # what follows is of a kill
+    for line in whole.splitlines():
         try:
             values = json.loads(line)
             good = isinstance(values, dict) and isinstance(values.get("step"), int)
@@ -122,5 +123,5 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             found.append(values)
         lost += not good
     if lost:
-        _log.warning("%s: %d of its lines are damaged and are left out", path, lost)
+        _log.warning("%s: what is damaged of it is left out, %s", path, counted(lost, "line"))
     return found

@@ -273,7 +273,7 @@ class _Training:
         try:
             before = {
                 number: signal.signal(number, stop)
-                for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+                for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
                 if signal.getsignal(number) is not signal.SIG_IGN
             }
         except ValueError:  # not in the main thread: a notebook's or a test's

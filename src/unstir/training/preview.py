@@ -116,7 +116,9 @@ class Drawn:
             began = time.monotonic()
             model.sample(self.size, told=told, **model.quick(1))
             self.evaluation_seconds = time.monotonic() - began
-        return model.sample(self.size, told=told, **model.quick(self.evaluations(last))).save(path)
+        drawn = model.sample(self.size, told=told, **model.quick(self.evaluations(last)))
+        drawn.tensor.nan_to_num_()  # as fp16 may draw early: no reason to stop training
+        return drawn.save(path)
 
     def evaluations(self, last: bool) -> int:
         """Return how often a picture may ask the network: as often as the model's own drawing does, or less."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import yaml
 from unstir.config import checked
 from unstir.data.config import DataConfig
 from unstir.errors import InputError
-from unstir.files import HIDDEN, read_yaml, whole_file
+from unstir.files import HIDDEN, read_yaml, visible, whole_file
 from unstir.models.file import NAME, PLAN, read_config, stages_in
 from unstir.training.config import Begun, Config
 
@@ -96,7 +97,7 @@ def begun_in(out: Path) -> dict[Path, Begun]:
 
 _WRITTEN = (
     *("config.yaml", NAME, "metrics.jsonl", "events.out.tfevents.*", "samples/images-*.png"),
-    *("checkpoints/step-*.safetensors", "checkpoints/quarter-*.safetensors", PLAN),
+    *("checkpoints/step-*.safetensors", "checkpoints/quarter-*.safetensors", PLAN, "**/.DS_Store"),
 )
 """What training writes into a run's folder, or a plan's."""
 
@@ -105,7 +106,7 @@ def check_only_run(folder: Path) -> None:
     """Check that a run's folder, or a plan's, holds nothing but what training wrote.
 
     Raises:
-        InputError: If it does; it names the first.
+        InputError: If it does hold more; it names the first.
     """
     runs = [folder, *(folder / stage for stage in (stages_in(folder) if (folder / PLAN).exists() else ()))]
     own = {path for run in runs for pattern in _WRITTEN for path in run.glob(pattern)}
@@ -115,6 +116,12 @@ def check_only_run(folder: Path) -> None:
             raise InputError(
                 f"{path} would be lost, which training did not write: move it elsewhere, or give another --out"
             )
+
+
+def empty(folder: Path) -> None:
+    """Remove what a run's folder, or a plan's, shows; what is hidden, such as the lock of who holds it, stays."""
+    for place in visible(folder):
+        shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
 
 
 def data_of(run: Path, source: str | None = None) -> DataConfig:

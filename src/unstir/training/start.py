@@ -31,12 +31,12 @@ def check_out(config: Config, out: Path) -> None:
     if not visible(out):
         return
     folder = RunFolder(out)
-    if folder.untrained:
-        return
     if not folder.config.exists():
         held = "a plan" if (out / PLAN).exists() else "other files"
         raise InputError(f"--out {out} holds {held} and no run; name a new folder")
     before = folder.read_config()
+    if folder.untrained:
+        return
     old, new = _lasting(before), _lasting(config)
     if not {before.data.source, config.data.source} <= DATASETS.keys():
         # A folder is written in many ways, and may be moved: the images tell, once they are loaded.
