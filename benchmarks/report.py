@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import slug
-from unstir.cli.places import unused
+from unstir.files import write_new
 
 BUSY = 0.1
 """Cores used by others, on average, above which the figures are not to be trusted."""
@@ -25,10 +25,8 @@ def summary(seconds: list[float]) -> dict[str, Any]:
 
 def save(report: dict[str, Any], folder: Path) -> Path:
     """Write the report under the machine's name and day, numbered if there is one, and return the file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = unused(folder / f"{slug(report['machine'])}.json")
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    return path
+    text = json.dumps(report, indent=1) + "\n"
+    return write_new(folder / f"{slug(report['machine'])}.json", lambda partial: partial.write_text(text))
 
 
 def show(report: dict[str, Any], console: Console) -> None:

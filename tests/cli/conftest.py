@@ -92,11 +92,13 @@ def photos(folder: Path, count: int) -> None:
 
 @pytest.fixture(scope="session")
 def listing() -> Callable[[Path], dict[str, tuple[int, int]]]:
-    """Everything beneath a folder with its size and time, which tell whether anything was written."""
+    """Everything beneath a folder, files with size and time, which tell whether anything was written."""
 
     def everything(folder: Path) -> dict[str, tuple[int, int]]:
         return {
             str(path.relative_to(folder)): (path.lstat().st_size, path.lstat().st_mtime_ns)
+            if path.is_file()
+            else (0, 0)
             for path in [folder, *folder.rglob("*")]
         }
 

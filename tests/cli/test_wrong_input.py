@@ -376,7 +376,7 @@ def test_other_safetensors_are_no_model(
     [
         ({}, "holds no model"),
         ({"model": 3}, "holds no model"),
-        ({"model": {}}, "no system is called 'None'"),
+        ({"model": {}}, "no system is called None"),
         ({"model": {"kind": "denoser"}}, "did you mean 'denoiser'?"),
         ({"model": {"kind": "denoiser", "network": {"kind": "unit"}}}, "did you mean 'unet'?"),
         ({"model": {"kind": "denoiser", "colour": 3}}, "colour"),
@@ -399,7 +399,7 @@ def test_a_flipped_bit_in_the_weights(line: str, workplace: Path, command: Comma
     model.write_bytes(content)
     before = listing(workplace)
     answer = command(*line.split(), folder=workplace)
-    refused(answer, "model.safetensors is damaged: its weights are not those that were written")
+    refused(answer, "model.safetensors is damaged: its tensors are not those that were written")
     assert listing(workplace) == before
 
 

@@ -124,7 +124,7 @@ def state(place: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(place.rglob("*")):
         name = str(path.relative_to(place))
-        if path.is_file() and not path.name.startswith("events.out"):
+        if path.is_file() and not path.name.startswith(("events.out", "processor-")):  # which tell of the time
             found[name] = FORMS.get(path.name, _form(path))(path)
         elif path.is_dir() and ".partial" in name and "runs" in name:
             found[name] = "a folder that is left over"

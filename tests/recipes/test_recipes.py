@@ -162,7 +162,7 @@ def photos(tmp_path: Path) -> Callable[[int, int], str]:
     return write
 
 
-BUDGETS = [30.0, 120.0, 600.0, 3600.0, 36_000.0, 360_000.0, 3.6e6, 3.6e8]
+BUDGETS = [30.0, 120.0, 600.0, 3600.0, 36_000.0, 360_000.0, 3.6e6, 3e8]
 
 
 @pytest.mark.parametrize("side", [10, 20, 40, 64, 100, 300])
@@ -203,7 +203,7 @@ def test_the_choice_changes_where_the_note_says_and_the_budget_in_images_is_kept
 
 def test_a_faster_machine_reaches_no_less(photos: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     source, sizes = photos(200), []
-    for speed in (10.0, 100.0, 1000.0, 10_000.0, 1e9):
+    for speed in (10.0, 100.0, 1000.0, 10_000.0, 1e6):
         monkeypatch.setattr(Request, "speed", lambda self, speed=speed: Speed(speed, True))
         size = _one("images", data=source, seconds=3600).data.size
         assert size is not None

@@ -346,16 +346,15 @@ def _warning(config: Config, splits: Splits, parameters: int, trained: int, out:
     """Return what to say of a budget in images that takes this machine more than a day; "" of another.
 
     A network asks for at least six operations of each weight and image, and for a hundred times that where it goes
-    over many pixels: only if the least would take a hundredth of a day, real steps are measured.
+    over many pixels: only if the least, at a thousand GFLOP/s, takes a hundredth of a day, real steps are measured.
     """
     from unstir.models.file import load_parts
-    from unstir.recipes.request import Request
     from unstir.training.estimate import estimate
 
     if config.training.images is None or os.environ.get("WORLD_SIZE", "1") != "1":
         return ""
-    left, speed = config.training.images - trained, Request(gflops=config.begun.gflops).speed()
-    if 6e-9 * parameters * left / speed.gflops < DAY / 100:
+    left = config.training.images - trained
+    if 6e-12 * parameters * left < DAY / 100:
         return ""
     found = estimate(config, splits, load_parts(config.model.parts, out), patience=2.0)
     seconds = left / found.images_per_second

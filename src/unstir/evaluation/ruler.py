@@ -23,6 +23,7 @@ from unstir.models.systems import ClassifierConfig
 from unstir.processes import gathered, processes
 from unstir.training.config import Config, TrainingConfig
 from unstir.training.loop import Interrupted, train
+from unstir.training.start import with_data
 
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData, Splits
@@ -56,13 +57,15 @@ def train_ruler(splits: Splits, path: Path, seed: int = 0) -> None:
         InputError: If the set has no labels, or only one class.
         KeyboardInterrupt: If the user stops it; there is nothing to go on with.
     """
+    config = ruler_config(splits.train, seed)
+    with_data(config, splits.train, path.parent)  # which says at once what is wrong with the labels
     main = processes().is_main_process
     with scratch(path.parent) if main else nullcontext() as made:  # another command may train it too
         run = gathered(made)[0]
         try:
             # The caller's random numbers stay his own.
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-                train(ruler_config(splits.train, seed), run, splits, time.monotonic())
+                train(config, run, splits, time.monotonic())
         except Interrupted:
             raise KeyboardInterrupt from None
         if main:
