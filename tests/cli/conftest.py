@@ -95,11 +95,8 @@ def listing() -> Callable[[Path], dict[str, tuple[int, int]]]:
     """Everything beneath a folder, files with size and time, which tell whether anything was written."""
 
     def everything(folder: Path) -> dict[str, tuple[int, int]]:
-        return {
-            str(path.relative_to(folder)): (path.lstat().st_size, path.lstat().st_mtime_ns)
-            if path.is_file()
-            else (0, 0)
-            for path in [folder, *folder.rglob("*")]
-        }
+        found = {str(path.relative_to(folder)): path for path in [folder, *folder.rglob("*")]}
+        seen = {name: path.lstat() for name, path in found.items() if path.is_file()}
+        return {name: (seen[name].st_size, seen[name].st_mtime_ns) if name in seen else (0, 0) for name in found}
 
     return everything

@@ -346,7 +346,7 @@ def _warning(config: Config, splits: Splits, parameters: int, trained: int, out:
     """Return what to say of a budget in images that takes this machine more than a day; "" of another.
 
     A network asks for at least six operations of each weight and image, and for a hundred times that where it goes
-    over many pixels: only if the least, at a thousand GFLOP/s, takes a hundredth of a day, real steps are measured.
+    over many pixels: only if the least, at 1,000 GFLOP/s, takes a hundredth of a day, real steps are measured.
     """
     from unstir.models.file import load_parts
     from unstir.training.estimate import estimate
