@@ -57,11 +57,7 @@ def test_a_schedule_takes_its_own_values_alone() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"name": "linear", "beta_start": 0.5, "beta_end": 0.1}, "beta_start must not lie above beta_end"),
-        ({"name": "quadratic", "beta_start": 0.03}, "beta_start must not lie above beta_end"),  # its default
-        ({"name": "sigmoid", "beta_end": 1e-5}, "beta_start must not lie above beta_end"),
-        ({"name": "vp", "beta_min": 50.0}, "beta_min must not lie above beta_max"),
-        ({"name": "vp", "beta_max": 0.05}, "beta_min must not lie above beta_max"),
+        ({"name": "ve", "sigma_min": 60.0}, "sigma_min must lie below sigma_max"),  # its default
         ({"name": "ve", "sigma_min": 50.0, "sigma_max": 0.01}, "sigma_min must lie below sigma_max"),
         ({"name": "ladder", "sigma_max": 0.01}, "sigma_min must lie below sigma_max"),
     ],
@@ -71,6 +67,23 @@ def test_ranges_that_fall_are_refused_before_torch_is_needed(values: dict[str, A
         checked(ScheduleConfig, values)
     with pytest.raises(InputError, match="above 0"):
         schedules[values["name"]](**{key: value for key, value in values.items() if key != "name"})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": "linear", "beta_start": 0.5, "beta_end": 0.1},
+        {"name": "quadratic", "beta_start": 0.03},
+        {"name": "sigmoid", "beta_end": 1e-5},
+        {"name": "vp", "beta_min": 50.0},
+        {"name": "vp", "beta_min": 0.0},
+        {"name": "cosine", "s": 0.0},
+    ],
+)
+def test_betas_that_fall_and_values_of_zero_are_configured(values: dict[str, Any]) -> None:
+    built = checked(ScheduleConfig, values).build()(0.4)
+    right = schedules[values["name"]](**{key: value for key, value in values.items() if key != "name"})(0.4)
+    assert 0 < float(built.alpha) == float(right.alpha) < 1
 
 
 def test_learned_betas_start_at_the_named_ones() -> None:

@@ -79,7 +79,65 @@ def test_numbers_lists_and_arrays_stand_for_tensors() -> None:
     assert each.log_snr.tolist() == pytest.approx([2 * math.log(3), 2 * math.log(0.8 / 0.6)])
     single = torch.tensor(0.5)
     assert NoiseLevel(single, single, single).t is single
-    assert replace(each, sigma=1.0).sigma.item() == 1 and replace(each, sigma=1.0).alpha is each.alpha
+    assert replace(each, sigma=1.0).sigma.tolist() == [1, 1]
+
+
+def test_a_levels_parts_have_one_shape() -> None:
+    for t, alpha, sigma in ((0.5, [0.8, 0.6], 0.6), ([0.1, 0.5], 1.0, 0.3), (0.5, 1.0, torch.tensor([0.2, 0.3]))):
+        level = NoiseLevel(t, alpha, sigma)
+        assert level.t.shape == level.alpha.shape == level.sigma.shape == level[:].t.shape == (2,)
+        for i in (0, 1):
+            for found, given in ((level[i].t, t), (level[i].alpha, alpha), (level[i].sigma, sigma)):
+                assert float(found) == (given if isinstance(given, float) else given[i])
+
+
+def test_views_of_any_order_stand_for_tensors() -> None:
+    numbers = np.array([0.1, 0.2, 0.3])[::-1]
+    level = NoiseLevel(0.5, numbers, np.ones((), ">f8"))
+    assert level.alpha.tolist() == [0.3, 0.2, 0.1] and level.sigma.tolist() == [1, 1, 1]
+    numbers[:] = 0  # what becomes of an array later is another matter
+    assert level.alpha.tolist() == [0.3, 0.2, 0.1]
+    x = normal(3, 4)
+    for make in (Prediction.from_x0, Prediction.from_eps):
+        found, exact = make(x.numpy()[:, ::-1], x.numpy()[::-1], level), make(x.flip(1), x.flip(0), level)
+        assert torch.equal(found.x0, exact.x0) and torch.equal(found.eps, exact.eps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_what_is_predicted_is_like_the_images(dtype: torch.dtype) -> None:
+    """In shape, type and device, however it is told; and what is told by a tensor stays that tensor."""
+    x, level = normal(2, 3, 4).to(dtype), NoiseLevel([0.3, 0.5], [0.9, 0.8], [0.4, 0.6])
+    whole = np.arange(24).reshape(2, 3, 4)
+    each = torch.tensor([2.0, -1.0], dtype=dtype).reshape(2, 1, 1)
+    answers = [
+        (0.25, torch.full_like(x, 0.25)),
+        (np.float32(0.25), torch.full_like(x, 0.25)),
+        (torch.tensor(3), torch.full_like(x, 3)),
+        ([2, -1], each.expand_as(x)),
+        (np.array([2.0, -1.0]), each.expand_as(x)),
+        (torch.tensor([2.0, -1.0]), each.expand_as(x)),
+        (whole, torch.tensor(whole).to(dtype)),
+        (whole.astype(np.float64).tolist(), torch.tensor(whole).to(dtype)),
+    ]
+    for make, part in ((Prediction.from_x0, "x0"), (Prediction.from_eps, "eps")):
+        for answer, expected in answers:
+            found, exact = make(answer, x, level), make(expected, x, level)
+            assert found.x0.dtype == found.eps.dtype == dtype
+            assert torch.equal(getattr(found, part), expected)
+            assert torch.equal(found.x0, exact.x0) and torch.equal(found.eps, exact.eps)
+            getattr(found, part).add_(1)  # its pixels are each their own
+        for tensor in (x + 1, (x + 1).double(), (x + 1).transpose(1, 2).contiguous().transpose(1, 2)):
+            assert getattr(make(tensor, x, level), part) is tensor
+        with pytest.raises(RuntimeError):
+            make([1.0, 2.0, 3.0], x, level)
+
+
+def test_what_is_predicted_goes_to_the_device_of_the_images() -> None:
+    x = torch.empty(2, 3, device="meta")
+    for answer in (0.2, [0.1, 0.2], np.zeros((2, 3))):
+        for make in (Prediction.from_x0, Prediction.from_eps):
+            found = make(answer, x, NoiseLevel(0.5, 0.8, 0.6))
+            assert found.x0.device == found.eps.device == x.device and found.x0.shape == found.eps.shape == (2, 3)
 
 
 def test_what_cannot_be_known_is_zero() -> None:

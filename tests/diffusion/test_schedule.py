@@ -1,6 +1,7 @@
 """Schedules against diffusers, against numerical integration, and against their own inverses."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,7 +132,7 @@ def test_the_ladder_is_geometric_from_its_least_sigma_to_its_largest() -> None:
 
 
 def test_a_ladder_of_one_level_is_refused() -> None:
-    with pytest.raises(InputError, match="at least 2 steps"):
+    with pytest.raises(InputError, match="at least 2, and not 1"):
         ladder(1)
     with pytest.raises(InputError, match="0 to 10"):
         ladder(10).level(11)
@@ -204,11 +205,11 @@ def test_impossible_betas_are_refused(betas: list) -> None:
 
 NAN, INF = math.nan, math.inf
 NO_RANGES = {
-    "linear": [(10, 0.2, 0.1), (10, 0.0, 0.1), (10, -0.1, 0.1), (10, NAN, 0.1), (10, 0.1, NAN), (10, 0.1, INF)],
+    "linear": [(10, 0.1, -0.1), (10, 0.1, 1.1), (10, -0.1, 0.1), (10, NAN, 0.1), (10, 0.1, NAN), (10, 0.1, INF)],
     "ladder": [(10, 5.0, 1.0), (10, 1.0, 1.0), (10, 0.0, 1.0), (10, -1.0, 1.0), (10, NAN, 1.0), (10, 0.1, INF)],
     "ve": [(50.0, 0.01), (1.0, 1.0), (0.0, 1.0), (-1.0, 1.0), (NAN, 1.0), (0.1, NAN), (0.1, INF)],
-    "vp": [(20.0, 0.1), (0.0, 20.0), (-0.1, 20.0), (NAN, 20.0), (0.1, INF)],
-    "cosine": [(10, 0.0), (10, -0.1), (10, NAN), (10, 0.008, 0.0), (10, 0.008, -1.0), (10, 0.008, NAN)],
+    "vp": [(-0.1, 20.0), (0.1, -20.0), (0.0, 0.0), (NAN, 20.0), (0.1, NAN), (INF, 20.0), (0.1, INF)],
+    "cosine": [(10, -0.1), (10, NAN), (10, INF), (10, 0.008, 0.0), (10, 0.008, -1.0), (10, 0.008, NAN)],
     "single": [(0.0,), (-0.5,), (NAN,), (INF,)],
 }
 NO_RANGES |= {"quadratic": NO_RANGES["linear"], "sigmoid": NO_RANGES["linear"]}
@@ -217,16 +218,45 @@ NO_RANGES |= {"quadratic": NO_RANGES["linear"], "sigmoid": NO_RANGES["linear"]}
 @pytest.mark.parametrize(
     ("name", "values"), [(name, values) for name, rows in NO_RANGES.items() for values in rows], ids=str
 )
-def test_reversed_ranges_and_those_not_above_zero_are_refused(name: str, values: tuple) -> None:
-    with pytest.raises(InputError, match="above 0"):
+def test_values_without_a_process_are_refused(name: str, values: tuple) -> None:
+    with pytest.raises(InputError, match=r"above 0|at least 0"):
         schedules[name](*values)
 
 
+def test_a_wrong_range_of_sigmas_is_told_with_its_values() -> None:
+    for make in (lambda *ends: ladder(10, *ends), ve):
+        with pytest.raises(InputError, match=r"sigma_min must be above 0 and below sigma_max.*they are 10 and 5"):
+            make(10.0, 5.0)
+
+
+@pytest.mark.parametrize("name", ["linear", "quadratic", "sigmoid"])
+def test_betas_may_fall(name: str) -> None:
+    rising, falling = schedules[name](50, 1e-3, 0.2), schedules[name](50, 0.2, 1e-3)
+    torch.testing.assert_close(falling.betas, rising.betas.flip(0), rtol=1e-9, atol=0)
+    torch.testing.assert_close(falling.alphas_cumprod[-1], rising.alphas_cumprod[-1], rtol=1e-9, atol=0)
+    assert bool((falling.alphas_cumprod < rising.alphas_cumprod)[:-1].all())
+
+
+def test_the_cosine_may_have_no_offset() -> None:
+    for n in (1, 20, 39):
+        assert cosine(40, s=0).alphas_cumprod[n - 1].item() == pytest.approx(math.cos(n / 80 * math.pi) ** 2)
+
+
+@pytest.mark.parametrize("ends", [(0.0, 20.0), (20.0, 0.1), (3.0, 3.0), (0.1, 20.0)])
+def test_vp_is_its_integral_and_its_time_the_inverse_for_any_betas(ends: tuple[float, float]) -> None:
+    schedule, t = vp(*ends), torch.linspace(0, 1, 101, dtype=torch.float64)
+    level = schedule(t)
+    integral = t * ends[0] + t**2 / 2 * (ends[1] - ends[0])
+    torch.testing.assert_close(level.alpha, (-integral / 2).exp(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(schedule.time(level.log_snr), t, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", [*DISCRETE, "ladder"])
-@pytest.mark.parametrize("steps", [0, -3, 2.5])
-def test_steps_are_a_whole_number_above_zero(name: str, steps: float) -> None:
-    with pytest.raises(InputError, match=f"steps.*not {steps}"):
+@pytest.mark.parametrize("steps", [0, -3, 2.5, 1000.0, INF, NAN, "10"], ids=str)
+def test_steps_are_a_whole_number_above_zero(name: str, steps: Any) -> None:
+    with pytest.raises(InputError, match=f"steps are a whole number, at least [12], and not {steps}"):
         schedules[name](steps)
+    assert schedules[name](np.int64(10)).steps == 10
 
 
 def test_ranges_that_stay_where_they_are_have_a_meaning() -> None:
@@ -248,7 +278,7 @@ def test_times_and_log_snrs_may_be_lists_and_arrays(name: str) -> None:
     schedule = schedules[name]()
     times = [0.25, 0.5, 1.0]
     expected = schedule(torch.tensor(times, dtype=torch.float64))
-    for kind in (list, tuple, np.array):
+    for kind in (list, tuple, np.array, lambda values: np.array(values[::-1])[::-1]):
         level = schedule(kind(times))
         assert torch.equal(level.alpha, expected.alpha) and torch.equal(level.sigma, expected.sigma)
         back = schedule.time(kind(expected.log_snr.tolist()))
@@ -260,7 +290,8 @@ def test_times_and_log_snrs_may_be_lists_and_arrays(name: str) -> None:
 def test_levels_may_be_asked_for_by_lists_and_arrays(name: str) -> None:
     schedule = schedules[name](10)
     expected = schedule.level(torch.tensor([0, 3, 10]))
-    for n in ([0, 3, 10], (0.0, 3.0, 10.0), np.array([0, 3, 10]), np.array([0.0, 3, 10])):
+    kinds = [0, 3, 10], (0.0, 3.0, 10.0), np.array([0, 3, 10]), np.array([0.0, 3, 10]), np.array([10, 3, 0])[::-1]
+    for n in kinds:
         level = schedule.level(n)
         assert all(torch.equal(getattr(level, part), getattr(expected, part)) for part in ("t", "alpha", "sigma"))
     for wrong in (2.7, [1, 2.5], NAN, INF, np.array([0.1])):

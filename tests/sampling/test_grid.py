@@ -1,8 +1,10 @@
 """Grids fall, end clean, ask the network exactly as often as promised, and equal the peers'."""
 
 import math
+import re
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -212,13 +214,6 @@ def test_explicit_indices_are_visited_as_given() -> None:
     assert indices(grid(linear(49), 1, (7,)), 49) == [7]
 
 
-@pytest.mark.parametrize("steps", [0, -1, -1000])
-@pytest.mark.parametrize("name", ["linear", "vp"])
-def test_no_steps_are_refused(name: str, steps: int) -> None:
-    with pytest.raises(InputError, match=f"at least 1, and {steps} were"):
-        grid(schedules[name](), steps)
-
-
 def test_more_steps_than_the_schedule_has_are_refused() -> None:
     with pytest.raises(InputError, match=r"11 steps.*has 10"):
         grid(linear(10), 11)
@@ -256,16 +251,49 @@ def test_impossible_indices_are_refused(wrong: list[int]) -> None:
 )
 @pytest.mark.parametrize("name", ["linear", "cosine", "ladder"])
 def test_fractions_and_what_is_no_number_are_no_indices(name: str, wrong: list[float]) -> None:
-    with pytest.raises(InputError, match=r"3 indices of a grid are whole and fall within 10\.\.1, and these are"):
+    first = next(n for n, value in enumerate(wrong, start=1) if value not in range(1, 11))
+    told = f"3 indices of a grid are whole and fall within 10..1, and number {first} is {wrong[first - 1]}"
+    with pytest.raises(InputError, match=re.escape(told)):
         grid(schedules[name](10), 3, wrong)
-    with pytest.raises(InputError, match=r"whole number of steps, at least 1, and 2\.5 were"):
-        grid(schedules[name](10), 2.5)  # type: ignore[arg-type]
+
+
+def test_the_first_wrong_number_alone_is_told_and_as_it_is() -> None:
+    n = [*range(100_000, 0, -1)]
+    for place, value in ((0, 100_000.9), (4, 99_997), (99_999, 0.5)):
+        with pytest.raises(InputError) as told:
+            grid(linear(100_000), 100_000, [*n[:place], value, *n[place + 1 :]])
+        assert str(told.value).endswith(f", and number {place + 1} is {float(value)}")
+        with pytest.raises(InputError) as told:
+            from_sigmas([*n[:place], 200_000.5, *n[place + 1 :], -1])
+        assert str(told.value).endswith(
+            f", and number {place + 1 if place else 100_001} is {200_000.5 if place else -1.0}"
+        )
+    with pytest.raises(InputError, match=r"and here are 2$"):
+        grid(linear(10), 3, [2, 1])
+
+
+@pytest.mark.parametrize("wrong", [2.5, 1000.0, math.inf, math.nan, 0, -1, -1000, "3"], ids=str)
+def test_steps_are_a_whole_number(wrong: Any) -> None:
+    for schedule in (linear(10), vp()):
+        for spacing in spacings:
+            with pytest.raises(InputError, match=f"steps are a whole number, at least 1, and not {wrong}"):
+                grid(schedule, wrong, spacing)
+    assert len(grid(vp(), np.int64(3))) == 4
 
 
 def test_indices_may_be_an_array_or_a_tensor() -> None:
     for kind in (tuple, np.array, torch.tensor):
         for number in (int, float):
             assert indices(grid(linear(49), 3, kind([number(n) for n in (49, 30, 2)])), 49) == [49, 30, 2]
+
+
+def test_arrays_may_be_views_of_any_order() -> None:
+    for dtype in (np.int32, np.uint16, ">i8", ">f4", np.float64):
+        rising = np.arange(10, 101, 10).astype(dtype)
+        assert indices(grid(linear(100), 10, rising[::-1]), 100) == [*range(100, 0, -10)]
+        assert [float(level.sigma) for level in from_sigmas(rising[::-2])] == [100, 80, 60, 40, 20, 0]
+    sigmas = np.geomspace(0.02, 80, 10)[::-1]
+    assert [float(level.sigma) for level in from_sigmas(sigmas)] == [*sigmas, 0]
 
 
 def test_levels_of_sigmas() -> None:
@@ -285,7 +313,9 @@ def test_levels_of_sigmas() -> None:
     ids=str,
 )
 def test_sigmas_that_do_not_fall_are_refused(wrong: list[float]) -> None:
-    with pytest.raises(InputError, match="sigmas of a walk are above 0 and fall, and these are"):
+    with pytest.raises(
+        InputError, match=r"sigmas of a walk are above 0 and fall, and (there are none|number [12] is)"
+    ):
         from_sigmas(wrong)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from unstir.diffusion import NoiseLevel, Prediction
 from unstir.diffusion.exact import GaussianMixtureDenoiser
 from unstir.diffusion.likelihood import flow_log_density, variational_bound
-from unstir.diffusion.schedule import flow, linear
+from unstir.diffusion.schedule import flow, linear, vp
 from unstir.errors import InputError
 from unstir.sampling import DDIM, DDPM, SeededNoise, grid, invert, sample, samplers, trajectory
 
@@ -135,37 +135,117 @@ def level(sigma: float, alpha: float = 1.0) -> NoiseLevel:
 
 
 CLEAN = level(0.0)
+RISES = {
+    "rises": [level(1.0), level(2.0), CLEAN],
+    "rises on the way": [level(2.0), level(1.0), level(1.5), CLEAN],
+    "rises at the end": [level(2.0), CLEAN, level(1.0)],
+}
 NO_WALKS = {
     "repeats": [level(2.0), level(1.0), level(1.0), CLEAN],
     "repeats at another scale": [level(2.0), level(1.0), level(0.5, alpha=0.5), CLEAN],
-    "rises": [level(1.0), level(2.0), CLEAN],
-    "rises at the end": [level(2.0), CLEAN, level(1.0)],
     "is clean twice": [level(2.0), CLEAN, CLEAN],
     "is pure noise twice": [level(1.0, alpha=0.0), level(2.0, alpha=0.0), CLEAN],
     "is no number": [level(2.0), level(float("nan")), CLEAN],
+    "begins with no number": [level(float("nan")), level(1.0), CLEAN],
     "is negative": [level(2.0), level(-1.0), CLEAN],
 }
 
 
 @pytest.mark.parametrize("levels", NO_WALKS.values(), ids=NO_WALKS)
 @pytest.mark.parametrize("name", sorted(samplers.known))
-def test_levels_that_do_not_fall_are_refused_by_every_walk(name: str, levels: list[NoiseLevel]) -> None:
+def test_levels_that_repeat_or_are_none_are_refused_by_every_walk(name: str, levels: list[NoiseLevel]) -> None:
     x, noise = start(range(2))
     sampler = samplers[name]().build(linear(50), len(levels) - 1)
-    with pytest.raises(InputError, match="levels of a walk fall from noise to data: sigma / alpha is"):
+    with pytest.raises(
+        InputError, match=r"at least 0 and differs from the one before, and that of level number [123] "
+    ):
         sample(MIXTURE, x, levels, sampler, noise)
 
 
-@pytest.mark.parametrize("levels", NO_WALKS.values(), ids=NO_WALKS)
-def test_levels_that_do_not_fall_are_refused_elsewhere_too(levels: list[NoiseLevel]) -> None:
+@pytest.mark.parametrize("levels", [*RISES.values(), *NO_WALKS.values()], ids=[*RISES, *NO_WALKS])
+def test_levels_that_do_not_fall_are_refused_elsewhere(levels: list[NoiseLevel]) -> None:
     x, noise = start(range(2))
     for call in (
         lambda: invert(MIXTURE, x, levels),
         lambda: flow_log_density(MIXTURE, x, levels),
         lambda: variational_bound(MIXTURE, x, levels, "small", noise),
     ):
-        with pytest.raises(InputError, match="levels of a walk fall from noise to data"):
+        with pytest.raises(InputError, match=r"levels of a walk fall|differs from the one before"):
             call()
+
+
+def test_a_walk_begins_towards_data() -> None:
+    x, noise = start(range(2))
+    with pytest.raises(
+        InputError, match="begins with a step towards data, and sigma / alpha rises here from 1 to 2"
+    ):
+        sample(MIXTURE, x, RISES["rises"], DDIM(), noise)
+
+
+def test_where_levels_rise_the_missing_noise_is_added() -> None:
+    levels = [NoiseLevel(0.9, 0.28, 0.96), NoiseLevel(0.5, 0.8, 0.6), NoiseLevel(0.7, 0.6, 0.8), CLEAN, level(3.0)]
+    x, noise = start(range(4))
+    drawn: list[Tensor] = []
+
+    def counted(like: Tensor) -> Tensor:
+        drawn.append(noise(like))
+        return drawn[-1]
+
+    steps = list(trajectory(MIXTURE, x, levels, DDIM(), counted))
+    assert len(drawn) == 2
+    # x keeps 0.6 / 0.8 of itself, and with it 0.75 * 0.6 of the deviation 0.8.
+    torch.testing.assert_close(steps[1].x, 0.75 * steps[0].x + (0.64 - 0.45**2) ** 0.5 * drawn[0])
+    assert steps[1].prediction is steps[0].prediction
+    assert torch.equal(steps[2].x, MIXTURE(steps[1].x, levels[2]).x0)
+    torch.testing.assert_close(steps[3].x, steps[2].x + 3 * drawn[1])
+
+
+@pytest.mark.parametrize("name", sorted(samplers.known))
+def test_after_a_rise_a_solver_begins_anew(name: str) -> None:
+    down = grid(linear(50), 10)
+    levels = [*down[:6], *down[2:]]
+    sampler = samplers[name]().build(linear(50), len(levels) - 1)
+    steps = list(trajectory(MIXTURE, start(range(3))[0], levels, sampler, torch.zeros_like))
+    anew = list(trajectory(MIXTURE, steps[5].x, down[2:], sampler, torch.zeros_like))
+    assert steps[5].level is down[2] and len(anew) == 8
+    for found, expected in zip(steps[6:], anew, strict=True):
+        torch.testing.assert_close(found.x, expected.x, rtol=0, atol=0)
+
+
+def test_back_and_forth_draws_what_straight_walks_draw() -> None:
+    down = grid(vp(), 50)
+    x, noise = start(range(2000))
+    levels = [*down[:31], *down[10:46], *down[25:]]
+    for sampler in (DDIM(0.0), DDPM("large")):
+        out = sample(MIXTURE, x, levels, sampler, noise)
+        share = (torch.cdist(out, MIXTURE.means).argmin(dim=1) == 0).double().mean().item()
+        assert share == pytest.approx(0.4, abs=0.05)
+        assert (out[:, 0].mean().item(), out[:, 0].std().item()) == pytest.approx((0.06, 0.56), abs=0.05)
+
+
+def test_a_constraint_works_on_a_grid_that_goes_back_and_forth() -> None:
+    """It fills in what is not known from what is: the mixture's part, and then its other values."""
+
+    class Known:
+        """Before each step, the first value is that of the known image at the level."""
+
+        def init(self, x: Tensor, start: NoiseLevel) -> None:
+            return None
+
+        def step(self, denoise, x, here, there, state, noise):
+            assert there.sigma < here.sigma
+            known = here.noise(torch.full_like(x, 0.5), noise(x))
+            return DDPM().step(denoise, torch.cat([known[:, :1], x[:, 1:]], dim=1), here, there, None, noise)
+
+    def wrong(levels: list[NoiseLevel]) -> float:
+        x, noise = start(range(500))
+        out = sample(MIXTURE, x, levels, Known(), noise)
+        return (torch.cdist(out[:, 1:], MIXTURE.means[:, 1:]).argmin(dim=1) == 0).double().mean().item()
+
+    down = grid(vp(), 25)
+    again = [down[n] for top in range(0, 20, 5) for n in (*range(top, top + 10), *range(top, top + 10))]
+    back_and_forth = [here for here, there in zip(again, [*again[1:], None]) if here is not there] + down[25:]
+    assert wrong(back_and_forth) < wrong(down)
 
 
 def test_levels_of_each_image_are_no_walk() -> None:

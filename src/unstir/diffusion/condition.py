@@ -78,9 +78,8 @@ class Condition:
         names = self.names if names is None else tuple(names)
         for name in names:
             if name not in self.parts:
-                raise InputError(
-                    f"The condition has no part {name!r} to hide, only {', '.join(self.parts) or 'none'}"
-                )
+                known = f"only {', '.join(self.parts)}" if self.parts else "nor any other"
+                raise InputError(f"The condition has no part {name!r} to hide, {known}")
 
         def hidden_now(hidden: Tensor) -> Tensor:
             return torch.ones_like(hidden) if mask is None else hidden | mask.to(hidden.device)

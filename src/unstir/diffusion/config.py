@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unstir.config import AboveZero, Number, Part, Steps
+from unstir.config import AboveZero, AtLeastZero, Number, Part, Steps
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,11 +41,11 @@ class ScheduleConfig(Part):
     steps: Steps | None = None
     beta_start: Beta | None = None
     beta_end: Beta | None = None
-    beta_min: AboveZero | None = None
+    beta_min: AtLeastZero | None = None
     beta_max: AboveZero | None = None
     sigma_min: AboveZero | None = None
     sigma_max: AboveZero | None = None
-    s: AboveZero | None = None
+    s: AtLeastZero | None = None
     max_beta: Beta | None = None
     amount: AboveZero | None = None
     learned: bool = False
@@ -59,10 +59,6 @@ class ScheduleConfig(Part):
             raise ValueError(f"{self.name} takes no {wrong[0]}, only {', '.join(takes) or 'its name'}")
         if (self.sigma_min or 0.01) >= (self.sigma_max or 50.0):
             raise ValueError("sigma_min must lie below sigma_max")
-        if (self.beta_start or 1e-4) > (self.beta_end or 0.02):
-            raise ValueError("beta_start must not lie above beta_end")
-        if (self.beta_min or 0.1) > (self.beta_max or 20.0):
-            raise ValueError("beta_min must not lie above beta_max")
         if self.name == "ladder" and self.steps == 1:
             raise ValueError("ladder needs at least 2 steps")
         if self.learned and (self.discrete_steps is None or self.name == "ladder"):

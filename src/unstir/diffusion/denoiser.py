@@ -32,7 +32,11 @@ def schedule_time(level: NoiseLevel) -> Tensor:
 
 
 def c_noise(level: NoiseLevel) -> Tensor:
-    """``log(sigma / alpha) / 4`` (Karras et al. 2022, table 1)."""
+    """``log(sigma / alpha) / 4`` (Karras et al. 2022, table 1).
+
+    Infinite at pure noise, ``alpha = 0``, where the grid ``trailing`` of :func:`unstir.diffusion.schedule.flow`
+    begins.
+    """
     return level.log_snr / -8
 
 

@@ -125,8 +125,9 @@ def flow_log_density(
             ``e J e`` over them (Hutchinson 1990). None computes it, by one gradient for each dimension.
 
     Returns:
-        The log-density in nats, shape (B,); and the latent, of the shape of ``x0`` and standard normal under the
-        model. The images at the noisiest level are ``sqrt(alpha^2 + sigma^2)`` times as large.
+        The log-density in nats, shape (B,); and the latent, of the shape of ``x0``, which the density takes for
+        standard normal; under the model it is that where the noisiest level has next to no signal. The images at
+        that level are ``sqrt(alpha^2 + sigma^2)`` times as large.
 
     Raises:
         InputError: For fewer than 2 levels with noise, or levels that do not fall.

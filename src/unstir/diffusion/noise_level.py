@@ -26,12 +26,20 @@ Numbers = Tensor | np.ndarray | Sequence[float] | float
 """One number for a whole batch, or one for each image, where a tensor is meant."""
 
 
+def as_float64(numbers: Numbers) -> Tensor:
+    """Return numbers as a float64 tensor on the CPU."""
+    if isinstance(numbers, np.ndarray):  # of any strides and byte order, of which PyTorch takes its own alone
+        numbers = numbers.astype(np.float64, order="C")
+    return torch.as_tensor(numbers, dtype=torch.float64, device="cpu")
+
+
 @dataclass(frozen=True, init=False)
 class NoiseLevel:
     """A level of noise: scalars for a whole batch, or one value per image.
 
     Attributes:
-        t: Time in [0, 1], float64, shape () or (B,); 0 is clean data. Numbers, lists and arrays become tensors.
+        t: Time in [0, 1], float64, shape () or (B,); 0 is clean data. Numbers, lists and arrays become tensors;
+            where one of the three is a number and another has one for each image, it is repeated.
         alpha: The factor of the clean image, in [0, 1], same shape as ``t``.
         sigma: The standard deviation of the noise, at least 0, same shape as ``t``.
     """
@@ -41,9 +49,11 @@ class NoiseLevel:
     sigma: Tensor
 
     def __init__(self, t: Numbers, alpha: Numbers, sigma: Numbers) -> None:
-        for name, value in (("t", t), ("alpha", alpha), ("sigma", sigma)):
-            tensor = value if isinstance(value, Tensor) else torch.as_tensor(value, dtype=torch.float64)
-            object.__setattr__(self, name, tensor)
+        parts = [value if isinstance(value, Tensor) else as_float64(value) for value in (t, alpha, sigma)]
+        if not parts[0].shape == parts[1].shape == parts[2].shape:
+            parts = torch.broadcast_tensors(*parts)
+        for name, part in zip(("t", "alpha", "sigma"), parts):
+            object.__setattr__(self, name, part)
 
     @staticmethod
     def clean() -> NoiseLevel:
@@ -90,17 +100,32 @@ class NoiseLevel:
         return alpha * x0 + sigma * eps
 
 
-def check_falling(levels: Sequence[NoiseLevel]) -> None:
-    """See once whether each level has less noise than the one before it, as a walk to clean data needs it.
+def walk_ratios(levels: Sequence[NoiseLevel]) -> list[float]:
+    """Return ``sigma / alpha`` of each level of a walk; infinite for pure noise.
 
     Raises:
-        InputError: If one has not, or a level is not one for all images.
+        InputError: If a level is not one for all images, is none at all, or repeats the one before it.
     """
-    if any(part.dim() for level in levels for part in (level.t, level.alpha, level.sigma)):
+    if any(level.alpha.dim() for level in levels):
         raise InputError("The levels of a walk are those of all its images: alpha and sigma are one number each")
     ratios = [float(level.sigma / level.alpha) for level in levels]
-    for n, (here, there) in enumerate(pairwise(ratios), start=1):
-        if not 0 <= there < here:
+    for n, ratio in enumerate(ratios, start=1):
+        if not ratio >= 0 or (n > 1 and ratio == ratios[n - 2]):
+            raise InputError(
+                f"The sigma / alpha of a walk's levels is at least 0 and differs from the one before, and that of "
+                f"level number {n} is {ratio:g}"
+            )
+    return ratios
+
+
+def check_falling(levels: Sequence[NoiseLevel]) -> None:
+    """See once whether each level has less noise than the one before it, as a walk straight to clean data.
+
+    Raises:
+        InputError: If one has not, or they are no levels of a walk.
+    """
+    for n, (here, there) in enumerate(pairwise(walk_ratios(levels)), start=1):
+        if there > here:
             raise InputError(
                 f"The levels of a walk fall from noise to data: sigma / alpha is {there:g} at the level after "
                 f"number {n}, and must be less than {here:g}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unstir.diffusion.noise_level import NoiseLevel, Numbers
+from unstir.diffusion.noise_level import NoiseLevel, Numbers, as_float64, broadcast
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,28 @@ class Prediction:
 
     @staticmethod
     def from_x0(x0: Numbers, x: Numbers, level: NoiseLevel, variance: Tensor | None = None) -> Prediction:
-        """Complete a predicted clean image. Where ``sigma = 0`` nothing is known of the noise: 0, its mean."""
-        x0, x = torch.as_tensor(x0), torch.as_tensor(x)
+        """Complete a predicted clean image. Where ``sigma = 0`` nothing is known of the noise: 0, its mean.
+
+        Args:
+            x0: Of the shape of ``x``; or one number for all pixels, or one for each image. What is no tensor gets
+                the type of ``x`` and goes to its device.
+            x: The noised images, shape (B, ...).
+            level: Their level.
+            variance: As :attr:`variance`.
+        """
+        x = x if isinstance(x, Tensor) else as_float64(x)
+        x0 = _images(x0, x)
         alpha, sigma = level.coefficients(x)
         return Prediction(x0, divide(x - alpha * x0, sigma), level, variance)
 
     @staticmethod
     def from_eps(eps: Numbers, x: Numbers, level: NoiseLevel) -> Prediction:
-        """Complete a predicted noise. Where ``alpha = 0`` nothing is known of the image: 0, mid-gray."""
-        eps, x = torch.as_tensor(eps), torch.as_tensor(x)
+        """Complete a predicted noise, given as :meth:`from_x0`'s image.
+
+        Where ``alpha = 0`` nothing is known of the image: 0, mid-gray.
+        """
+        x = x if isinstance(x, Tensor) else as_float64(x)
+        eps = _images(eps, x)
         alpha, sigma = level.coefficients(x)
         return Prediction(divide(x - sigma * eps, alpha), eps, level)
 
@@ -59,6 +72,14 @@ class Prediction:
         """``alpha * eps - sigma * x0`` (Salimans and Ho 2022)."""
         alpha, sigma = self.level.coefficients(self.x0)
         return alpha * self.eps - sigma * self.x0
+
+
+def _images(values: Numbers, x: Tensor) -> Tensor:
+    """Return what was predicted, in any form that :meth:`Prediction.from_x0` takes, in the shape of ``x``."""
+    if isinstance(values, Tensor) and values.shape == x.shape:
+        return values
+    values = (values if isinstance(values, Tensor) else as_float64(values)).to(x)
+    return (broadcast(values, x) if values.dim() == 1 else values).expand_as(x).contiguous()
 
 
 def divide(a: Tensor, b: Tensor) -> Tensor:

@@ -17,13 +17,15 @@ Continuous schedules: ``vp`` and ``ve`` (Song et al. 2021, appendix C) and ``flo
 from __future__ import annotations
 
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from unstir.diffusion.noise_level import NoiseLevel, Numbers
+from unstir.diffusion.noise_level import NoiseLevel, Numbers, as_float64
+from unstir.diffusion.prediction import divide
 from unstir.errors import InputError
 
 
@@ -51,14 +53,21 @@ class Schedule(ABC):
 
 def as_time(t: Numbers) -> Tensor:
     """Return ``t`` as a float64 tensor on the CPU, its values seen to lie in [0, 1]."""
-    t = _on_cpu(t)
+    t = as_float64(t)
     if not bool(((t >= 0) & (t <= 1)).all()):
         raise InputError("The times of a schedule lie from 0, clean data, to 1")
     return t
 
 
-def _on_cpu(values: Numbers) -> Tensor:
-    return torch.as_tensor(values, dtype=torch.float64, device="cpu")
+def whole_steps(steps: int, least: int = 1) -> int:
+    """Return a number of steps, seen to be whole and at least ``least``."""
+    try:
+        whole = operator.index(steps)
+    except TypeError:
+        whole = least - 1
+    if whole < least:
+        raise InputError(f"The steps are a whole number, at least {least}, and not {steps}")
+    return whole
 
 
 class GridSchedule(Schedule):
@@ -78,7 +87,7 @@ class GridSchedule(Schedule):
         Raises:
             InputError: If there is no such point.
         """
-        index = _on_cpu(n)
+        index = as_float64(n)
         if not bool(((index >= 0) & (index <= self.steps) & (index == index.floor())).all()):
             raise InputError(f"Level {n} is not on the schedule's grid, which runs from 0 to {self.steps}")
         return self._point(index.long())
@@ -127,7 +136,7 @@ class DiscreteSchedule(GridSchedule):
         return _variance_preserving(t, alpha_bar)
 
     def time(self, log_snr: Numbers) -> Tensor:  # noqa: D102
-        alpha_bar = torch.sigmoid(_on_cpu(log_snr))
+        alpha_bar = torch.sigmoid(as_float64(log_snr))
         rising = self._alpha_bar.flip(0).contiguous()
         below = self.steps - torch.searchsorted(rising, alpha_bar, right=False).clamp(1, self.steps)
         here, there = self._alpha_bar[below], self._alpha_bar[below + 1]
@@ -161,7 +170,7 @@ class LadderSchedule(GridSchedule):
         return NoiseLevel(t, torch.ones_like(t), sigma)
 
     def time(self, log_snr: Numbers) -> Tensor:  # noqa: D102
-        log_rise = -_on_cpu(log_snr) / 2 - math.log(self.sigma_min)
+        log_rise = -as_float64(log_snr) / 2 - math.log(self.sigma_min)
         n = torch.where(log_rise > 0, 1 + log_rise / math.log(self.ratio), log_rise.exp())
         return (n / self.steps).clamp(0, 1)
 
@@ -221,31 +230,19 @@ class ContinuousSchedule(Schedule):
         return NoiseLevel(t, *self._alpha_sigma(t))
 
     def time(self, log_snr: Numbers) -> Tensor:  # noqa: D102
-        return self._time(_on_cpu(log_snr)).clamp(0, 1)
+        return self._time(as_float64(log_snr)).clamp(0, 1)
 
 
-def _check_range(names: str, low: float, high: float, equal: bool = True) -> None:
-    """See whether the ends of a range are above 0 and rise."""
-    if not 0 < low <= high < math.inf or (low == high and not equal):
+def _check_sigmas(sigma_min: float, sigma_max: float) -> None:
+    if not 0 < sigma_min < sigma_max < math.inf:
         raise InputError(
-            f"A schedule's {names} are above 0, the first {'at most' if equal else 'below'} the second, and not "
-            f"{low:g} and {high:g}"
+            f"sigma_min must be above 0 and below sigma_max, a number; they are {sigma_min:g} and {sigma_max:g}"
         )
 
 
-def _check_above_zero(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise InputError(f"A schedule's {name} is a number above 0, not {value:g}")
-
-
-def _check_steps(steps: int) -> None:
-    if steps < 1 or steps != int(steps):
-        raise InputError(f"A schedule has a whole number of steps, at least 1, not {steps}")
-
-
-def _check_betas(steps: int, start: float, end: float) -> None:
-    _check_steps(steps)
-    _check_range("beta_start and beta_end", start, end)
+def _check_number(name: str, value: float, zero: bool = False) -> None:
+    if not (0 < value < math.inf or (zero and value == 0)):
+        raise InputError(f"A schedule's {name} is a number {'at least' if zero else 'above'} 0, not {value:g}")
 
 
 def _variance_preserving(t: Tensor, alpha_bar: Tensor) -> NoiseLevel:
@@ -258,21 +255,18 @@ def linear(steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) 
     Where a peer scales them by 1000 / T, the same schedule is
     ``linear(T, 1e-4 * 1000 / T, 0.02 * 1000 / T)``.
     """
-    _check_betas(steps, beta_start, beta_end)
-    return DiscreteSchedule(torch.linspace(beta_start, beta_end, steps, dtype=torch.float64))
+    return DiscreteSchedule(torch.linspace(beta_start, beta_end, whole_steps(steps), dtype=torch.float64))
 
 
 def quadratic(steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> DiscreteSchedule:
     """Betas whose square roots are evenly spaced; elsewhere called scaled-linear."""
-    _check_betas(steps, beta_start, beta_end)
-    roots = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64)
-    return DiscreteSchedule(roots**2)
+    start, end = as_float64([beta_start, beta_end]).sqrt().tolist()
+    return DiscreteSchedule(torch.linspace(start, end, whole_steps(steps), dtype=torch.float64) ** 2)
 
 
 def sigmoid(steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> DiscreteSchedule:
     """Betas along a logistic curve over [-6, 6] (the logistic is in beta, not in alpha_bar)."""
-    _check_betas(steps, beta_start, beta_end)
-    curve = torch.sigmoid(torch.linspace(-6, 6, steps, dtype=torch.float64))
+    curve = torch.sigmoid(torch.linspace(-6, 6, whole_steps(steps), dtype=torch.float64))
     return DiscreteSchedule(beta_start + (beta_end - beta_start) * curve)
 
 
@@ -282,9 +276,8 @@ def cosine(steps: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> Disc
     :math:`\bar\alpha(t) = \cos^2(\frac{t + s}{1 + s} \frac{\pi}{2})` up to a constant, with
     ``beta_n = 1 - alpha_bar(n / T) / alpha_bar((n - 1) / T)``, at most ``max_beta``.
     """
-    _check_steps(steps)
-    _check_above_zero("s", s)
-    _check_above_zero("max_beta", max_beta)
+    steps = whole_steps(steps)
+    _check_number("s", s, zero=True)
     t = torch.arange(steps + 1, dtype=torch.float64) / steps
     alpha_bar = torch.cos((t + s) / (1 + s) * math.pi / 2) ** 2
     return DiscreteSchedule((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta))
@@ -296,10 +289,8 @@ def ladder(steps: int = 1000, sigma_min: float = 0.01, sigma_max: float = 50.0) 
     The defaults are those of Song et al. 2021 for CIFAR-10 with pixels in [0, 1]; pixels in [-1, 1] double the
     sigmas. How to choose all three from the data: :mod:`unstir.diffusion.ladder`.
     """
-    if steps < 2:
-        raise InputError(f"A ladder from one sigma to another has at least 2 steps, not {steps}")
-    _check_steps(steps)
-    _check_range("sigma_min and sigma_max", sigma_min, sigma_max, equal=False)
+    steps = whole_steps(steps, least=2)
+    _check_sigmas(sigma_min, sigma_max)
     return LadderSchedule(steps, sigma_min, (sigma_max / sigma_min) ** (1 / (steps - 1)))
 
 
@@ -308,7 +299,8 @@ def vp(beta_min: float = 0.1, beta_max: float = 20.0) -> ContinuousSchedule:
 
     :math:`\log \alpha(t) = -\frac14 t^2 (\beta_{max} - \beta_{min}) - \frac12 t \beta_{min}`.
     """
-    _check_range("beta_min and beta_max", beta_min, beta_max)
+    _check_number("beta_min", beta_min, zero=True)
+    _check_number("beta_max", beta_max)
     slope = beta_max - beta_min
 
     def alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -320,7 +312,7 @@ def vp(beta_min: float = 0.1, beta_max: float = 20.0) -> ContinuousSchedule:
         # written so that no two close numbers are subtracted.
         # Below the schedule's last log-SNR, that of t = 1, the answer is 1.
         exponent = torch.nn.functional.softplus(-log_snr).clamp(max=(beta_min + beta_max) / 2)
-        return 2 * exponent / (beta_min + (beta_min**2 + 2 * slope * exponent).sqrt())
+        return divide(2 * exponent, beta_min + (beta_min**2 + 2 * slope * exponent).sqrt())
 
     return ContinuousSchedule(alpha_sigma, time, t_min=1e-3)
 
@@ -331,7 +323,7 @@ def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> ContinuousSchedule:
     ``alpha = 1`` and :math:`\sigma(t) = \sigma_{min} (\sigma_{max} / \sigma_{min})^t` for t above 0;
     t = 0 itself is clean data.
     """
-    _check_range("sigma_min and sigma_max", sigma_min, sigma_max, equal=False)
+    _check_sigmas(sigma_min, sigma_max)
     log_ratio = math.log(sigma_max / sigma_min)
 
     def alpha_sigma(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -355,7 +347,7 @@ def single(amount: float = 0.5) -> ContinuousSchedule:
     On the way there from clean data ``sigma = amount t``. Where the corruption is not Gaussian, ``amount`` is what
     :mod:`unstir.diffusion.corruption` says.
     """
-    _check_above_zero("amount", amount)
+    _check_number("amount", amount)
     return ContinuousSchedule(
         lambda t: (torch.ones_like(t), amount * t), lambda log_snr: (-log_snr / 2).exp() / amount, t_min=1.0
     )

@@ -36,7 +36,8 @@ import torch
 from torch import Tensor
 
 from unstir.diffusion import GridSchedule, NoiseLevel, Schedule
-from unstir.diffusion.noise_level import Numbers
+from unstir.diffusion.noise_level import Numbers, as_float64
+from unstir.diffusion.schedule import whole_steps
 from unstir.errors import InputError, nearest
 
 
@@ -117,8 +118,7 @@ def grid(schedule: Schedule, steps: int, spacing: str | Numbers = "trailing") ->
     Raises:
         InputError: For steps out of range, an unknown spacing, or indices that are not whole or do not fall.
     """
-    if steps < 1 or steps != int(steps):
-        raise InputError(f"Sampling needs a whole number of steps, at least 1, and {steps} were asked for")
+    steps = whole_steps(steps)
     if isinstance(schedule, GridSchedule) and steps > schedule.steps:
         raise InputError(f"{steps} steps were asked for, and the model's schedule has {schedule.steps}")
     if isinstance(spacing, str):
@@ -144,11 +144,12 @@ def from_sigmas(sigmas: Numbers) -> list[NoiseLevel]:
     Raises:
         InputError: If they do not fall to 0.
     """
-    noisy = torch.as_tensor(sigmas, dtype=torch.float64, device="cpu").reshape(-1)
+    noisy = as_float64(sigmas).reshape(-1)
     noisy = noisy[:-1] if len(noisy) and noisy[-1] == 0 else noisy
-    if not len(noisy) or not bool((noisy[1:] < noisy[:-1]).all() & (noisy > 0).all() & noisy.isfinite().all()):
-        told = ", ".join(f"{sigma:g}" for sigma in noisy.tolist()) or "none"
-        raise InputError(f"The sigmas of a walk are above 0 and fall, and these are {told}")
+    rule = "The sigmas of a walk are above 0 and fall"
+    if not len(noisy):
+        raise InputError(f"{rule}, and there are none")
+    _check_fall(rule, noisy, (noisy > 0) & noisy.isfinite())
     times = 1 - torch.arange(len(noisy), dtype=torch.float64) / len(noisy)
     return [*(NoiseLevel(t, torch.ones_like(t), sigma) for t, sigma in zip(times, noisy)), NoiseLevel.clean()]
 
@@ -156,11 +157,17 @@ def from_sigmas(sigmas: Numbers) -> list[NoiseLevel]:
 def _explicit(schedule: Schedule, steps: int, indices: Numbers) -> Tensor:
     if not isinstance(schedule, GridSchedule):
         raise InputError("Explicit indices need a discrete schedule, such as 'linear'")
-    n = torch.as_tensor(indices, dtype=torch.float64, device="cpu").reshape(-1)
-    fall = bool((n[1:] < n[:-1]).all() & (n == n.floor()).all() & (n >= 1).all() & (n <= schedule.steps).all())
-    if len(n) != steps or not fall:
-        raise InputError(
-            f"The {steps} indices of a grid are whole and fall within {schedule.steps}..1, and these are "
-            f"{', '.join(f'{value:g}' for value in n.tolist()) or 'none'}"
-        )
+    n = as_float64(indices).reshape(-1)
+    rule = f"The {steps} indices of a grid are whole and fall within {schedule.steps}..1"
+    if len(n) != steps:
+        raise InputError(f"{rule}, and here are {len(n)}")
+    _check_fall(rule, n, (n == n.floor()) & (n >= 1) & (n <= schedule.steps))
     return n / schedule.steps
+
+
+def _check_fall(rule: str, values: Tensor, right: Tensor) -> None:
+    """Refuse values of which one is not right by itself or not less than the one before it."""
+    right[1:] &= values[1:] < values[:-1]
+    if not bool(right.all()):
+        wrong = int(right.int().argmin())
+        raise InputError(f"{rule}, and number {wrong + 1} is {values[wrong].item()}")

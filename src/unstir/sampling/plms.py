@@ -8,10 +8,10 @@ DDIM's step along a mean of the last four predicted noises, with the coefficient
 and their lower orders while there are fewer. The first step is Heun's, at the cost of one more evaluation. The
 coefficients are those of even steps in sigma / alpha, which no grid has, so the order is two, as the paper proves.
 
-Where noise is much, the noise predicted follows x, and over steps longer than 0.3 in log(sigma / alpha) Adams and
+Where noise is much, the noise predicted follows x, and over long steps in log(sigma / alpha) Adams and
 Bashforth's method is not stable: what a prediction was rounded by grows from step to step, on ``linear(4000)`` by
-1e7 and more. There the same mean is taken of the predicted images, in alpha / sigma
-(:mod:`unstir.sampling.exponential`), and nothing grows.
+1e7 and more. From a sigma / alpha above 50, steps that divide it by more than 1.3 therefore take the same mean of
+the predicted images, in alpha / sigma (:mod:`unstir.sampling.exponential`), and nothing grows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unstir.diffusion import Denoise, NoiseLevel, Prediction
+from unstir.diffusion import Denoise, NoiseLevel
 from unstir.diffusion.noise_level import Noise
 from unstir.sampling.exponential import towards
 from unstir.sampling.heun import along, trapezoid
@@ -37,33 +37,30 @@ ADAMS_BASHFORTH = {
 NOISY, STEEP = 50.0, 1.3
 """A step from a sigma / alpha above the first, divided by more than the second, is taken in alpha / sigma."""
 
+Memory = tuple[tuple[Tensor, Tensor], ...]
+"""The images and the noises predicted in the last steps, the newest at the end."""
+
 
 @dataclass(frozen=True)
 class PLMS:
     """Pseudo linear multistep (Liu et al. 2022): second order, one evaluation a step and one more."""
 
-    def init(self, x: Tensor, start: NoiseLevel) -> tuple[Prediction, ...]:
+    def init(self, x: Tensor, start: NoiseLevel) -> Memory:
         """Nothing has been predicted yet."""
         return ()
 
     def step(
-        self,
-        denoise: Denoise,
-        x: Tensor,
-        here: NoiseLevel,
-        there: NoiseLevel,
-        state: tuple[Prediction, ...],
-        noise: Noise,
-    ) -> tuple[Tensor, tuple[Prediction, ...]]:
+        self, denoise: Denoise, x: Tensor, here: NoiseLevel, there: NoiseLevel, state: Memory, noise: Noise
+    ) -> tuple[Tensor, Memory]:
         """Move along the noise predicted in the last steps, extrapolated over this one."""
         prediction = denoise(x, here)
-        state = (*state[-3:], prediction)
+        state = (*state[-3:], (prediction.x0, prediction.eps))
         if len(state) == 1:
             ahead = there.noise(prediction.x0, prediction.eps)
             return trapezoid(x, prediction, denoise(ahead, there)), state
         if here.sigma > NOISY * here.alpha and here.sigma * there.alpha > STEEP * there.sigma * here.alpha:
-            return towards(x, _mean([each.x0 for each in state]), here, there), state
-        return along(x, _mean([each.eps for each in state]), here, there), state
+            return towards(x, _mean([x0 for x0, _ in state]), here, there), state
+        return along(x, _mean([eps for _, eps in state]), here, there), state
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:
