@@ -240,6 +240,9 @@ def test_betas_may_fall(name: str) -> None:
 def test_the_cosine_may_have_no_offset() -> None:
     for n in (1, 20, 39):
         assert cosine(40, s=0).alphas_cumprod[n - 1].item() == pytest.approx(math.cos(n / 80 * math.pi) ** 2)
+    for wrong in (-1e-3, INF, NAN):
+        with pytest.raises(InputError, match=f"s is a number at least 0, not {wrong:g}"):
+            cosine(40, s=wrong)
 
 
 @pytest.mark.parametrize("ends", [(0.0, 20.0), (20.0, 0.1), (3.0, 3.0), (0.1, 20.0)])

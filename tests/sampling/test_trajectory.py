@@ -223,29 +223,19 @@ def test_back_and_forth_draws_what_straight_walks_draw() -> None:
         assert (out[:, 0].mean().item(), out[:, 0].std().item()) == pytest.approx((0.06, 0.56), abs=0.05)
 
 
-def test_a_constraint_works_on_a_grid_that_goes_back_and_forth() -> None:
-    """It fills in what is not known from what is: the mixture's part, and then its other values."""
+def test_a_solver_and_what_wraps_it_see_the_falling_steps_alone() -> None:
+    seen: list[tuple[NoiseLevel, NoiseLevel]] = []
 
-    class Known:
-        """Before each step, the first value is that of the known image at the level."""
-
-        def init(self, x: Tensor, start: NoiseLevel) -> None:
-            return None
-
+    class Seeing(DDPM):
         def step(self, denoise, x, here, there, state, noise):
-            assert there.sigma < here.sigma
-            known = here.noise(torch.full_like(x, 0.5), noise(x))
-            return DDPM().step(denoise, torch.cat([known[:, :1], x[:, 1:]], dim=1), here, there, None, noise)
+            seen.append((here, there))
+            return super().step(denoise, x, here, there, state, noise)
 
-    def wrong(levels: list[NoiseLevel]) -> float:
-        x, noise = start(range(500))
-        out = sample(MIXTURE, x, levels, Known(), noise)
-        return (torch.cdist(out[:, 1:], MIXTURE.means[:, 1:]).argmin(dim=1) == 0).double().mean().item()
-
-    down = grid(vp(), 25)
-    again = [down[n] for top in range(0, 20, 5) for n in (*range(top, top + 10), *range(top, top + 10))]
-    back_and_forth = [here for here, there in zip(again, [*again[1:], None]) if here is not there] + down[25:]
-    assert wrong(back_and_forth) < wrong(down)
+    down = grid(vp(), 6)
+    x, noise = start(range(2))
+    sample(MIXTURE, x, [*down[:4], *down[1:], down[5], down[4], down[5], down[6]], Seeing(), noise)
+    falls = [(0, 1), (1, 2), (2, 3), (1, 2), (2, 3), (3, 4), (4, 5), (4, 5)]
+    assert seen == [(down[here], down[there]) for here, there in falls]
 
 
 def test_levels_of_each_image_are_no_walk() -> None:

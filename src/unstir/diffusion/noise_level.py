@@ -29,7 +29,7 @@ Numbers = Tensor | np.ndarray | Sequence[float] | float
 def as_float64(numbers: Numbers) -> Tensor:
     """Return numbers as a float64 tensor on the CPU."""
     if isinstance(numbers, np.ndarray):  # of any strides and byte order, of which PyTorch takes its own alone
-        numbers = numbers.astype(np.float64, order="C")
+        numbers = numbers.astype(np.float64)
     return torch.as_tensor(numbers, dtype=torch.float64, device="cpu")
 
 
