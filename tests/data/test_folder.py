@@ -73,11 +73,96 @@ def test_the_folder_of_a_run_is_passed_over(
 
 
 @pytest.mark.parametrize(
-    "files", [("1.png", "dog/2.png", "cat/3.png"), ("dog/1.png", "dog/2.png"), ("1.png", "2.png")]
+    ("files", "said"),
+    [
+        (
+            ("1.png", "2.png", "dog/2.png", "cat/3.png"),
+            "cat and dog are not taken as classes (as many images or more, 2,",
+        ),
+        (("1.png", "2.png", "3.png", "dog/2.png", "cat/3.png"), "or more, 3, lie beside them)"),
+        (("dog/1.png", "dog/2.png"), ""),
+        (("dog/1.png", "dog/2.png", "1.png"), ""),
+        (("1.png", "2.png"), ""),
+    ],
 )
-def test_otherwise_there_are_none(photos: Callable[..., Path], files: tuple[str, ...]) -> None:
+def test_otherwise_there_are_none(photos: Callable[..., Path], files: tuple[str, ...], said: str) -> None:
     found = contents(photos(*files))
     assert classes(found.train) == () and len(found.train) == len(files)
+    assert said in found.note and bool(said) == bool(found.note)
+
+
+@pytest.mark.parametrize("strays", [1, 2, 4])
+@pytest.mark.parametrize("before", ["", "set/", "set/of/mine/", "train/", "old/train/"])
+def test_a_few_images_beside_the_classes_are_left_out(
+    photos: Callable[..., Path], strays: int, before: str
+) -> None:
+    own = [f"{before}{name}/{i}.png" for name in ("cat", "dog") for i in (1, 2, 3)]
+    found = contents(photos(*own, *(f"{before}{i}.png" for i in range(strays))))
+    assert names(found.train) == own and labels(found.train) == [0] * 3 + [1] * 3 and found.held_out is None
+    assert (
+        found.note == f"its folders are the classes cat and dog; {counted(strays, 'image')} beside them left out"
+    )
+
+
+def test_a_stray_beside_a_part_alone_is_left_out(photos: Callable[..., Path]) -> None:
+    found = contents(photos("train/cat/1.png", "train/dog/2.png", "cover.png"))
+    assert names(found.train) == ["train/cat/1.png", "train/dog/2.png"] and classes(found.train) == ("cat", "dog")
+    assert found.note.startswith("train is what to train on; 1 image beside them left out; ")
+
+
+def test_a_class_called_train_may_be_the_largest(photos: Callable[..., Path]) -> None:
+    found = contents(photos("train/1.png", "train/2.png", "plane/2.png"))
+    assert classes(found.train) == ("plane", "train") and found.held_out is None
+
+
+@pytest.mark.parametrize("before", ["ds/", "ds/data/", "Test/"])
+def test_parts_may_lie_deeper(photos: Callable[..., Path], before: str) -> None:
+    files = ["test/dog/3.png", "train/cat/1.png", "train/dog/2.png"]
+    found = contents(photos(*(before + name for name in files)))
+    assert found.held_out is not None and names(found.held_out) == [f"{before}test/dog/3.png"]
+    assert names(found.train) == [before + name for name in files[1:]] and classes(found.train) == ("cat", "dog")
+    assert labels(found.train) == [0, 1] and labels(found.held_out) == [1]
+    assert found.note == "test and train are its parts; its folders are the classes cat and dog"
+
+
+@pytest.mark.parametrize("flat", [1, 3])
+def test_a_part_for_testing_may_have_no_classes(photos: Callable[..., Path], flat: int) -> None:
+    nested = ["test/cat/0.png", "test/dog/1.png"]
+    found = contents(
+        photos("train/cat/1.png", "train/dog/2.png", *nested, *(f"test/{i}.png" for i in range(flat)))
+    )
+    assert found.held_out is not None and labels(found.train) == [0, 1]
+    if flat == 1:  # a stray
+        assert names(found.held_out) == nested and "1 image beside them left out" in found.note
+    else:
+        assert len(found.held_out) == 5 and "left out" not in found.note
+        assert dict(zip(names(found.held_out), labels(found.held_out))) == {
+            **dict(zip(nested, (0, 1))),
+            **{f"test/{i}.png": -1 for i in range(flat)},
+        }
+
+
+def test_a_part_that_is_not_used_is_named(photos: Callable[..., Path]) -> None:
+    found = contents(photos("train/1.png", "test/2.png", "Val/3.png", "Val/4.png", "valid/5.png"))
+    assert len(found.train) == 1 and found.note == "test and train are its parts; Val and valid are left out"
+    found = contents(photos("cover.png"))
+    assert found.note.endswith("Val and valid are left out; 1 image beside them left out")
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["a.png", "ds/train/1.png", "ds/test/2.png"], "test and train"),
+        (["cat/train/1.png", "cat/Val/2.png", "dog/train/1.png"], "Val and train"),
+        (["train/1.png", "test/2.png", "3.png", "4.png", "5.png"], "test and train"),
+    ],
+)
+def test_parts_that_are_there_and_not_used_are_mentioned(
+    photos: Callable[..., Path], files: list[str], said: str
+) -> None:
+    found = contents(photos(*files))
+    assert found.held_out is None and len(found.train) == len(files)
+    assert found.note.startswith(f"folders called {said} are there, but not taken as its parts")
 
 
 def test_reading_gives_the_named_files(photos: Callable[..., Path]) -> None:
@@ -114,7 +199,7 @@ def test_parts_in_other_spellings_and_beside_strays(
 
 def test_many_images_beside_them_make_no_parts(photos: Callable[..., Path]) -> None:
     found = contents(photos("train/1.png", "test/2.png", "3.png", "4.png"))
-    assert found.held_out is None and len(found.train) == 4 and not found.note
+    assert found.held_out is None and len(found.train) == 4 and "not taken as its parts" in found.note
 
 
 def test_what_is_decided_is_said(photos: Callable[..., Path]) -> None:
@@ -127,7 +212,7 @@ def test_what_is_decided_is_said(photos: Callable[..., Path]) -> None:
         (folder / name).unlink()
     shown = f"{'c' * 37}..."
     assert contents(folder).note == (
-        f"classes {shown}, {shown} and 10 more from its folders; 2 files .heic, 1 file .tga passed over"
+        f"its folders are the classes {shown}, {shown} and 10 more; 2 .heic files, 1 .tga file passed over"
     )
 
 
@@ -182,6 +267,8 @@ def test_metadata_as_csv_and_before_text_files(photos: Callable[..., Path]) -> N
         ("metadata.jsonl", "[" * 100_000, "line 1"),
         ("metadata.jsonl", f'{{"file_name": "a.png", "n": {"9" * 5000}}}', "line 1"),
         ("metadata.csv", "image,text\na.png,x\n", "file_name"),
+        ("metadata.csv", "file_name,text\nb.png,x\na.png,a red, round apple\n", "line 3 of.*written in quotes"),
+        ("metadata.csv", 'file_name,text\nb.png,"x\ny"\n\na.png,a,b,c\n', "line 5 of.*written in quotes"),
         ("metadata.csv", "file_name,text\nphotos/a.png,x\n", "'photos/a.png'"),
     ],
 )
@@ -196,8 +283,10 @@ def test_captions_that_cannot_be_understood(photos: Callable[..., Path], name: s
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "txt"])
 def test_accents_may_be_written_in_two_ways(photos: Callable[..., Path], form: str, kind: str) -> None:
     there, given = (lambda text: unicodedata.normalize(form, text)), "NFD" if form == "NFC" else "NFC"
-    folder = photos("a.png", *(there(f"café{i}/über.png") for i in range(3)), "maps/ö.png")
-    said = {"a.png": "plain"} | {unicodedata.normalize(given, f"café{i}/über.png"): f"no {i}" for i in range(3)}
+    folder = photos("plain/a.png", *(there(f"café{i}/über.png") for i in range(3)), "maps/ö.png")
+    said = {"plain/a.png": "plain"} | {
+        unicodedata.normalize(given, f"café{i}/über.png"): f"no {i}" for i in range(3)
+    }
     if kind == "txt":
         for name, text in said.items():
             (folder / name).parent.mkdir(exist_ok=True)

@@ -60,7 +60,7 @@ def test_names_that_are_no_unicode(photos: Callable[..., Path], caplog: pytest.L
         splits = load_twice(Path(moved))
     assert splits.train.classes == ("caf\\udce9", "tea") and "caf\\udce9/caf\\udce9.png" in caplog.text
     captions = splits.train.columns["caption"].values + splits.held_out.columns["caption"].values  # type: ignore[operator]
-    assert sorted(captions) == ["", "", "", "says it"] and "1 file .heic passed over" in splits.note
+    assert sorted(captions) == ["", "", "", "says it"] and "1 .heic file passed over" in splits.note
 
 
 def test_lone_surrogates_in_captions_words_and_names_of_columns(photos: Callable[..., Path]) -> None:

@@ -2,10 +2,12 @@
 
 - Hidden files and folders are ignored, and so are the folders of runs; links to folders are followed, each folder
   once.
-- If the subfolders directly beneath are named as parts (``train`` or ``training`` with ``test``, ``testing``,
-  ``val``, ``valid`` or ``validation``, in letters of any size), they are the training and the held-out images;
-  ``test`` goes before the others. If there are both, fewer images beside them are left out.
-- If every image lies in a subfolder and there are at least two of these, each is a class.
+- Folders that hold all images and nothing but one folder, as an unpacked archive has, are gone through.
+- If the subfolders there are named as parts (``train`` or ``training`` with ``test``, ``testing``, ``val``,
+  ``valid`` or ``validation``, in letters of any size), they are the training and the held-out images; ``test``
+  goes before the others. Images beside them are left out if they are the fewer.
+- If most images, of the training part where there are parts, lie in at least two subfolders, each is a class, and
+  images beside them are left out.
 - Captions: ``metadata.jsonl`` or ``metadata.csv`` with ``file_name`` (relative to the file's own folder) and
   ``text`` (or ``caption``), otherwise ``photo.txt`` beside ``photo.jpg``.
 - Whatever else the metadata say of every image goes with it: numbers; words, if there are at most 100 different
@@ -20,8 +22,8 @@ import os
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from posixpath import splitext
-from typing import TYPE_CHECKING
+from posixpath import commonpath, dirname, splitext
+from typing import TYPE_CHECKING, NamedTuple
 
 from unstir.data.metadata import known as what_is_known
 from unstir.errors import InputError, counted, printable
@@ -33,39 +35,8 @@ if TYPE_CHECKING:
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe")
 IMAGE_SUFFIXES = (".png", *JPEG_SUFFIXES, ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _OTHER_PICTURES = frozenset(
-    [
-        ".apng",
-        ".arw",
-        ".avif",
-        ".cr2",
-        ".cr3",
-        ".dng",
-        ".eps",
-        ".exr",
-        ".hdr",
-        ".heic",
-        ".heif",
-        ".ico",
-        ".j2k",
-        ".jp2",
-        ".jpf",
-        ".jpx",
-        ".jxl",
-        ".nef",
-        ".orf",
-        ".pbm",
-        ".pcx",
-        ".pgm",
-        ".pnm",
-        ".ppm",
-        ".psd",
-        ".qoi",
-        ".raf",
-        ".rw2",
-        ".svg",
-        ".tga",
-        ".xcf",
-    ]
+    ".apng .arw .avif .cr2 .cr3 .dng .eps .exr .hdr .heic .heif .ico .j2k .jp2 .jpf .jpx .jxl .nef .orf "  # noqa: SIM905
+    ".pbm .pcx .pgm .pnm .ppm .psd .qoi .raf .rw2 .svg .tga .xcf".split()
 )
 """Endings of pictures that are not read, which is said."""
 
@@ -161,19 +132,13 @@ def contents(folder: Path) -> Contents:
     unreadable: list[str] = []
     paths = [path for files in files_in(folder, unreadable) for path, _ in files]
     known = what_is_known(folder, paths, [path for path in paths if is_image(path)])
-    parts = _parts(known.images)
-    images = [path for part in parts for path in part]
-    # Within a part, the classes are the folders beneath it.
-    within = {path: path.split("/", 1)[1] if len(parts) == 2 else path for path in images}
-    nested = all("/" in path for path in within.values())
-    tops = {path: inner.split("/")[0] for path, inner in within.items()}
-    classes = tuple(sorted(set(tops.values()))) if nested else ()
-    if len(classes) < 2:
-        classes = ()
+    train, held_out, folders, said = _layout(known.images)
+    images = train + held_out
     columns: dict[str, Column] = {}
-    if classes:
-        number = {name: index for index, name in enumerate(classes)}
-        columns["label"] = _classes([number[tops[path]] for path in images], classes)
+    if folders:
+        classes = tuple(sorted({*folders.values()} - {""}))
+        number = {"": -1} | {name: index for index, name in enumerate(classes)}
+        columns["label"] = _classes([number[folders[path]] for path in images], classes)
     for name, values in known.values.items():
         if name not in columns and (column := _column(name, [values.get(path) for path in images])):
             columns[name] = column
@@ -188,42 +153,96 @@ def contents(folder: Path) -> Contents:
     whole = _listing(folder, images, columns, pictures)
     note = "; ".join(
         [
-            *_said_of_parts(parts, len(known.images) - len(images)),
-            *([f"classes {_few(classes)} from its folders"] if classes else []),
+            *said,
             *([f"{counted(known.unmatched, 'line')} of metadata name no image there"] if known.unmatched else []),
             *_said_of_files(paths, unreadable),
         ]
     )
-    if len(parts) == 1 or not parts[1]:
+    if not held_out:
         return Contents(whole, None, note)
     places = np.arange(len(images))
-    return Contents(whole.take(places[: len(parts[0])]), whole.take(places[len(parts[0]) :]), note)
+    return Contents(whole.take(places[: len(train)]), whole.take(places[len(train) :]), note)
 
 
-def _parts(images: list[str]) -> tuple[list[str]] | tuple[list[str], list[str]]:
-    """All images; or if there are folders for parts, those of the training and of the held-out one, if any."""
+class _Layout(NamedTuple):
+    """What a folder's subfolders are.
+
+    Attributes:
+        train: the images to train on, or all.
+        held_out: those of a part for testing; none if there is no such part.
+        folders: by image the folder that is its class, "" where it lies in none; empty if folders are no classes.
+        said: what was decided.
+    """
+
+    train: list[str]
+    held_out: list[str]
+    folders: dict[str, str]
+    said: list[str]
+
+
+def _layout(images: list[str]) -> _Layout:
+    """Which folders are parts and which classes, as the module says."""
+    shared = commonpath(map(dirname, images)) if images else ""
+    inner = {path: path[len(shared) + 1 :] if shared else path for path in images}
     parts: dict[str, list[str]] = {}
     for path in images:
-        top = path.split("/")[0].casefold() if "/" in path else ""
-        parts.setdefault(_PARTS.get(top, "beside"), []).append(path)
-    train, beside = parts.pop("train", []), parts.pop("beside", [])
+        parts.setdefault(_PARTS.get(_top(inner[path]).casefold(), ""), []).append(path)
+    train, beside = parts.get("train", []), parts.get("", [])
     held_out = parts.get("test") or parts.get("validation") or []
-    if not train or len(beside) >= (len(train) + len(held_out) if held_out else 1):
-        return (images,)
-    return train, held_out
+    # Folders beside one called train alone may be classes as it may.
+    many = len(beside) >= len(train) + len(held_out) or (
+        not held_out and any(_top(inner[path]) for path in beside)
+    )
+    said = []
+    if train and not many:
+        tops = sorted({_top(inner[path]) for path in train + held_out})
+        said += [f"{' and '.join(tops)} are its parts" if held_out else f"{tops[0]} is what to train on"]
+        unused = (paths for part, paths in parts.items() if part and paths not in (train, held_out))
+        others = sorted({_top(inner[path]) for paths in unused for path in paths})
+        said += [f"{_few(others)} {_is(others)} left out"] if others else []
+        said += [f"{counted(len(beside), 'image')} beside them left out"] if beside else []
+        inner = {path: inner[path].split("/", 1)[1] for path in train + held_out}
+    else:
+        named = {name for path in inner.values() for name in dirname(path).split("/") if name.casefold() in _PARTS}
+        if len({_PARTS[name.casefold()] == "train" for name in named}) == 2:
+            said += [f"folders called {' and '.join(sorted(named))} are there, but not taken as its parts"]
+        train, held_out = images, []
+    return _with_classes(train, held_out, inner, said)
 
 
-def _said_of_parts(parts: tuple[list[str], ...], left_out: int) -> list[str]:
-    tops = sorted({path.split("/")[0] for part in parts for path in part}) if len(parts) == 2 else []
-    said = [f"{' and '.join(tops)} {'are its parts' if len(tops) > 1 else 'is what to train on'}"] if tops else []
-    return said + ([f"{counted(left_out, 'image')} beside them left out"] if left_out else [])
+def _with_classes(train: list[str], held_out: list[str], inner: dict[str, str], said: list[str]) -> _Layout:
+    """Of each part the images in folders, if these are classes; ``inner``: their paths within their part."""
+    nested = [path for path in train if _top(inner[path])]
+    classes = sorted({_top(inner[path]) for path in nested})
+    if len(classes) < 2:
+        return _Layout(train, held_out, {}, said)
+    stray = len(train) - len(nested)
+    if stray >= len(nested):
+        why = f"as many images or more, {stray:,}, lie beside them"
+        return _Layout(train, held_out, {}, [*said, f"{_few(classes)} are not taken as classes ({why})"])
+    tested = [path for path in held_out if _top(inner[path])]
+    if 2 * len(tested) <= len(held_out):  # of a part for testing the classes may be unknown
+        tested = held_out
+    stray += len(held_out) - len(tested)
+    said = [*said, f"its folders are the classes {_few(classes)}"]
+    said += [f"{counted(stray, 'image')} beside them left out"] if stray else []
+    return _Layout(nested, tested, {path: _top(inner[path]) for path in nested + tested}, said)
+
+
+def _top(path: str) -> str:
+    """The folder that a path begins with; "" if it is but a file."""
+    return path.split("/")[0] if "/" in path else ""
 
 
 def _said_of_files(paths: list[str], unreadable: list[str]) -> list[str]:
     other = Counter(ending for path in paths if (ending := splitext(path)[1].lower()) in _OTHER_PICTURES)
-    counts = [f"{counted(count, 'file')} {ending}" for ending, count in other.most_common()]
+    counts = [counted(count, f"{ending} file") for ending, count in other.most_common()]
     said = [f"{', '.join(counts)} passed over"] if counts else []
-    return said + ([f"{_few(unreadable)} cannot be read and passed over"] if unreadable else [])
+    return said + ([f"{_few(unreadable)} cannot be read and {_is(unreadable)} passed over"] if unreadable else [])
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _few(names: Sequence[str]) -> str:

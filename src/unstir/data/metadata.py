@@ -128,6 +128,11 @@ def _rows(path: Path, text: str) -> Iterator[dict[str, str]]:
     began = 1
     try:
         for row in reader:
+            if None in row:
+                raise InputError(
+                    f"line {reader.line_num} of '{path}' has more values than there are names in the first; a "
+                    "text with a comma is written in quotes."
+                )
             yield row
             began = reader.line_num + 1
     except csv.Error as error:
