@@ -60,20 +60,24 @@ def array(path: Path, name: str) -> np.ndarray:
             return loaded[name]
 
 
-def turned(shape: tuple[int, ...]) -> bool | None:
-    """Whether images (N, a, b, c) have their channels last, as in (N, H, W, 3); None if that cannot be told.
+def turned(shape: tuple[int, ...]) -> bool:
+    """Whether images (N, a, b, c) have their channels last, as in (N, H, W, 3); where that cannot be told, not.
 
-    Channels are 1, 3 or 4 in most images. Where that does not tell, images that are square do.
+    Channels are 1, 3 or 4 in most images, which are wider and higher than 4; and few that are not square are more
+    than twice as high as wide.
 
-    >>> turned((9, 32, 32, 3)), turned((9, 3, 32, 32)), turned((9, 7, 4, 4)), turned((9, 3, 20, 3))
-    (True, False, False, None)
+    >>> turned((9, 32, 20, 3)), turned((9, 8, 8, 4)), turned((9, 16, 8, 4)), turned((9, 3, 20, 3))
+    (True, True, False, False)
     """
     _, a, b, c = shape
-    if c not in _USUAL or (a != b and b == c):
-        return False
-    if a not in _USUAL or (a == b and b != c):
-        return True
-    return None
+    return a not in _USUAL and c in _USUAL and min(a, b) > 4 and (a == b or b > 2 * c)
+
+
+def taken_as(shape: tuple[int, ...]) -> str:
+    """What the axes of images were taken for, if by their lengths it could be otherwise."""
+    if shape[-1] not in _USUAL:
+        return ""
+    return "(N, H, W, C)" if turned(shape) else "(N, C, H, W)"
 
 
 _USUAL = (1, 3, 4)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unstir.data.array_file import IMAGES, array, heads, turned
+from unstir.data.array_file import IMAGES, array, heads, taken_as, turned
 from unstir.data.columns import Column, class_column, floats, kind_of
 from unstir.data.listing import Contents, Listing, Read
 from unstir.errors import InputError
@@ -38,7 +38,7 @@ def contents(path: Path) -> Contents:
     """
     there = heads(path)
     images = array(path, IMAGES)
-    taken = ["(N, H, W, C)"] if turned(images.shape) else []
+    taken = [f"taken as {axes}"] if (axes := taken_as(images.shape)) else []
     labels = "labels" if "labels" in there else "label"
     values = array(path, labels) if labels in there else None
     others: dict[str, np.ndarray] = {}
@@ -61,7 +61,7 @@ def contents(path: Path) -> Contents:
         kind = kind_of(given)
         if kind == "picture":
             pictures[name] = _reader(given)
-            taken += [f"{name} as (N, H, W, C)"] if turned(given.shape) else []
+            taken += [f"{name} taken as {axes}"] if (axes := taken_as(given.shape)) else []
         elif kind is not None:
             columns[name] = Column(kind, tuple(given.tolist()) if kind == "text" else floats(given))
         else:
@@ -69,8 +69,7 @@ def contents(path: Path) -> Contents:
                 "'%s' of '%s', %s of shape %s, is of no known kind and is left out",
                 *(name, path, given.dtype, given.shape),
             )
-    note = f"taken as {', '.join(taken)}" if taken else ""
-    return Contents(_listing(images, columns, pictures), None, note)
+    return Contents(_listing(images, columns, pictures), None, "; ".join(taken))
 
 
 def _listing(pixels: np.ndarray, columns: dict[str, Column], pictures: dict[str, Read]) -> Listing:

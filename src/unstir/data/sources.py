@@ -181,7 +181,7 @@ def _folder_kind(source: str, folder: Path) -> Literal["tables", "images"]:
 
 def _check_array(source: str, path: Path) -> None:
     """Read the heads of the arrays in a file, not their contents."""
-    from unstir.data.array_file import IMAGES, heads, turned
+    from unstir.data.array_file import IMAGES, heads
 
     if not path.is_file():
         raise InputError(f"'{source}' is no file; give an {path.suffix} saved with numpy.")
@@ -193,8 +193,3 @@ def _check_array(source: str, path: Path) -> None:
     shape = head.shape
     if head.dtype != "uint8" or len(shape) != 4 or 0 in shape:
         raise InputError(f"the images in '{source}' must be uint8 (N, C, H, W), not {head.dtype} {shape}.")
-    if turned(shape) is None:
-        raise InputError(
-            f"the images in '{source}', {shape}, may be (N, C, H, W) or (N, H, W, C); resize them so that one "
-            "side is neither 1, 3 nor 4."
-        )
