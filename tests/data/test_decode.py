@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unstir.data.decode import decode
+from unstir.data.decode import decode, shape_of
 
 RANDOM = np.random.default_rng(3)
 COLOUR = RANDOM.integers(0, 256, (7, 5, 3), dtype=np.uint8)
@@ -122,12 +122,29 @@ def test_sixteen_bit_gray_with_a_transparent_shade_lies_on_white(clear: int) -> 
     np.testing.assert_array_equal(decode(data, None, 4)[3], [np.where(values == clear, 0, 255)])
 
 
-@pytest.mark.parametrize("clear", range(4))
+@pytest.mark.parametrize("clear", range(5))
 def test_sixteen_bit_colour_with_a_transparent_one_lies_on_white(clear: int) -> None:
-    values = np.array([[0, 0, 0], [1000, 2000, 3000], [65535, 0, 0], [65535, 65535, 30000]])
+    values = np.array([[0, 0, 0], [1000, 2000, 3000], [65535, 0, 0], [65535, 65535, 30000], [200, 100, 255]])
+    # Nothing but a colour's upper bytes is compared: those of the last are the first's.
+    values = values[[4, 1, 2, 3]] if clear == 4 else values[:4]
+    clear %= 4
     data = png(16, 2, values.astype(">u2").tobytes(), values[clear].astype(">u2").tobytes())
     expected = values >> 8
     expected[clear] = 255
+    np.testing.assert_array_equal(decode(data, None, None)[:, 0].T, expected)
+
+
+def test_the_upper_bytes_of_deep_colour_are_no_colour_of_eight_bits() -> None:
+    values = np.array([[100 << 8, 50 << 8, 20 << 8], [100, 50, 20], [300, 50, 20], [5, 6, 7]])
+    data = png(16, 2, values.astype(">u2").tobytes(), values[1].astype(">u2").tobytes())
+    assert decode(data, None, None)[:, 0].T.tolist() == [[100, 50, 20], [255] * 3, [1, 0, 0], [255] * 3]
+
+
+@pytest.mark.parametrize("clear", [(100, 50, 20), (0, 255, 0)])
+def test_eight_bit_colour_with_a_transparent_one_lies_on_white(clear: tuple[int, int, int]) -> None:
+    values = np.array([[100, 50, 20], [0, 255, 0], [0, 0, 0], [1, 2, 3]])
+    data = png(8, 2, values.astype(np.uint8).tobytes(), np.array(clear).astype(">u2").tobytes())
+    expected = np.where((values == clear).all(1, keepdims=True), 255, values)
     np.testing.assert_array_equal(decode(data, None, None)[:, 0].T, expected)
 
 
@@ -256,6 +273,14 @@ def test_arrays_pass_through_or_are_resized() -> None:
     halves[:, 4:] = 255
     pixels = decode(halves, (16, 16), 3)
     assert pixels.shape == (3, 16, 16) and (pixels[:, :6] == 0).all() and (pixels[:, 10:] == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+def test_the_head_gives_the_shape_that_decoding_gives(mode: str) -> None:
+    image = Image.new(mode, (5, 7))
+    data = saved(image, "TIFF" if mode == "CMYK" else "PNG")
+    assert shape_of(data) == decode(data, None, None).shape
+    assert shape_of(RANDOM.integers(0, 256, (7, 4, 5), dtype=np.uint8)) == (7, 4, 5)
 
 
 @pytest.mark.parametrize("cut", [0, 20, 60, 100])

@@ -99,6 +99,7 @@ TABLES = {
     "a path alone": ("img", [{"bytes": None, "path": "nowhere.png"}, *ROWS], CELL, 7),
     "bare bytes": ("image", [row["bytes"] for row in ROWS], pa.binary(), 7),
     "another name": ("jpg", ROWS, CELL, 7),
+    "other bytes": ("hash", [b"0", b"1"], pa.binary(), 0),
     "no rows": ("image", [], CELL, 0),
     "no images": ("words", ["a", "b"], pa.string(), 0),
     "numbers": ("image", [1, 2], pa.int64(), 0),
@@ -114,12 +115,31 @@ def test_tables_of_every_kind(kind: str, tmp_path: Path) -> None:
     )
     seen = peek(find(str(tmp_path)))
     assert (seen.images, seen.side) == (len(rows), side)
-    if side and column != "jpg":
+    if side:
         splits = load(DataConfig(source=str(tmp_path)))
         assert len(splits.train) + len(splits.held_out) == 24
     else:
         with pytest.raises(InputError):
             load(DataConfig(source=str(tmp_path)))
+
+
+def test_of_many_tables_some_are_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(30):
+        # The first 200 looked at are those of ten tables, two of which hold none that can be read.
+        cell = {"bytes": b"junk" if i < 2 else png(9, 7) if i < 10 else png(3, 3), "path": None}
+        parquet.write_table(pa.table({"image": pa.array([cell] * 25, CELL)}), tmp_path / f"train-{i:02d}.parquet")
+    read = []
+    whole = parquet.ParquetFile.iter_batches
+
+    def counting(self: object, *rest: object, **named: object) -> object:
+        read.append(self)
+        return whole(self, *rest, **named)
+
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", counting)
+    before = len(os.listdir("/proc/self/fd"))
+    seen = peek(find(str(tmp_path)))
+    assert (seen.images, seen.side) == (750, 7) and len(read) == 10
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(
@@ -171,7 +191,11 @@ def test_links_pipes_and_what_cannot_be_listed_are_passed_over(
     monkeypatch.setattr(os, "scandir", locked)
     assert peek(find(str(folder))).images == 3
     found = contents(folder)
-    assert found.note == "classes cat and dog from its folders; loop and locked/ cannot be read and passed over"
+    assert found.note == (
+        "its folders are the classes cat and dog; loop and locked/ cannot be read and are passed over"
+    )
+    (folder / "loop").unlink()
+    assert contents(folder).note.endswith("; locked/ cannot be read and is passed over")
     assert len(load(DataConfig(source=str(folder))).train) == 2
 
 

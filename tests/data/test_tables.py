@@ -190,6 +190,34 @@ def test_all_that_a_table_knows_goes_with_each_image(tmp_path: Path, cache: Path
     assert (entry / "column-7").read_bytes()[:6] == bytes([200 - first.train.pixels[0, 0, 0, 0]] * 6)
 
 
+@pytest.mark.parametrize(
+    ("extra", "odd", "said"),
+    [
+        ((), (), ""),
+        (("validation",), (), "its part validation is left out"),
+        ((), ("id",), "its column id is left out"),
+        (("validation",), ("id", "when"), "its part validation is left out; its columns id, when are left out"),
+        (("more", "validation"), (), "its parts validation, more are left out"),
+    ],
+)
+def test_what_is_left_out_is_said(
+    extra: tuple[str, ...], odd: tuple[str, ...], said: str, tmp_path: Path, cache: Path
+) -> None:
+    columns = {
+        "id": [f"{v:05d}" for v in range(101)],
+        "when": pa.array(range(101), pa.timestamp("s")),
+        "label": [v % 2 for v in range(101)],
+        "text": [f"no {v}" for v in range(101)],
+        "age": list(range(101)),
+    }
+    kept = {name: values for name, values in columns.items() if name in ("label", "text", "age", *odd)}
+    for part in ("train", "test", *extra):
+        write(tmp_path, part, range(101), **kept)
+    config = DataConfig(source=str(tmp_path))
+    assert load(config).note == said == load(config).note
+    assert set(load(config).train.columns) == {"label", "caption", "age"}
+
+
 def test_a_size_is_of_pictures_too_but_channels_are_their_own(tmp_path: Path) -> None:
     splits = load(DataConfig(source=str(rich(tmp_path)), size=(2, 5), channels=4))
     assert splits.train.shape == (4, 2, 5) and splits.train.columns["edges"].array.shape[1:] == (1, 2, 5)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from unstir.errors import InputError
 
@@ -34,7 +34,7 @@ def decode(encoded: Encoded, size: tuple[int, int] | None, channels: int | None)
         channels: 1, 3 or 4; None: 1 if the image is stored as gray, otherwise 3, and arrays as they are.
 
     Returns:
-        uint8 (C, H, W), contiguous.
+        uint8 (C, H, W).
 
     Raises:
         Exception: whatever Pillow raises on a damaged image, which may be nearly anything.
@@ -46,26 +46,34 @@ def decode(encoded: Encoded, size: tuple[int, int] | None, channels: int | None)
         image = Image.fromarray(encoded[0] if len(encoded) == 1 else encoded.transpose(1, 2, 0))
         return _pixels(image, size, channels or len(encoded))
     with _opened(encoded) as image:
+        deep = any("RGB;16" in str(tile[3]) for tile in image.tile)  # colour of 16 bits, of which Pillow keeps 8
         image.load()
+        clear = image.info.get("transparency")
+        if deep and clear:
+            image.info["transparency"] = tuple(value >> 8 for value in clear)
         tags = getattr(image, "tag_v2", {})  # of a TIFF
         return _pixels(_eight_bit(ImageOps.exif_transpose(image), tags), size, channels)
 
 
-def size_of(encoded: Path | bytes) -> tuple[int, int]:
-    """The (width, height) in pixels that the head of an image gives, without decoding it.
+def shape_of(encoded: Encoded) -> tuple[int, int, int]:
+    """The (C, H, W) that the head of an image gives, without decoding it; before it is turned upright.
 
     Raises:
         Exception: whatever Pillow raises on a damaged image, which may be nearly anything.
     """
+    if isinstance(encoded, np.ndarray):
+        channels, height, width = encoded.shape
+        return channels, height, width
     with _opened(encoded) as image:
-        return image.size
+        gray = image.mode in _GRAY or image.mode.startswith("I")
+        return 1 if gray else 3, image.height, image.width
 
 
-def _opened(encoded: Path | bytes) -> Image.Image:
+def _opened(encoded: Path | bytes) -> ImageFile.ImageFile:
     """An image of which the head is read; Pillow refuses one of more than about 179 million pixels."""
     if isinstance(encoded, bytes):
         return Image.open(BytesIO(encoded))
-    if encoded.exists() and not encoded.is_file():  # a pipe would have us wait for ever
+    if not encoded.is_file() and encoded.exists():  # a pipe would have us wait for ever
         raise ValueError("not a file")
     return Image.open(encoded)
 
@@ -104,8 +112,6 @@ def _eight_bit(image: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
     if tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED:
         raise ValueError("its pixels have signs; store them as 8 or 16 bits without")
     clear = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(clear, tuple) and max(clear) > 255:  # of 16 bits, which the pixels had
-        image.info["transparency"] = tuple(value >> 8 for value in clear)
     if image.mode != "I" and not image.mode.startswith("I;16"):
         return image
     bits = tags.get(_BITS, (16,))[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,6 @@ from unstir.data.folder import files_in, is_image, signature
 from unstir.data.sources import DATASETS, Source
 
 if TYPE_CHECKING:
-    from pyarrow import DataType, Schema
-
     from unstir.data.decode import Encoded
 
 _LOOKED_AT = 200
@@ -50,49 +48,39 @@ def peek(source: Source) -> Peek:
 
 def _folder(folder: Path) -> Peek:
     paths = [folder / path for files in files_in(folder) for path, _ in files if is_image(path)]
-    return Peek(len(paths), _side(paths[:: max(1, len(paths) // _LOOKED_AT)]))
+    return Peek(len(paths), _median(_sides(paths[:: max(1, len(paths) // _LOOKED_AT)])))
 
 
 def _tables(folder: Path) -> Peek:
     import pyarrow.parquet as parquet
 
-    from unstir.data.tables import encoded
+    from unstir.data.tables import encoded, image_column
 
-    rows, looked_at = 0, []
+    rows, looked_at = 0, 0
+    sides: list[int] = []
     for name, *_ in signature(folder, [".parquet"]):
-        try:
-            file = parquet.ParquetFile(folder / name)
+        with suppress(Exception), parquet.ParquetFile(folder / name) as file:  # what pyarrow raises is told later
             rows += file.metadata.num_rows
-            column = _image_column(file.schema_arrow)
-            batch = next(file.iter_batches(batch_size=20, columns=[column]), None) if column else None
-            looked_at += [] if batch is None else map(encoded, batch.column(0).to_pylist())
-        except Exception:  # whatever pyarrow raises on damaged files; told when they are read
-            continue
-    return Peek(rows, _side(looked_at))
+            column = image_column(file.schema_arrow)
+            if column and looked_at < _LOOKED_AT:
+                cells = next(file.iter_batches(batch_size=20, columns=[column])).column(0).to_pylist()
+                looked_at += len(cells)
+                sides += _sides(map(encoded, cells))
+    return Peek(rows, _median(sides))
 
 
-def _image_column(schema: Schema) -> str | None:
-    """The column of images, by its name or as one that may hold them."""
-    import pyarrow.types as types
-
-    from unstir.data.tables import IMAGE
-
-    def may_hold(kind: DataType) -> bool:
-        return types.is_binary(kind) or (types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
-
-    fields = {field.name: field.type for field in schema}
-    named = (name for name in IMAGE if name in fields)
-    return next(named, None) or next((name for name, kind in fields.items() if may_hold(kind)), None)
-
-
-def _side(images: Sequence[Encoded]) -> int:
-    """The median of the shorter sides of those that can be read; 0 if none can, which decoding tells."""
-    from unstir.data.decode import size_of
+def _sides(images: Iterable[Encoded]) -> list[int]:
+    """The shorter side of each that can be read; of others decoding tells."""
+    from unstir.data.decode import shape_of
 
     sides = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd but readable files
         for image in images:
             with suppress(Exception):  # of a damaged image Pillow raises nearly anything
-                sides.append(min(size_of(image)))
+                sides.append(min(shape_of(image)[1:]))
+    return sides
+
+
+def _median(sides: list[int]) -> int:
     return int(statistics.median(sides)) if sides else 0

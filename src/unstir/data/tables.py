@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow
     from datasets import Dataset, DatasetDict
 
-IMAGE, _LABEL, _CAPTION = ("image", "img"), ("label", "labels", "fine_label"), ("text", "caption")
+_IMAGE, _LABEL, _CAPTION = ("image", "img"), ("label", "labels", "fine_label"), ("text", "caption")
 _POINTER = b"version https://git-lfs"
 _HELD_OUT = ("test", "validation", "valid", "val")
 _PATIENCE = 5.0  # seconds to wait for the hub's first answer
@@ -61,7 +61,16 @@ def contents(source: Source, scratch: Path, show: bool) -> Contents:
     columns = _columns(both, source)
     pictures = _pictures(both, {*columns[0]}, source)
     listings = [_listing(part, known, pictures, source) for part, known in zip(both, columns)]
-    return Contents(listings[0], listings[1] if len(listings) == 2 else None)
+    parts_left = [name for name, part in filled.items() if all(part is not other for other in both)]
+    taken = {_image(train), _named(train, _LABEL), _named(train, _CAPTION), *columns[0]}
+    columns_left = [name for name in train.column_names if name not in taken and not _is_image(train, name)]
+    left = (("part", parts_left), ("column", columns_left))
+    note = "; ".join(f"{_listed(names, noun)} left out" for noun, names in left if names)
+    return Contents(listings[0], listings[1] if len(listings) == 2 else None, note)
+
+
+def _listed(names: list[str], noun: str) -> str:
+    return f"its {noun} {names[0]} is" if len(names) == 1 else f"its {noun}s {', '.join(names)} are"
 
 
 def _fetch(source: Source) -> DatasetDict:
@@ -144,10 +153,19 @@ def _is_image(part: Dataset, name: str) -> bool:
     return isinstance(part.features[name], datasets.Image)
 
 
+def image_column(schema: pyarrow.Schema) -> str | None:
+    """The column of the images themselves: by its name, or the first in which files lie as bytes."""
+    import pyarrow.types as types
+
+    named = next((name for name in _IMAGE if name in schema.names), None)
+    holds = (
+        each.name for each in schema if types.is_struct(each.type) and each.type.get_field_index("bytes") >= 0
+    )
+    return named or next(holds, None)
+
+
 def _image(part: Dataset) -> str | None:
-    """The column of the images themselves."""
-    named = next((name for name in IMAGE if name in part.column_names), None)
-    return named or next((name for name in part.column_names if _is_image(part, name)), None)
+    return image_column(part.features.arrow_schema)
 
 
 def _named(part: Dataset, names: tuple[str, ...]) -> str | None:
@@ -277,7 +295,8 @@ def encoded(cell: object) -> Encoded:
         return cell
     if not isinstance(cell, dict):
         return b""
-    return cell.get("bytes") or Path(cell.get("path") or "")
+    path = cell.get("path")
+    return cell.get("bytes") or (Path(path) if path else b"")
 
 
 def _caption(cell: object) -> str:
