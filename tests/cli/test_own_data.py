@@ -75,6 +75,32 @@ def test_pictures_that_came_after_the_end_are_mentioned(folder: Path, capsys: Sa
     assert "'d' has 2 more images" in first and last.startswith("This run is finished")
 
 
+@pytest.mark.parametrize("written", ["./photos/", "{here}/photos", "link", "../{name}/photos"])
+def test_they_are_mentioned_however_the_folder_is_written(folder: Path, capsys: Said, written: str) -> None:
+    photos(folder / "photos", *range(12))
+    assert train("photos", 8) == 0
+    photos(folder / "photos", 12)
+    (folder / "link").symlink_to("photos")
+    capsys.readouterr()
+    again = written.format(here=folder, name=folder.name)
+    assert train(again, 8) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert f"'{again}' has 1 more image by" in first and last.startswith("This run is finished")
+
+
+def test_the_same_words_may_lead_to_other_images(
+    folder: Path, capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos(folder / "a" / "photos", *range(12))
+    photos(folder / "b" / "photos", *range(20, 36))
+    monkeypatch.chdir(folder / "a")
+    assert train("photos", 8, f"{folder}/x") == 0
+    monkeypatch.chdir(folder / "b")
+    capsys.readouterr()
+    assert train("photos", 8, f"{folder}/x") == 2
+    assert "holds a run on other images" in capsys.readouterr().err
+
+
 def test_a_folder_whose_name_is_no_unicode_is_found_again(folder: Path, capsys: Said) -> None:
     data = os.fsdecode(b"caf\xe9")
     photos(folder / data, *range(12))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
+from unstir.data import build as build_module
 from unstir.data.config import DataConfig
 from unstir.data.dataset import ImageData
+from unstir.data.kept import added_since
 from unstir.data.load import load
 from unstir.errors import InputError
 
@@ -78,6 +84,65 @@ def test_of_classes_of_one_image_the_held_out_one_is_said(photos: Callable[..., 
     assert (len(splits.train), len(splits.held_out)) == (8, 1) and "trained on too" in splits.note
     assert splits.train.labels is not None and sorted(splits.train.labels) == [*range(8)]
     assert splits.held_out.pixels[0].tobytes() in {image.tobytes() for image in splits.train.pixels}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"size": (5400, 5400)},
+            r"the 4 images of '.*', decoded to 5400x5400 pixels, take 0\.3 GB.* 0\.0 GB left",
+        ),
+        ({}, "decoded to 5x6 pixels"),
+        ({"channels": 1}, ""),
+        ({"size": (3, 4), "channels": 4}, ""),
+    ],
+)
+def test_images_that_the_disk_has_no_room_for_are_not_decoded(
+    photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], says: str
+) -> None:
+    folder = photos(*(f"{i}.png" for i in range(4)))
+    monkeypatch.setattr(build_module.shutil, "disk_usage", lambda place: SimpleNamespace(free=4 * 3 * 4 * 4))
+    if not says:
+        assert len(everything(folder, **settings)[0]) == 4
+        return
+    monkeypatch.setattr(build_module, "decode", None)
+    with pytest.raises(InputError, match=says):
+        everything(folder, **settings)
+
+
+def test_why_bytes_cannot_be_read_is_told(tmp_path: Path) -> None:
+    for pixels, why in (
+        (np.full((2, 2), 0.5, np.float32), "floating-point"),
+        (np.full((2, 2), 70_000, np.int32), "pixels have signs"),
+        (None, "not an image in a format Pillow knows"),
+    ):
+        stream = io.BytesIO(b"junk")
+        if pixels is not None:
+            Image.fromarray(pixels).save(stream, "TIFF")
+        cells = [{"bytes": stream.getvalue(), "path": None}] * 2
+        parquet.write_table(pa.table({"image": cells}), tmp_path / "train.parquet")
+        with pytest.raises(InputError, match=rf"0, of at least 2 \(train image \d: .*{why}"):
+            load(DataConfig(source=str(tmp_path)))
+
+
+@pytest.mark.parametrize("each", [1, 2])
+@pytest.mark.parametrize("bad", [0, 1])
+def test_images_added_since_are_counted(photos: Callable[..., Path], each: int, bad: int) -> None:
+    folder = photos(*(f"person{i}/{j}.png" for i in range(4) for j in range(each)))
+    for i in range(bad):
+        (folder / "person0" / f"bad{i}.png").write_bytes(b"")
+    config = DataConfig(source=str(folder))
+    known = load(config).train.fingerprint
+    assert added_since(config, known) == 0 and added_since(config, "another") is None
+    for count in (1, 2, 3):
+        photos(f"person{count}/new.png", seed=count)
+        assert added_since(config, known) == count
+    (folder / "cover.png").write_bytes((folder / "person1" / "new.png").read_bytes())  # no image of its own
+    assert added_since(config, known) == 3
+    moved = folder.rename(folder.parent / "elsewhere") / "photos"
+    moved.mkdir()
+    assert added_since(DataConfig(source=str(moved.parent)), known) is None
 
 
 def test_sizes_that_differ_are_named_with_the_remedy(photos: Callable[..., Path]) -> None:

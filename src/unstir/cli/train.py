@@ -19,7 +19,7 @@ from unstir.cli.places import check_writable
 from unstir.cli.quantities import count_in, duration, seconds_in
 from unstir.cli.report import Report
 from unstir.cli.room import check_batch, check_data, check_parameters, memory
-from unstir.errors import InputError
+from unstir.errors import InputError, counted
 from unstir.files import held
 
 if TYPE_CHECKING:
@@ -295,13 +295,15 @@ def _carry_out_run(
     if found and found[1].finished and (settled or _same_budget(config, folder.read_config())):
         if report.speaks:
             tidy(folder, *found)  # should it have been killed just then
-        before = folder.read_config()
-        if before.data.source != config.data.source:
+        added = added_since(config.data, folder.read_config().fingerprint)
+        if added is None:
             from unstir.data.load import load
 
             check_same(with_data(config, load(config.data).train, out), out)
-        elif added := added_since(before.data, before.fingerprint):
-            report.say(f"'{before.data.source}' has {added:,} more images by now: a new --out takes them too")
+        elif added:
+            report.say(
+                f"'{config.data.source}' has {counted(added, 'more image')} by now, which a new --out takes too"
+            )
         return Outcome(found[1], newest_picture(folder), config.training, trained=False)
     report.say(f"Training {config.recipe} for {budget_words(config.training)}, in {out}")
     report.say(config.note)

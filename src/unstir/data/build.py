@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from threading import Event
 from typing import IO
 
 import numpy as np
+from PIL import UnidentifiedImageError
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -31,7 +33,7 @@ from unstir.data import entries
 from unstir.data.columns import Column, blocks
 from unstir.data.config import DataConfig
 from unstir.data.dataset import fingerprint
-from unstir.data.decode import Encoded, decode
+from unstir.data.decode import Encoded, decode, shape_of
 from unstir.data.listing import Contents, Listing, hold_back
 from unstir.errors import InputError, counted, printable
 
@@ -70,7 +72,7 @@ def build(contents: Contents, config: DataConfig, folder: Path, show: bool) -> N
         show: whether to show a progress bar.
 
     Raises:
-        InputError: for too few images, too many unreadable ones, or sizes that differ.
+        InputError: for too few images, too many unreadable ones, sizes that differ, or more than the disk takes.
     """
     notes = [contents.note]
     if contents.held_out is None:
@@ -83,6 +85,7 @@ def build(contents: Contents, config: DataConfig, folder: Path, show: bool) -> N
     channels = [config.channels, *(None for _ in parts[0].pictures)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about odd but readable files
+        _check_room(parts, config, folder)
         while True:
             for left in folder.iterdir():  # of a first attempt
                 if left.is_file():
@@ -103,7 +106,8 @@ def build(contents: Contents, config: DataConfig, folder: Path, show: bool) -> N
     whole = entries.entry(folder, description)
     train, held_out = (fingerprint(*whole.part(number)) for number in (0, 1))
     note = "; ".join(filter(None, [*notes, description.note]))
-    entries.describe(folder, replace(description, fingerprints=(train, held_out), note=note))
+    listed = len(contents.train) + len(contents.held_out or ())
+    entries.describe(folder, replace(description, listed=listed, fingerprints=(train, held_out), note=note))
 
 
 def _without_pictures(listing: Listing, name: str) -> Listing:
@@ -123,6 +127,23 @@ def _check_channels(listing: Listing, config: DataConfig) -> None:
                 f"the {what} of '{config.source}' have {len(sample)} channels and cannot be resized or converted; "
                 "leave data.size and data.channels unset."
             )
+
+
+def _check_room(parts: tuple[Listing, Listing], config: DataConfig, folder: Path) -> None:
+    """Check, before any is decoded, that images like the first fit on the disk."""
+    try:
+        shape = shape_of(parts[0].read(parts[0].indices[:1])[0])
+    except Exception:  # of a damaged image Pillow raises nearly anything; it is told when it is decoded
+        return
+    channels, height, width = (config.channels or shape[0], *(config.size or shape[1:]))
+    count = sum(map(len, parts))
+    needed, free = count * channels * height * width, shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"the {count:,} images of '{config.source}', decoded to {width}x{height} pixels, take "
+            f"{needed / 1e9:,.1f} GB and the disk of the cache has {free / 1e9:,.1f} GB left; ask for a smaller "
+            "data.size, or set UNSTIR_CACHE to a folder with more."
+        )
 
 
 def _without_gaps(whole: entries.Entry, config: DataConfig) -> entries.Description:
@@ -286,7 +307,7 @@ def _attempt(encoded: Encoded, size: tuple[int, int] | None, channels: int | Non
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything
-        if isinstance(encoded, bytes):
+        if isinstance(encoded, bytes) and isinstance(error, UnidentifiedImageError):  # which names an object
             return "not an image in a format Pillow knows" if encoded else "no image there"
         return " ".join(str(error).split()) or type(error).__name__
 

@@ -58,6 +58,7 @@ class Description:
         train: how many of the N are for training.
         columns: what is known of each image, in the order of their files.
         skipped: (name, reason) of each image that could not be read.
+        listed: how many images the source held, these included, and none counted twice.
         fingerprints: of the training and of the held-out images.
         note: what was decided about the source, see `unstir.data.dataset.Splits`.
     """
@@ -66,6 +67,7 @@ class Description:
     train: int
     columns: tuple[ColumnDescription, ...]
     skipped: tuple[tuple[str, str], ...]
+    listed: NonNegativeInt = 0
     fingerprints: tuple[str, str] = ("", "")
     note: str = ""
 
