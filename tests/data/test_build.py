@@ -140,9 +140,9 @@ def test_images_added_since_are_counted(photos: Callable[..., Path], each: int, 
         assert added_since(config, known) == count
     (folder / "cover.png").write_bytes((folder / "person1" / "new.png").read_bytes())  # no image of its own
     assert added_since(config, known) == 3
-    moved = folder.rename(folder.parent / "elsewhere") / "photos"
-    moved.mkdir()
-    assert added_since(DataConfig(source=str(moved.parent)), known) is None
+    (folder.parent / "other").mkdir()
+    moved = folder.rename(folder.parent / "other" / folder.name)  # of the same name, and yet another place
+    assert added_since(DataConfig(source=str(moved)), known) is None
 
 
 def test_sizes_that_differ_are_named_with_the_remedy(photos: Callable[..., Path]) -> None:

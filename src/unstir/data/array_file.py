@@ -70,7 +70,7 @@ def turned(shape: tuple[int, ...]) -> bool:
     (True, True, False, False)
     """
     _, a, b, c = shape
-    return a not in _USUAL and c in _USUAL and min(a, b) > 4 and (a == b or b > 2 * c)
+    return c in _USUAL and min(a, b) > 4 and (a == b or b > 2 * c)
 
 
 def taken_as(shape: tuple[int, ...]) -> str:
