@@ -8,8 +8,9 @@ import shutil
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from multiprocessing import TimeoutError
 from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
 from threading import Event
@@ -296,9 +297,16 @@ def _decoded(
         waiting.append((positions, pool.apply_async(work, [positions])))
         if len(waiting) > ahead:
             positions, result = waiting.popleft()
-            yield positions, result.get()
+            yield positions, _awaited(result)
     for positions, result in waiting:
-        yield positions, result.get()
+        yield positions, _awaited(result)
+
+
+def _awaited(result: AsyncResult[list[_Decoded]]) -> list[_Decoded]:
+    """What a thread decodes; a Ctrl-C that comes just before the wait is heard within half a second."""
+    while True:
+        with suppress(TimeoutError):
+            return result.get(timeout=0.5)
 
 
 def _attempt(encoded: Encoded, size: tuple[int, int] | None, channels: int | None) -> np.ndarray | str:

@@ -51,7 +51,7 @@ class NoiseLevel:
     def __init__(self, t: Numbers, alpha: Numbers, sigma: Numbers) -> None:
         parts = [value if isinstance(value, Tensor) else as_float64(value) for value in (t, alpha, sigma)]
         if not parts[0].shape == parts[1].shape == parts[2].shape:
-            parts = torch.broadcast_tensors(*parts)
+            parts = torch.broadcast_tensors(*parts)  # type: ignore[no-untyped-call]
         for name, part in zip(("t", "alpha", "sigma"), parts):
             object.__setattr__(self, name, part)
 
