@@ -135,7 +135,7 @@ def test_a_budget_of_days_is_told(
 
     def known(config: Config, *rest: object, **how: object) -> Estimate:
         measured.append(config.training.images)
-        return Estimate(0, 0, 100.0, 4)
+        return Estimate(0, 0, 100_000.0, 4)
 
     def stopped(*rest: object) -> None:
         raise InputError("Enough")
@@ -143,8 +143,7 @@ def test_a_budget_of_days_is_told(
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(estimating, "estimate", known)
     monkeypatch.setattr(loop, "train", stopped)
-    monkeypatch.setattr(Request, "speed", lambda self: Speed(0.001, True))
-    day = 100 * 24 * 3600
+    day = 100_000 * 24 * 3600
     for budget, line in {
         day - 1: "",
         day: "This takes about 24 h on this machine",

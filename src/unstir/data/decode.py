@@ -74,7 +74,7 @@ def _opened(encoded: Path | bytes) -> ImageFile.ImageFile:
     if isinstance(encoded, bytes):
         return Image.open(BytesIO(encoded))
     if not encoded.is_file() and encoded.exists():  # a pipe would have us wait for ever
-        raise ValueError("not a file")
+        raise ValueError("it is no file")
     return Image.open(encoded)
 
 
