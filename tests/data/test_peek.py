@@ -205,7 +205,7 @@ def test_a_pipe_that_metadata_name_is_not_waited_for(photos: Callable[..., Path]
     (folder / "metadata.csv").write_text("file_name,map_file_name\na.png,b.png\nb.png,a.png\nc.png,pipe.png\n")
     splits = load(DataConfig(source=str(folder)))
     assert len(splits.train) + len(splits.held_out) == 2
-    with pytest.raises(ValueError, match="not a file"):
+    with pytest.raises(ValueError, match="it is no file"):
         decode(folder / "pipe.png", None, None)
 
 
