@@ -53,6 +53,11 @@ def test_killed_now_and_then(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", ["train", "resume", "plan", "png", "npz", "export"])
+@pytest.mark.parametrize("scenario", ["train", "resume", "png", "npz", "export"])
 def test_killed_at_every_change(scenario: str, preloaded: Path, tmp_path: Path, own_cache: Path) -> None:
     _killed(scenario, preloaded, tmp_path, 1, 1, own_cache)
+
+
+@pytest.mark.slow
+def test_a_plan_killed_at_every_fifth_change(preloaded: Path, tmp_path: Path, own_cache: Path) -> None:
+    _killed("plan", preloaded, tmp_path, 1, 5, own_cache)
