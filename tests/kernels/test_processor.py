@@ -60,13 +60,13 @@ def test_a_kept_measure_that_is_damaged_is_made_anew(text: str, measured: Measur
     assert path.read_text() == whole
 
 
-def test_what_a_busy_machine_reached_is_not_kept(measured: Measure, tmp_path: Path) -> None:
+def test_what_a_busy_machine_reached_gives_way_to_better(measured: Measure, tmp_path: Path) -> None:
     _, machine = measured
     _as_another_process()
     machine.update(factor=1.0, share=0.5)
     assert speeds()["float32"] == 4.0
-    assert top_speed() == (4.0, False)
-    assert not [*tmp_path.iterdir()]
+    top_speed.cache_clear()
+    assert top_speed()[0] == 4.0
     _as_another_process()
     machine.update(factor=10.0, share=0.95)
     assert top_speed() == (40.0, True)

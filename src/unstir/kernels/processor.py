@@ -1,7 +1,8 @@
 """How fast this processor is, measured on what networks spend their time on: 3x3 convolutions.
 
-A measure is kept in the cache folder if the machine was quiet, that is if the threads had the processor to
-themselves. What counts is the definition's arithmetic, however few operations a kernel may take.
+The best of each is kept in the cache folder, so that two runs choose alike. Whether the machine was quiet, that is
+whether the threads had the processor to themselves, is told with a measure. What counts is the definition's
+arithmetic, however few operations a kernel may take.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Speeds = dict[str, float]
 
 @cache
 def speeds() -> Speeds:
-    """Return how fast each number format is, which takes half a second until it was once measured in quiet."""
+    """Return how fast each number format is, which takes half a second the first time."""
     return _kept() or _measured()[0]
 
 
@@ -78,10 +79,9 @@ def _measured() -> tuple[Speeds, bool]:
             speed, share = _measure(kind)
             quiet = quiet or share > QUIET
             found[name] = max(speed, found.get(name, 0.0))
-    if quiet:
-        better = {name: max(speed, _kept().get(name, 0.0)) for name, speed in found.items()}
-        with suppress(InputError), whole_file(_place()) as partial:  # there may be no folder to keep it in
-            partial.write_text(json.dumps(better))
+    better = {name: max(speed, _kept().get(name, 0.0)) for name, speed in found.items()}
+    with suppress(InputError), whole_file(_place()) as partial:  # there may be no folder to keep it in
+        partial.write_text(json.dumps(better))
     return found, quiet
 
 
