@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -16,13 +17,13 @@ import pytest
 from unstir.errors import InputError
 from unstir.files import (
     _place,
-    _sweep,
     from_yaml,
     held,
     new_folder,
     read_text,
     read_yaml,
     scratch,
+    sweep,
     visible,
     whole_file,
     write_new,
@@ -80,7 +81,7 @@ def test_what_killed_processes_left_goes_and_all_else_stays(tmp_path: Path) -> N
     for name in (*stay, f".partial-{host}-{gone.pid}-abc", f".partial-{host}-{gone.pid}-_x9"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "half").write_text("x")
-    _sweep.cache_clear()
+    sweep.cache_clear()
     with scratch(tmp_path) as folder:
         assert folder.parent == tmp_path
         assert {place.name for place in tmp_path.iterdir()} == {*stay, folder.name}
@@ -137,6 +138,29 @@ def test_a_held_folder_that_stays_empty_goes(tmp_path: Path) -> None:
     assert [place.name for place in folder.iterdir()] == [".mine"]
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file cannot be written"), held(tmp_path / "file", "waits"):
+        pass
+
+
+@pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, None])
+def test_a_disk_that_knows_no_locks_is_used_without(
+    error: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(error, "no locks") if error else NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with held(tmp_path / "run", "trains in it"):
+        (tmp_path / "run" / "made").touch()
+    assert "knows no locks: see to it that nothing else writes there" in caplog.text
+    assert (tmp_path / "run" / "made").exists()
+
+
+def test_a_lock_that_fails_otherwise_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    with pytest.raises(InputError, match="cannot be written: Input/output error"), held(tmp_path / "run", "waits"):
         pass
 
 

@@ -143,7 +143,7 @@ def _name(partial: Path, free: Path) -> None:
 def scratch(parent: Path) -> Iterator[Path]:
     """Give a new hidden folder in ``parent`` that goes at the end, or when another is made there after a kill."""
     parent.mkdir(parents=True, exist_ok=True)
-    _sweep(parent)
+    sweep(parent)
     folder = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{_place()}-{os.getpid()}-", dir=parent))
     try:
         yield folder
@@ -176,7 +176,7 @@ def held(folder: Path, what: str) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror or error}") from None
     for left in [*folder.rglob(f"{_PARTIAL}*")]:
-        _sweep(left.parent)
+        sweep(left.parent)
     try:
         yield
     finally:
@@ -289,8 +289,8 @@ def _place() -> str:
 
 
 @cache
-def _sweep(parent: Path) -> None:
-    """Remove the scratch folders of processes of this machine that are no more."""
+def sweep(parent: Path) -> None:
+    """Remove the scratch folders that processes of this machine left which are no more; once in a process."""
     import psutil
 
     for left in parent.glob(f"{_PARTIAL}*"):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from unstir import processes
 from unstir.cli.train import configure
 from unstir.kernels import processor
 from unstir.recipes.request import Request
@@ -59,3 +60,9 @@ def test_what_was_assumed_is_said(photos: str, tmp_path: Path, monkeypatch: pyte
     planned = configure("images", Request(photos, seconds=3600), tmp_path / "run")
     assert isinstance(planned, Config)
     assert "33 GFLOP/s, measured while the machine was busy: 16x16 pixels" in planned.note
+
+
+def test_all_processes_choose_by_what_the_first_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "top_speed", lambda: (900.0, True))
+    monkeypatch.setattr(processes, "gathered", lambda own: [(100.0, False), own])
+    assert Request(seconds=60).speed() == pytest.approx((55.0, False))

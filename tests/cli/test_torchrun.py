@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,6 +46,12 @@ def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def _wait_for_a_step(job: subprocess.Popen[Any], out: Path) -> None:
+    log, until = out / "metrics.jsonl", time.monotonic() + 120
+    while not (log.exists() and log.read_text()) and time.monotonic() < until and job.poll() is None:
+        time.sleep(0.05)
+
+
 def _workers(job: subprocess.Popen[str]) -> list[int]:
     """Return the processes that train, by number."""
     lines = subprocess.run(["ps", "--ppid", str(job.pid), "-o", "pid="], capture_output=True, text=True).stdout
@@ -72,9 +79,7 @@ def test_two_processes_are_one_run(tmp_path: Path) -> None:
 def test_one_that_is_killed_ends_all_in_a_sentence_and_the_command_goes_on(tmp_path: Path) -> None:
     long = [*TINY.split(), "--set", "training.images=10000000", "--out", "two"]
     job = _start(tmp_path, *long)
-    log, until = tmp_path / "two" / "metrics.jsonl", time.monotonic() + 120
-    while not (log.exists() and log.read_text()) and time.monotonic() < until and job.poll() is None:
-        time.sleep(0.05)
+    _wait_for_a_step(job, tmp_path / "two")
     workers = _workers(job)
     assert len(workers) == 2
     os.kill(workers[1], signal.SIGKILL)
@@ -94,9 +99,7 @@ def test_the_second_of_two_trainings_in_one_folder_is_refused(tmp_path: Path) ->
     line += ["--set", "training.images=10000000"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     job = subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    log, until = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 120
-    while not (log.exists() and log.read_text()) and time.monotonic() < until and job.poll() is None:
-        time.sleep(0.05)
+    _wait_for_a_step(job, tmp_path / "run")
     before = {path for path in (tmp_path / "run").rglob("*")}
     for arguments in (line[4:], [*line[4:], "--set", "seed=1"]):
         second = subprocess.run(

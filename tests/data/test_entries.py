@@ -23,7 +23,7 @@ from unstir.data import load as load_module
 from unstir.data.config import DataConfig
 from unstir.data.load import load
 from unstir.errors import InputError
-from unstir.files import _sweep
+from unstir.files import sweep
 
 
 def entries() -> list[Path]:
@@ -126,7 +126,7 @@ def test_a_killed_job_leaves_no_entry(photos: Callable[..., Path]) -> None:
     assert subprocess.run([sys.executable, "-c", code, str(folder)]).returncode == -signal.SIGKILL
     (left,) = entries()
     assert left.name.startswith(".partial-")
-    _sweep.cache_clear()  # as in another process
+    sweep.cache_clear()  # as in another process
     assert len(load(DataConfig(source=str(folder))).train) == 190
     assert left not in entries() and len(entries()) == 1
 

@@ -124,9 +124,7 @@ def state(place: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(place.rglob("*")):
         name = str(path.relative_to(place))
-        if name.startswith(
-            ("drawn/.partial", "cache/images/.partial")
-        ):  # a hidden folder that the next one who writes there removes
+        if name.startswith("drawn/.partial"):  # a hidden folder that the next one who writes there removes
             continue
         if path.is_file() and not path.name.startswith(("events.out", "processor-")):  # which tell of the time
             found[name] = FORMS.get(path.name, _form(path))(path)

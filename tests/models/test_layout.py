@@ -9,7 +9,7 @@ from unstir.models.layout import columns, grid_size
 from unstir.models.samples import Samples
 
 
-@pytest.mark.parametrize("count", [2, 7, 64, 100, 5000])
+@pytest.mark.parametrize("count", [1, 2, 7, 64, 100, 5000])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 17), (1, 1, 50)])
 @pytest.mark.parametrize("classes", [0, 3, 10, 30])
 def test_a_picture_is_as_large_as_was_said(count: int, shape: tuple[int, int, int], classes: int) -> None:

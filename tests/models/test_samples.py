@@ -90,6 +90,20 @@ def test_a_grid_written_as_it_comes_is_that_of_all(labels: bool, tmp_path: Path)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "x.png")), np.asarray(whole.grid()))
 
 
+def test_a_grid_of_one_image_is_the_image() -> None:
+    image = Samples(torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64))
+    np.testing.assert_array_equal(np.asarray(image.grid()), np.asarray(image.picture(0)))
+
+
+def test_a_grid_lies_in_rows_with_white_between() -> None:
+    shades = torch.tensor([-1.0, -0.5, 0.5]).reshape(3, 1, 1, 1).expand(3, 1, 64, 64)
+    found = np.asarray(Samples(shades).grid(columns=2))
+    expected = np.full((2 * 66 + 2, 2 * 66 + 2), 255)
+    for y, x, shade in ((2, 2, 0), (2, 68, 64), (68, 2, 191)):
+        expected[y : y + 64, x : x + 64] = shade
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_grid_has_a_column_for_each_class_drawn_in_turn_and_else_is_a_square() -> None:
     cell = 13 * 5 + 2  # 5 pixels, enlarged to about 64, and 2 between
     for samples, columns in (

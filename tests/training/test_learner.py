@@ -220,3 +220,11 @@ def test_a_run_keeps_its_arithmetic_whatever_is_faster_now(
         assert make_learner(config).precision == faster
         begun = Begun(arithmetic={"cpu": kept, "cuda": faster})
         assert make_learner(config.model_copy(update={"begun": begun})).precision == kept
+
+
+def test_all_processes_compute_in_the_format_that_the_first_measured(
+    make_config: Callable[..., Config], make_learner: Callable[..., Learner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "speeds", lambda: {"bf16": 2.0, "float32": 1.0})
+    monkeypatch.setattr("unstir.training.learner.gathered", lambda own: ["float32", own])
+    assert make_learner(make_config("precision=auto")).precision == "float32"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -327,3 +328,16 @@ def test_two_processes_equal_one(
     assert sorted(p.name for p in (tmp_path / "two" / "samples").glob("*")) == sorted(
         p.name for p in (tmp_path / "one" / "samples").glob("*")
     )
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_signals_are_given_back(
+    known: bool, make_config: MakeConfig, digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there is no hang-up, as on Windows."""
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    before = [signal.getsignal(number) for number in numbers]
+    if not known:
+        monkeypatch.delattr(signal, "SIGHUP")
+    _train(make_config("training.images=16"), tmp_path / "run", digits)
+    assert [signal.getsignal(number) for number in numbers] == before

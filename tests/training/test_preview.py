@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from unstir.data.dataset import ImageData, Splits
 from unstir.diffusion import Condition
 from unstir.diffusion.corruption import corruptions
+from unstir.errors import InputError
 from unstir.models.denoiser import DenoiserModel
 from unstir.models.samples import Samples
 from unstir.models.systems import ClassifierConfig, DenoiserConfig
@@ -178,3 +179,20 @@ def test_pictures_tell_the_model_what_held_out_images_have(tmp_path: Path) -> No
     ((n, told),) = seen
     assert n == 16 and told.keys() == {"age"}  # the classes come in turn
     assert told["age"][:, 0].tolist() == [i % 6 for i in range(16)]
+
+
+def test_a_picture_of_no_numbers_stops_no_training(
+    digits: Splits, make_config: Callable[..., Config], make_learner: MakeLearner, tmp_path: Path
+) -> None:
+    model = make_learner(make_config()).average
+
+    class Broken(torch.nn.Module):
+        def forward(self, x: Tensor, t: Tensor, sockets: object) -> Tensor:
+            return x * torch.nan
+
+    model.denoiser.network = Broken()
+    with pytest.raises(InputError, match="not made of numbers any more"):
+        model.sample(2).save(tmp_path / "asked.png")
+    assert not (tmp_path / "asked.png").exists()
+    path = pictures(model.config, None, digits.held_out).draw(model, tmp_path / "along.png")
+    assert path is not None and path.exists()

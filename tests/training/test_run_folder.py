@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unstir.data.config import DataConfig
 from unstir.data.dataset import Splits
 from unstir.errors import InputError
+from unstir.files import held
 from unstir.models.config import FrozenPart, SampleInfo
 from unstir.models.file import load, save
 from unstir.models.systems import ClassifierConfig
@@ -19,7 +20,7 @@ from unstir.tensors import read_about, write_tensors
 from unstir.training.checkpoint import Position, Stateful, newest_checkpoint, restore, save_checkpoint, tidy
 from unstir.training.config import Config
 from unstir.training.learner import Learner
-from unstir.training.run_folder import RunFolder, check_only_run, data_of
+from unstir.training.run_folder import RunFolder, check_only_run, data_of, empty
 from unstir.training.start import (
     check_out,
     check_parts,
@@ -457,3 +458,17 @@ def test_a_part_must_be_able_to_do_its_part(
         InputError, match="part 'encoder' is to see images, and it is a diffusion model, which cannot"
     ):
         with_data(config, digits.train, out)
+
+
+def test_an_emptied_folder_is_still_held(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with held(out, "trains in it"):
+        for name in ("config.yaml", "samples/images-1.png"):
+            (out / name).parent.mkdir(exist_ok=True)
+            (out / name).touch()
+        (out / "linked").symlink_to(tmp_path)
+        empty(out)
+        assert [path.name for path in out.iterdir()] == [".lock"]
+        with pytest.raises(InputError, match="is in use"), held(out, "trains in it"):
+            pass
+    assert tmp_path.is_dir() and not out.exists()

@@ -13,6 +13,7 @@ from unstir.data.dataset import ImageData, Splits
 from unstir.data.listing import Contents
 from unstir.data.sources import Source, find
 from unstir.errors import InputError, printable
+from unstir.files import sweep
 
 _NAMED = 10  # unreadable images that the warning names
 
@@ -34,6 +35,7 @@ def load(config: DataConfig) -> Splits:
     """
     source = find(config.source)
     folder = kept.place(source, config)
+    sweep(folder.parent)
     entry = entries.read(folder)
     if entry is None:
         if folder.exists():

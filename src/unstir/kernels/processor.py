@@ -1,8 +1,8 @@
 """How fast this processor is, measured on what networks spend their time on: 3x3 convolutions.
 
-The best of each is kept in the cache folder, so that two runs choose alike. Whether the machine was quiet, that is
-whether the threads had the processor to themselves, is told with a measure. What counts is the definition's
-arithmetic, however few operations a kernel may take.
+The best of each number format is kept in the cache folder, with whether the machine was ever quiet meanwhile, that
+is whether the threads had the processor to themselves: until then it is measured again. What counts is the
+definition's arithmetic, however few operations a kernel may take.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
@@ -29,14 +30,30 @@ BATCH, CHANNELS, SIDE = 8, 192, 16
 QUIET = 0.8
 """Of the threads' time, what the processor spends on them if nothing else runs."""
 
+_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
 Speeds = dict[str, float]
 """GFLOP/s, forward and backward, by number format: ``float32``, and ``bf16`` where there is any."""
 
 
+class Measure(NamedTuple):
+    """Speeds, and whether nothing else ran when they were measured."""
+
+    speeds: Speeds
+    quiet: bool
+
+
 @cache
 def speeds() -> Speeds:
-    """Return how fast each number format is, which takes half a second the first time."""
-    return _kept() or _measured()[0]
+    """Return how fast each number format is, which takes half a second until it was measured in quiet.
+
+    While the machine is busy it stays what was kept, so that two runs compute in the same format.
+    """
+    kept = _kept()
+    if kept and kept.quiet:
+        return kept.speeds
+    now = _measured()
+    return kept.speeds if kept and not now.quiet else _keep(now, kept).speeds
 
 
 @cache
@@ -46,8 +63,8 @@ def top_speed() -> tuple[float, bool]:
     It is measured now, since what was kept may come from a busy moment or another setting of the machine; the
     better of the two counts.
     """
-    kept, (now, quiet) = _kept(), _measured()
-    return max(*kept.values(), *now.values()), quiet or bool(kept)
+    best = _keep(_measured(), _kept())
+    return max(best.speeds.values()), best.quiet
 
 
 def _place() -> Path:
@@ -55,14 +72,25 @@ def _place() -> Path:
     return cache_folder() / f"processor-{hashlib.sha256(processor() + about).hexdigest()[:24]}.json"
 
 
-def _kept() -> Speeds:
-    """Return what was measured before; {} if nothing was, or it cannot be read."""
+def _kept() -> Measure | None:
+    """Return what was measured before; None if nothing was, or it cannot be read."""
     try:
         found = dict(json.loads(read_text(_place())))
-    except (InputError, ValueError, TypeError, RecursionError):
-        return {}
+        quiet = found.pop("quiet")
+    except (InputError, KeyError, ValueError, TypeError, RecursionError):
+        return None
     good = all(type(speed) is float and math.isfinite(speed) and speed > 0 for speed in found.values())
-    return found if good and found.keys() == _formats().keys() else {}
+    return Measure(found, quiet) if good and type(quiet) is bool and found.keys() == _formats().keys() else None
+
+
+def _keep(now: Measure, kept: Measure | None) -> Measure:
+    """Keep and return the better of two measures: a busy machine is slower, and never faster."""
+    if kept:
+        fastest = {name: max(speed, kept.speeds[name]) for name, speed in now.speeds.items()}
+        now = Measure(fastest, now.quiet or kept.quiet)
+    with suppress(InputError), whole_file(_place()) as partial:  # there may be no folder to keep it in
+        partial.write_text(json.dumps(now.speeds | {"quiet": now.quiet}))
+    return now
 
 
 def _formats() -> dict[str, torch.dtype]:
@@ -70,19 +98,14 @@ def _formats() -> dict[str, torch.dtype]:
     return {"float32": torch.float32} | bf16
 
 
-def _measured() -> tuple[Speeds, bool]:
-    """Measure the formats in turn, so that what else runs meets all; also return whether it was quiet."""
-    found: Speeds = {}
-    quiet = False
+def _measured() -> Measure:
+    """Measure the formats in turn, so that what else runs meets all."""
+    found, share = dict.fromkeys(_formats(), 0.0), 0.0
     for _ in range(6):
         for name, kind in _formats().items():
-            speed, share = _measure(kind)
-            quiet = quiet or share > QUIET
-            found[name] = max(speed, found.get(name, 0.0))
-    better = {name: max(speed, _kept().get(name, 0.0)) for name, speed in found.items()}
-    with suppress(InputError), whole_file(_place()) as partial:  # there may be no folder to keep it in
-        partial.write_text(json.dumps(better))
-    return found, quiet
+            speed, ran = _measure(kind)
+            found[name], share = max(found[name], speed), max(share, ran)
+    return Measure(found, share > QUIET)
 
 
 @torch.inference_mode(False)  # gradients count, also for callers that want none
@@ -104,7 +127,7 @@ def _measure(kind: torch.dtype) -> tuple[float, float]:
 def _quota() -> float:
     """Return how many processors a container may use."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = _LIMIT.read_text().split()
         return int(quota) / int(period)
     except (OSError, ValueError, ZeroDivisionError):  # there is no limit
         return math.inf
