@@ -23,7 +23,7 @@ from unstir.data import load as load_module
 from unstir.data.config import DataConfig
 from unstir.data.load import load
 from unstir.errors import InputError
-from unstir.files import sweep
+from unstir.files import _place, sweep
 
 
 def entries() -> list[Path]:
@@ -109,13 +109,19 @@ def test_a_damaged_column_is_made_again(tmp_path: Path, column: int) -> None:
         np.testing.assert_array_equal(again.columns[name].array, known.array)
 
 
+IMPORTS = """
+import os, signal, sys, time
+from unstir.data import build
+from unstir.data.config import DataConfig
+from unstir.data.load import load
+"""
+"""What a process of a test's own begins with."""
+
+
 def test_a_killed_job_leaves_no_entry(photos: Callable[..., Path]) -> None:
     folder = photos(*(f"{i}.png" for i in range(200)))
     code = (
-        "import os, signal, sys\n"
-        "from unstir.data import build\n"
-        "from unstir.data.config import DataConfig\n"
-        "from unstir.data.load import load\n"
+        f"{IMPORTS}"
         "add, count = build._Store.add, []\n"
         "def kill(self, *image):\n"
         "    count.append(1)\n"
@@ -129,6 +135,18 @@ def test_a_killed_job_leaves_no_entry(photos: Callable[..., Path]) -> None:
     sweep.cache_clear()  # as in another process
     assert len(load(DataConfig(source=str(folder))).train) == 190
     assert left not in entries() and len(entries()) == 1
+
+
+def test_what_a_job_left_that_was_killed_behind_a_whole_entry_goes_too(photos: Callable[..., Path]) -> None:
+    config = DataConfig(source=str(photos("a.png", "b.png", "c.png")))
+    load(config)
+    (entry,) = entries()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (entry.parent / f".partial-{_place()}-{gone.pid}-abc" / "scratch").mkdir(parents=True)
+    sweep.cache_clear()  # as in another process
+    load(config)
+    assert entries() == [entry]
 
 
 def test_ctrl_c_leaves_nothing(photos: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,10 +185,7 @@ def test_ctrl_c_waits_for_no_picture(photos: Callable[..., Path], monkeypatch: p
 def test_a_process_that_is_interrupted_ends(photos: Callable[..., Path]) -> None:
     folder = photos(*(f"{i}.png" for i in range(5)))
     code = (
-        "import sys, time\n"
-        "from unstir.data import build\n"
-        "from unstir.data.config import DataConfig\n"
-        "from unstir.data.load import load\n"
+        f"{IMPORTS}"
         "build.decode = lambda *_: (print('decoding', flush=True), time.sleep(60))\n"
         "load(DataConfig(source=sys.argv[1]))"
     )
