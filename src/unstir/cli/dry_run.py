@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from unstir.cli.places import check_writable
 from unstir.cli.quantities import duration, size
 from unstir.cli.report import Report
-from unstir.cli.room import check_batch, check_parameters, memory
+from unstir.cli.room import check_training
 from unstir.data.config import DataConfig
 from unstir.data.sources import DATASETS
 
@@ -57,7 +57,7 @@ def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str
     """
     from unstir.models.file import load_parts, part_path
     from unstir.processes import processes
-    from unstir.training.estimate import STATE_BYTES, estimate, machine, parameter_count, synthetic
+    from unstir.training.estimate import estimate, machine, parameter_count, synthetic
 
     known = expected_images(config.data)
     if known is None:
@@ -79,8 +79,7 @@ def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str
     train = splits.train
     config = config.seeing(train.shape, train.facts(), train.fingerprint)
     parameters, (where, precision) = parameter_count(config.model, parts), machine(config)
-    check_parameters(parameters, STATE_BYTES)
-    check_batch(config.training.batch, train.shape, memory(), "set a smaller training.batch")
+    check_training(parameters, config.training.batch, train.shape)
     built[out.resolve()] = config.model.build(parts).eval().to(processes().device)
     found = estimate(config, splits, parts)
     images, seconds = end(config, found.images_per_second)

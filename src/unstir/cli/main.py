@@ -7,7 +7,6 @@ traceback.
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import sys
 import textwrap
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from unstir.cli import clock, streams  # noqa: F401  (the first starts the clock)
+from unstir.cli.report import is_alone
 from unstir.errors import InputError
 
 WRONG, INTERRUPTED = 2, 130
@@ -29,7 +29,7 @@ def main() -> None:
     code = run(sys.argv[1:])
     if code == INTERRUPTED:  # one more Ctrl-C, on the interpreter's way out, changes nothing
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if not is_alone():
         from unstir.processes import leave
 
         leave(code)
@@ -68,7 +68,7 @@ def explanation(error: Exception) -> str | None:
         place = f"{error.filename}: " if error.filename else ""
         advice = "; give a shorter one" if error.errno == errno.ENAMETOOLONG else ""
         return f"{place}{error.strerror or error}{advice}"
-    if os.environ.get("WORLD_SIZE", "1") != "1" and any(name in str(error) for name in ("gloo", "NCCL")):
+    if not is_alone() and any(name in str(error) for name in ("gloo", "NCCL")):
         return "Another process of this job has ended: what it said tells why, and the same command goes on"
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate" in str(error):
         return "There is not enough memory; try a smaller batch (--set training.batch=32, or --batch 16 to sample)"

@@ -11,6 +11,11 @@ from typing import Any
 from unstir.cli.streams import put
 
 
+def is_alone() -> bool:
+    """Whether no other process shares this job, by what torchrun and accelerate tell each of theirs; no torch."""
+    return os.environ.get("WORLD_SIZE", "1") == "1"
+
+
 class Report:
     """Says what a command does and found.
 

@@ -58,22 +58,26 @@ def check_data(data: DataConfig, batch: int) -> None:
         check_batch(batch, (data.channels or 1, *data.size), machine_memory(), how)
 
 
-def check_parameters(parameters: int, state_bytes: int) -> None:
-    """Check that a network can be trained in this machine's memory.
+def check_training(parameters: int, batch: int, shape: tuple[int, ...]) -> None:
+    """Check that a network can be trained in this machine's memory, as far as its weights and images go.
 
     Args:
         parameters: How many it has.
-        state_bytes: For each: its value, average, gradient, ...
+        batch: How many images a step is of.
+        shape: (C, H, W) of each.
 
     Raises:
         InputError: If not.
     """
-    needed, have = parameters * state_bytes, memory()
+    from unstir.training.estimate import STATE_BYTES
+
+    needed, have = parameters * STATE_BYTES, memory()
     if needed > have:
         raise InputError(
             f"The network has {parameters:,} parameters, whose training takes {size(needed)}, and there are "
             f"{size(have)} of memory: make it narrower"
         )
+    check_batch(batch, shape, have, "set a smaller training.batch")
 
 
 def check_drawing(n: int, shape: tuple[int, ...], classes: int, out: str, batch: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -17,8 +16,8 @@ from unstir.cli.clock import BEGAN
 from unstir.cli.options import Duration, Json
 from unstir.cli.places import check_writable
 from unstir.cli.quantities import count_in, duration, seconds_in
-from unstir.cli.report import Report
-from unstir.cli.room import check_batch, check_data, check_parameters, memory
+from unstir.cli.report import Report, is_alone
+from unstir.cli.room import check_data, check_training
 from unstir.errors import InputError, counted
 from unstir.files import held
 
@@ -96,8 +95,7 @@ def train(
 
         describe(planned, place, report)
         return
-    alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    outcome = carry_out(planned, place, report, renew=smoke and out is None and alone)
+    outcome = carry_out(planned, place, report, renew=smoke and out is None and is_alone())
     report.end(outcome.sentence(place), outcome.values(place))
     outcome.stop_if_interrupted()
 
@@ -317,14 +315,13 @@ def _carry_out_run(
     if not renew:
         check_same(seen, out)
 
-    from unstir.training.estimate import STATE_BYTES, parameter_count
+    from unstir.training.estimate import parameter_count
     from unstir.training.loop import Interrupted, train
 
     for name in config.model.told.keys() - seen.model.told.keys():
         report.say(f"The data has no {name}: the model is told none")
     parameters = parameter_count(seen.model)
-    check_parameters(parameters, STATE_BYTES)
-    check_batch(config.training.batch, splits.train.shape, memory(), "set a smaller training.batch")
+    check_training(parameters, config.training.batch, splits.train.shape)
     report.say(_describe(seen, splits.train, parameters))
     if found:
         at = found[1]
@@ -353,7 +350,7 @@ def _warning(config: Config, splits: Splits, parameters: int, trained: int, out:
     from unstir.models.file import load_parts
     from unstir.training.estimate import estimate
 
-    if config.training.images is None or os.environ.get("WORLD_SIZE", "1") != "1":
+    if config.training.images is None or not is_alone():
         return ""
     left = config.training.images - trained
     if 6e-12 * parameters * left < DAY / 100:
