@@ -102,6 +102,7 @@ def test_a_grid_lies_in_rows_with_white_between() -> None:
     for y, x, shade in ((2, 2, 0), (2, 68, 64), (68, 2, 191)):
         expected[y : y + 64, x : x + 64] = shade
     np.testing.assert_array_equal(found, expected)
+    assert Samples(shades).grid(columns=0).size == Samples(shades).grid(columns=1).size == (68, 3 * 66 + 2)
 
 
 def test_a_grid_has_a_column_for_each_class_drawn_in_turn_and_else_is_a_square() -> None:

@@ -96,7 +96,7 @@ class Samples:
         factor = layout.enlarged(*images.shape[-2:])
         images = images.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
         count, channels, height, width = images.shape
-        across, pad = min(columns, count), layout.padding(count)
+        across, pad = min(max(1, columns), count), layout.padding(count)
         down, high, wide = -(-count // across), height + pad, width + pad
         # Not torchvision's, whose import alone takes a second.
         whole = torch.full((channels, down * high + pad, across * wide + pad), 255, dtype=torch.uint8)
