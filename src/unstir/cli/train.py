@@ -114,7 +114,7 @@ def configure(
     Raises:
         InputError: For whatever is wrong with it.
     """
-    from unstir.data.sources import find
+    from unstir.data.sources import source_of
     from unstir.recipes import recipe
     from unstir.recipes.request import smoke as tiny
     from unstir.training.plan import Plan
@@ -139,7 +139,7 @@ def configure(
         check_parts(config)
         if "draw" in config.model.verbs:
             config.model.drawing({})  # before any training, not when the first picture is drawn
-        find(config.data.source)
+        source_of(config.data)
         check_data(config.data, config.training.batch)
         return config
 

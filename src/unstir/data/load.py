@@ -11,7 +11,7 @@ from unstir.data.build import build
 from unstir.data.config import DataConfig
 from unstir.data.dataset import ImageData, Splits
 from unstir.data.listing import Contents
-from unstir.data.sources import Source, find
+from unstir.data.sources import Source, source_of
 from unstir.errors import InputError, printable
 from unstir.files import sweep
 
@@ -31,9 +31,9 @@ def load(config: DataConfig) -> Splits:
     Raises:
         InputError: for a source that is not there, cannot be fetched, or holds fewer than two images; for more
             unreadable images than ``corrupt_limit``; for sizes that differ while ``size`` is None; for a cache
-            that cannot be written or whose disk is full.
+            that cannot be written or whose disk is full; for a size in which what is made here cannot be had.
     """
-    source = find(config.source)
+    source = source_of(config)
     folder = kept.place(source, config)
     sweep(folder.parent)
     entry = entries.read(folder)
@@ -43,7 +43,7 @@ def load(config: DataConfig) -> Splits:
         show = sys.stderr.isatty()
         # What is thrown away is what reading tables leaves behind.
         with entries.new_entry(folder) as (temporary, scratch):
-            build(_contents(source, scratch, show), config, temporary, show)
+            build(_contents(source, config, scratch, show), config, temporary, show)
         entry = entries.read(folder)
     if entry is None:
         raise InputError(f"the cache entry '{folder}' was removed while it was read; run this again.")
@@ -55,7 +55,7 @@ def load(config: DataConfig) -> Splits:
     return Splits(train, held_out, "; ".join(filter(None, (source.note, entry.description.note))))
 
 
-def _contents(source: Source, scratch: Path, show: bool) -> Contents:
+def _contents(source: Source, config: DataConfig, scratch: Path, show: bool) -> Contents:
     if source.kind == "images":
         from unstir.data import folder
 
@@ -64,6 +64,10 @@ def _contents(source: Source, scratch: Path, show: bool) -> Contents:
         from unstir.data import tables
 
         return tables.contents(source, scratch, show)
+    if source.kind == "generated":
+        from unstir.data.shapes import contents
+
+        return contents.contents(config.size)
     from unstir.data import arrays
 
     return arrays.digits() if source.kind == "bundled" else arrays.contents(Path(source.place))

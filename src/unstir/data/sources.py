@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from unstir.data.config import DataConfig
 from unstir.data.folder import IMAGE_SUFFIXES, files_in, is_image, is_run, signature
 from unstir.errors import InputError, nearest
 
@@ -27,7 +28,8 @@ class NamedSet:
         size: (C, H, W) of its images; None where they vary.
         licence: as its makers or its mirror give it.
         labelled: whether its images have classes.
-        hub: its id on huggingface.co; None if it is bundled.
+        hub: its id on huggingface.co; None if there is nothing to fetch.
+        generated: whether it is made here when it is asked for, in any size; what is not, and has no id, is bundled.
     """
 
     about: str
@@ -36,11 +38,21 @@ class NamedSet:
     licence: str
     labelled: bool
     hub: str | None
+    generated: bool = False
 
 
 DATASETS: dict[str, NamedSet] = {
     "digits": NamedSet(
         "handwritten digits, bundled: nothing to fetch", (1437, 360), (1, 8, 8), "CC BY 4.0", True, None
+    ),
+    "shapes": NamedSet(
+        "scenes of shapes with captions, made here: nothing to fetch; any data.size from 32 to 1024",
+        (30_000, 3_000),
+        (3, 64, 64),
+        "MIT",
+        True,
+        None,
+        generated=True,
     ),
     "mnist": NamedSet("handwritten digits", (60_000, 10_000), (1, 28, 28), "CC BY-SA 3.0", True, "ylecun/mnist"),
     "fashion-mnist": NamedSet(
@@ -78,20 +90,27 @@ class Source:
 
     Attributes:
         name: what to call it.
-        kind: ``bundled``; ``hub``, fetched from huggingface.co; ``tables``, a folder of parquet files; ``images``,
+        kind: ``bundled``; ``generated``, made when it is asked for; ``hub``, fetched from huggingface.co; ``tables``, a folder of parquet files; ``images``,
             a folder of image files; ``array``, an ``.npy`` or ``.npz`` file.
         place: the id on the hub, or the absolute path.
         note: what was decided in finding it; empty if nothing was.
     """
 
     name: str
-    kind: Literal["bundled", "hub", "tables", "images", "array"]
+    kind: Literal["bundled", "generated", "hub", "tables", "images", "array"]
     place: str
     note: str = ""
 
     def identity(self) -> list[object]:
-        """What tells this source's contents from another's: for files, where each is, its bytes and its time."""
+        """What tells this source's contents from another's: for files, where each is, its bytes and its time.
+
+        For what is made, the version of what makes it.
+        """
         base: list[object] = [self.kind, self.place]
+        if self.kind == "generated":
+            from unstir.data.shapes.contents import VERSION
+
+            return [*base, VERSION]
         if self.kind == "array":
             status = os.stat(self.place)
             return [*base, status.st_size, status.st_mtime_ns]
@@ -114,13 +133,16 @@ def find(source: str) -> Source:
         InputError: for an unknown name, and for a path where nothing is, that cannot be read or holds no image.
     """
     if source in DATASETS:
-        hub = DATASETS[source].hub
+        known = DATASETS[source]
         note = (
             f"the set that is known by this name; the folder called so is ./{source}/"
             if os.path.isdir(source)
             else ""
         )
-        return Source(source, "bundled" if hub is None else "hub", hub or source, note)
+        kind: Literal["generated", "hub", "bundled"] = (
+            "generated" if known.generated else "hub" if known.hub else "bundled"
+        )
+        return Source(source, kind, known.hub or source, note)
     try:
         path = Path(source).expanduser()
         path.stat()
@@ -138,6 +160,20 @@ def find(source: str) -> Source:
         return Source(path.stem, "array", str(path))
     advice = "unpack it and give the folder" if path.suffix in (".zip", ".tar", ".gz", ".tgz") else "give a folder"
     raise InputError(f"'{source}' is a file, not a folder of images; {advice}.")
+
+
+def source_of(config: DataConfig) -> Source:
+    """Find the source of a configuration, and check what can be told at once of the shape that is asked for.
+
+    Raises:
+        InputError: as :func:`find`, and for a shape in which what is made here cannot be had.
+    """
+    source = find(config.source)
+    if source.kind == "generated":
+        from unstir.data.shapes.contents import check
+
+        check(config)
+    return source
 
 
 def _absent(source: str) -> str:
