@@ -29,7 +29,7 @@ class NamedSet:
         licence: as its makers or its mirror give it.
         labelled: whether its images have classes.
         hub: its id on huggingface.co; None if there is nothing to fetch.
-        generated: whether it is made here when it is asked for, in any size; what is not, and has no id, is bundled.
+        generated: whether it is made here, in any size, when it is asked for; if not, and with no id, bundled.
     """
 
     about: str
@@ -90,8 +90,9 @@ class Source:
 
     Attributes:
         name: what to call it.
-        kind: ``bundled``; ``generated``, made when it is asked for; ``hub``, fetched from huggingface.co; ``tables``, a folder of parquet files; ``images``,
-            a folder of image files; ``array``, an ``.npy`` or ``.npz`` file.
+        kind: ``bundled``; ``generated``, made when it is asked for; ``hub``, fetched from huggingface.co;
+            ``tables``, a folder of parquet files; ``images``, a folder of image files; ``array``, an
+            ``.npy`` or ``.npz`` file.
         place: the id on the hub, or the absolute path.
         note: what was decided in finding it; empty if nothing was.
     """

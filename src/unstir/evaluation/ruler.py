@@ -8,6 +8,7 @@ rulers differ a little; images are read in float32 everywhere.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from unstir.training.start import with_data
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData, Splits
     from unstir.models.classifier import Classifier
+    from unstir.models.model import Model
 
 VERSION = 2
 """Of the classifier and its training; whoever changes what it reads raises it."""
@@ -39,25 +41,39 @@ def ruler(splits: Splits) -> Classifier:
     Raises:
         InputError: If the set has no labels, or only one class.
     """
-    path = cache_folder() / "classifiers" / f"{splits.train.fingerprint}-v{VERSION}.safetensors"
+    name = f"{splits.train.fingerprint}-v{VERSION}"
+    return kept(name, lambda path: train_ruler(splits, path))  # type: ignore[return-value]
+
+
+def kept(name: str, make: Callable[[Path], None]) -> Model:
+    """Return the model called ``name`` from the cache; where it is not there, ``make`` leaves it at a path."""
+    path = cache_folder() / "classifiers" / f"{name}.safetensors"
     found = _read(path)
     if not all(gathered(found is not None)):
-        train_ruler(splits, path)
+        make(path)
         found = _read(path)
         assert found is not None
     return found
 
 
 def train_ruler(splits: Splits, path: Path, seed: int = 0) -> None:
-    """Train the classifier of a set and leave its model file at ``path``.
+    """Train the classifier of a set and leave its model file at ``path``: see ``train_kept``.
+
+    Raises:
+        InputError: If the set has no labels, or only one class.
+    """
+    train_kept(ruler_config(splits.train, seed), splits, path)
+
+
+def train_kept(config: Config, splits: Splits, path: Path) -> None:
+    """Train a model without a run folder and leave its file at ``path``.
 
     The same seed, images, machine and number of threads give the same weights.
 
     Raises:
-        InputError: If the set has no labels, or only one class.
+        InputError: If the model cannot learn from these images.
         KeyboardInterrupt: If the user stops it; there is nothing to go on with.
     """
-    config = ruler_config(splits.train, seed)
     with_data(config, splits.train, path.parent)  # which says at once what is wrong with the labels
     main = processes().is_main_process
     with scratch(path.parent) if main else nullcontext() as made:  # another command may train it too
@@ -91,9 +107,9 @@ def ruler_config(data: ImageData, seed: int = 0) -> Config:
     )
 
 
-def _read(path: Path) -> Classifier | None:
-    """Return the classifier kept at ``path``, or None where there is none or its file is damaged."""
+def _read(path: Path) -> Model | None:
+    """Return the model kept at ``path``, or None where there is none or its file is damaged."""
     try:
-        return load(path)  # type: ignore[return-value]
+        return load(path)
     except InputError:
         return None

@@ -37,9 +37,9 @@ class Classifier(Model):
         for stage in range(halvings):
             stride = 1 if stage == 0 and side <= 16 else 2
             width = 64 if stage == 0 else 128
-            layers += [_convolution(channels, width, stride), _convolution(width, width)]
+            layers += [convolution(channels, width, stride), convolution(width, width)]
             channels = width
-        self.body = nn.Sequential(*layers, _convolution(channels, config.features))
+        self.body = nn.Sequential(*layers, convolution(channels, config.features))
         self.head = nn.Linear(config.features, len(config.labels))
 
     def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
@@ -91,6 +91,7 @@ def shifted(x: Tensor, generator: torch.Generator) -> Tensor:
     return x.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """Return a 3x3 convolution with batch norm and ReLU, which keeps the size, or with stride 2 halves it."""
     kernel = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
     return nn.Sequential(kernel, nn.BatchNorm2d(outputs), nn.ReLU())

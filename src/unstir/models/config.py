@@ -33,6 +33,7 @@ VERBS = {
     "predict": ("predict clean images at every level of noise", "unstir show levels RUN"),
     "classify": ("classify images", "run.classify(images) in Python"),
     "embed": ("embed images", "run.embed(images) in Python"),
+    "read": ("read scenes", "run.read(images) in Python"),
     "encode": ("encode images", "run.encode(images) in Python"),
     "decode": ("decode codes", "run.decode(codes) in Python"),
 }

@@ -1,8 +1,8 @@
 """A model: what is learned, its loss, and what it can be asked for.
 
 It knows no optimizer, no folder and not how many processes there are. What it is asked for are verbs, a small
-protocol each: ``draw`` (:mod:`unstir.models.drawing`), ``clean``, ``invert``, ``classify``, ``embed``, ``encode``,
-``decode``. A configuration says which it has; a command asks for the verb and never for the system.
+protocol each: ``draw`` (:mod:`unstir.models.drawing`), ``clean``, ``invert``, ``classify``, ``embed``, ``read``,
+``encode``, ``decode``. A configuration says which it has; a command asks for the verb and never for the system.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from unstir.config import LARGEST, AtLeastZero, Width
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
@@ -140,6 +140,33 @@ class ClassifierConfig(ModelConfig):
         if len(labels) < 2:
             raise InputError(f"A classifier needs images of two classes or more, and these have {len(labels)}")
         return super().seeing(shape, facts).model_copy(update={"labels": labels})
+
+
+@systems.add
+class SceneReaderConfig(ModelConfig):
+    """A reader of what lies at the places of a picture, :class:`unstir.models.scene_reader.SceneReader`."""
+
+    about: ClassVar[str] = "a reader of scenes"
+    verbs: ClassVar[tuple[str, ...]] = ("read",)
+
+    features: ClassVar[int] = 128
+
+    kind: Literal["scene_reader"] = "scene_reader"
+    places: dict[str, tuple[float, float]] = Field({})
+    """The centres of the places by name, (x, y) in sides of the picture from its upper left corner."""
+    questions: dict[str, tuple[str, ...]] = Field({})
+    """By question its answers; the first one's first is that nothing is there."""
+    whole: tuple[str, ...] = ()
+    """The answers to what is asked about the picture as a whole."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:  # noqa: D102
+        return ("answers", *super().reads)
+
+    def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102
+        from unstir.models.scene_reader import SceneReader
+
+        return SceneReader(self, parts)
 
 
 class LatentConfig(ModelConfig):

@@ -35,7 +35,7 @@ _MEANINGS = {
     for word in words
 }
 
-_FILLERS = {*"a an the there is picture of image with in at on corner background".split()}
+_FILLERS = re.compile("a|an|the|there|is|picture|of|image|with|in|at|on|corner|background")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ def parse(caption: str) -> Stated:
             if attribute == "place" and said.get("place") in ("top", "bottom") and word in ("left", "right"):
                 said["place"] += f" {word}"
             elif attribute in said:
-                raise InputError(f"the caption '{caption}' says both '{said[attribute]}' and '{word}' of one thing.")
+                raise InputError(
+                    f"the caption '{caption}' says both '{said[attribute]}' and '{word}' of one thing."
+                )
             else:
                 said[attribute] = word
         ground = said.pop("background", background)
@@ -121,7 +123,7 @@ def _meanings(part: str, caption: str) -> Iterator[tuple[str, str]]:
     for word in part.split():
         if word in _MEANINGS:
             yield _MEANINGS[word]
-        elif word not in _FILLERS:
+        elif not _FILLERS.fullmatch(word):
             raise InputError(f"the caption '{caption}' holds the word '{word}', which no caption of shapes has.")
 
 

@@ -1,4 +1,4 @@
-"""Choices that follow from a text alone: the digits of its hash, the same on every machine and in every version."""
+"""Choices that follow from a key alone: the digits of its hash, the same on every machine."""
 
 from __future__ import annotations
 

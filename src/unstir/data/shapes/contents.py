@@ -32,8 +32,8 @@ def check(config: DataConfig) -> None:
     height, width = config.size or (SIDE, SIDE)
     if height != width or not SMALLEST <= height <= LARGEST:
         raise InputError(
-            f"'shapes' is drawn as squares of {SMALLEST} to {LARGEST} pixels, not {width}x{height}; set data.size to "
-            "one number in between."
+            f"'shapes' is drawn as squares of {SMALLEST} to {LARGEST} pixels, not {width}x{height}; set "
+            "data.size to one number in between."
         )
     if config.flip:
         raise InputError(

@@ -68,9 +68,9 @@ def _coverage(shape: Shape, size: int) -> tuple[int, int, np.ndarray, np.ndarray
     """
     radius, centre = size * RADII[shape.size], [size * place for place in CENTRES[shape.place]]
     left, top = (math.floor(place - radius) for place in centre)
-    side, finer = math.ceil(2 * radius) + 1, max(4, 256 // size)
-    # Pillow fills the pixels whose centres, which it takes for whole numbers, an outline encloses or meets.
-    x, y = ((place - first) * finer - 0.5 for place, first in zip(centre, (left, top)))
+    side, finer = math.ceil(2 * radius) + 1, max(4, 512 // size)
+    # Pillow cuts corners off to whole pixels, and fills also those that an outline meets: a third of one too many.
+    x, y = ((place - first) * finer for place, first in zip(centre, (left, top)))
     cosine, sine = (turn(math.radians(shape.angle)) * radius * finer for turn in (math.cos, math.sin))
 
     def filled(polygons: Sequence[Sequence[Point]]) -> Image.Image:
