@@ -39,6 +39,9 @@ SIDE = 32
 QUESTIONS = {"kind": ("nothing", *KINDS), "colour": COLOURS, "size": SIZES, "texture": TEXTURES}
 ATTRIBUTES = ("count", "place", *QUESTIONS, "background")
 
+TRAINED = 30_000
+"""Scenes that the reader learns from."""
+
 _SEED = 1  # scenes of other pictures than those that models are trained on and measured with
 
 
@@ -124,9 +127,9 @@ def train_reader(path: Path) -> None:
 
     A third of its scenes hold one of the pairs that others do not, so that it reads all pairs alike.
     """
-    train = [scene(i, _SEED, held_out=i % 3 == 0) for i in range(30_000)]
-    splits = Splits(_data(train), _data([scene(i, _SEED, held_out=i % 3 == 0) for i in range(30_000, 30_300)]))
-    train_kept(reader_config(), splits, path)
+    rows = range(TRAINED), range(TRAINED, TRAINED + 300)
+    train, held_out = (_data([scene(i, _SEED, held_out=i % 3 == 0) for i in row]) for row in rows)
+    train_kept(reader_config(), Splits(train, held_out), path)
 
 
 def reader_config() -> Config:
@@ -135,7 +138,7 @@ def reader_config() -> Config:
         recipe="the reader of scenes",
         data=DataConfig(source="shapes", size=(SIDE, SIDE)),
         training=TrainingConfig(
-            images=180_000, batch=128, learning_rate=3e-3, weight_decay=0.05, warmup=200, decay=0.8
+            images=120_000, batch=128, learning_rate=3e-3, weight_decay=0.05, warmup=100, decay=0.8
         ),
         model=SceneReaderConfig(
             places={place: CENTRES[place] for place in PLACES}, questions=QUESTIONS, whole=BACKGROUNDS

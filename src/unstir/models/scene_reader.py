@@ -38,10 +38,10 @@ class SceneReader(Model):
     def __init__(self, config: SceneReaderConfig, parts: Mapping[str, Model]) -> None:
         super().__init__(config, parts)
         channels, *sides = config.samples.shape
-        layers, width = [], 64
+        layers, width = [], 32
         for _ in range(max(1, round(math.log2(min(sides) / 8)))):
             layers += [convolution(channels, width, 2), convolution(width, width)]
-            channels, width = width, 128
+            channels, width = width, 64
         self.body = nn.Sequential(*layers, convolution(channels, config.features))
         self.heads = nn.ModuleList(nn.Linear(config.features, len(one)) for one in config.questions.values())
         self.whole = nn.Linear(config.features, len(config.whole))

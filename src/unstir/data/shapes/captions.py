@@ -70,7 +70,8 @@ def caption(scene: Scene, i: int) -> str:
         words = " ".join([*(getattr(shape, name) for name in order), shape.kind])
         if article:
             words = f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
-        phrases.append(f"{words} {where.format(shape.place)}")
+        place = "in the middle" if shape.place == "middle" else where.format(shape.place)
+        phrases.append(f"{words} {place}")
     *others, last = phrases
     text = f"{choices.of((', ', ' and ')).join(others)} and {last}" if others else last
     if "background" not in named:
