@@ -14,6 +14,7 @@ from unstir.networks.config import (
     NetworkConfig,
     PlainUNetConfig,
     RefineNetConfig,
+    TransformerConfig,
     UNetConfig,
 )
 from unstir.networks.told import Told
@@ -29,6 +30,8 @@ NETWORKS: dict[str, NetworkConfig] = {
     "adm-heads": ADMConfig(
         channels=12, multipliers=(0.5, 1, 1), blocks=1, attention=(True,) * 3, heads=2, rescale=True
     ),
+    "transformer": TransformerConfig(width=24, depth=2, heads=2),
+    "transformer-patch1": TransformerConfig(width=16, depth=1, heads=4, patch=1, dropout=0.1),
     "plain": PlainUNetConfig(channels=(8, 16, 16), embedding=8),
     "refinenet": RefineNetConfig(channels=(8, 12, 12), blocks=2),
     "refinenet-patch2": RefineNetConfig(channels=(8, 8), blocks=1, patch=2),

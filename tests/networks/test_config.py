@@ -22,6 +22,7 @@ from unstir.networks.config import (
     NetworkConfig,
     PlainUNetConfig,
     RefineNetConfig,
+    TransformerConfig,
     UNetConfig,
     adm_preset,
     networks,
@@ -44,7 +45,8 @@ def test_no_torch_is_needed_to_read_a_configuration() -> None:
 
 def test_the_kinds_are_known_by_name() -> None:
     kinds = {"unet": UNetConfig, "adm": ADMConfig, "plain": PlainUNetConfig, "refinenet": RefineNetConfig}
-    assert networks.known == {**kinds, "fully_connected": FullyConnectedConfig}
+    kinds |= {"transformer": TransformerConfig, "fully_connected": FullyConnectedConfig}
+    assert networks.known == kinds
     for kind, config in networks.known.items():
         assert checked(Holder, {"network": kind}).network == config()
         assert Holder.model_validate(Holder(network=config()).model_dump()).network == config()
@@ -197,14 +199,29 @@ def test_the_networks_of_adm_are_as_large_as_the_published_ones(size: int, publi
     assert found - null == published
 
 
-def test_a_layout_of_adm_fits_together() -> None:
+def test_levels_and_heads_fit_together() -> None:
     for wrong, message in (
         ({"attention": (True,)}, "attention names 1 levels and multipliers 4"),
         ({"heads": 3}, "64 channels cannot be divided among 3 heads"),
         ({"multipliers": (1, 0, 1, 1)}, "greater than 0"),
+        ({"kind": "transformer", "heads": 5}, "a width of 384 cannot be divided among 5 heads"),
     ):
         with pytest.raises(InputError, match=message):
             checked(Holder, {"network": {"kind": "adm", **wrong}})
+
+
+def test_the_parameters_of_the_transformer_by_hand() -> None:
+    """The one that Peebles and Xie call S/2, with 33M: theirs has a wider time, a table of 1,001 and positions."""
+    width, block = 384, linear(384, 6 * 384) + linear(384, 3 * 384) + linear(384, 384)
+    block += linear(384, 4 * 384) + linear(4 * 384, 384)
+    ends = of_time(width) + kernel(4 * 4, width, 1) + linear(width, 2 * width) + kernel(width, 2 * 4 * 4, 1)
+    with torch.device("meta"):
+        found = parameters(TransformerConfig().build((4, 32, 32), outputs=2))
+        more = parameters(TransformerConfig().build((4, 32, 32), outputs=2, image=3, tokens=True)) - found
+    assert found == 12 * block + ends == 32_419_232
+    assert found + (256 - 96 + 1001 + 16**2) * width == 32_963_360
+    cross = 2 * width + 2 * linear(width, width) + linear(width, 2 * width)
+    assert more == 12 * cross + 3 * 4 * width
 
 
 def test_the_half_of_adm_that_reads_has_the_parameters_of_the_way_down() -> None:
@@ -248,6 +265,7 @@ def test_tokens_cost_a_cross_attention_where_levels_attend_and_in_the_middle() -
     [
         (UNetConfig(channels=(64, 512), attention=("none", "full")), {"channels": (8, 32), "blocks": 1}),
         (ADMConfig(channels=256, heads=4), {"channels": 16, "blocks": 1}),
+        (TransformerConfig(width=768, heads=12, patch=4), {"width": 24, "depth": 2, "heads": 2}),
         (PlainUNetConfig(), {"channels": (8, 8, 16, 32, 64)}),
         (RefineNetConfig(), {"channels": (8, 16, 16, 16), "blocks": 1}),
         (FullyConnectedConfig(widths=(2048, 100)), {"widths": (128, 8)}),

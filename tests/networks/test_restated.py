@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from unstir.diffusion import Sockets
 from unstir.models.systems import ClassifierConfig
-from unstir.networks.config import ADMConfig, ADMReaderConfig
+from unstir.networks.config import ADMConfig, ADMReaderConfig, TransformerConfig
 from unstir.networks.convolutional import Discriminator, Encoder, Generator, Reader
 from unstir.networks.fully_connected import FullyConnectedUNet
 from unstir.networks.plain_unet import PlainUNet
@@ -352,6 +352,73 @@ def test_the_adm_reader(name: str) -> None:
     x, t = normal(4, 3, 13, 10), torch.tensor([0.013, 0.3, 0.6, 0.87])
     with torch.no_grad():
         same(network(x, t), Restated(config, heads, stated(network)).read(x, t))
+
+
+# The transformer
+
+
+def position_codes(channels: int, rows: int, columns: int) -> Tensor:
+    """Half the channels are of the row, half of the column; of each half, sines, then cosines."""
+    codes, quarter = torch.zeros(channels, rows, columns, dtype=torch.float64), channels // 4
+    for row in range(rows):
+        for column in range(columns):
+            for i in range(quarter):
+                frequency = 10_000 ** (-i / quarter)
+                for start, place in ((0, row), (2 * quarter, column)):
+                    codes[start + i, row, column] = math.sin(frequency * place)
+                    codes[start + quarter + i, row, column] = math.cos(frequency * place)
+    return codes
+
+
+def transformer(w: W, x: Tensor, t: Tensor, sockets: Sockets, depth: int, heads: int, patch: int) -> Tensor:
+    e = embedded(w / "embedding", t, None if sockets.vector is None else sockets.vector.double())
+    joined = x.double() if sockets.image is None else torch.cat([x, sockets.image], dim=1).double()
+    grid = in_patches(padded(joined, patch), patch)
+    kernel = (w / "stem")["weight"][:, :, 0, 0]
+    codes = position_codes(len(kernel), *grid.shape[2:])
+    h = (torch.einsum("oi,bihw->bohw", kernel, grid) + (w / "stem")["bias"][:, None, None] + codes).flatten(2).mT
+
+    def layer_normed(h: Tensor) -> Tensor:
+        centred = h - h.mean(-1, keepdim=True)
+        return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+
+    def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        parts = zip(*(part.chunk(heads, dim=-1) for part in (q, k, v)), strict=True)
+        return torch.cat([(a @ b.mT / math.sqrt(a.shape[-1])).softmax(-1) @ c for a, b, c in parts], dim=-1)
+
+    for number in range(depth):
+        b = w / "blocks" / number
+        scale, shift, gate, scale2, shift2, gate2 = (b / "modulation").linear(F.silu(e))[:, None].chunk(6, dim=-1)
+        q, k, v = (b / "qkv").linear(layer_normed(h) * (1 + scale) + shift).chunk(3, dim=-1)
+        h = h + gate * (b / "mixed").linear(attention(q, k, v))
+        if sockets.tokens is not None:
+            c = b / "cross"
+            q = (c / "q").linear(layer_normed(h) * (c / "norm")["weight"] + (c / "norm")["bias"])
+            k, v = (c / "kv").linear(sockets.tokens.double()).chunk(2, dim=-1)
+            h = h + (c / "out").linear(attention(q, k, v))
+        inner = (b / "wide").linear(layer_normed(h) * (1 + scale2) + shift2)
+        inner = inner * 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (inner + 0.044715 * inner**3)))
+        h = h + gate2 * (b / "narrow").linear(inner)
+    scale, shift = (w / "modulation").linear(F.silu(e))[:, None].chunk(2, dim=-1)
+    h = (layer_normed(h) * (1 + scale) + shift) @ (w / "out")["weight"][:, :, 0, 0].T + (w / "out")["bias"]
+    return out_of_patches(h.mT.unflatten(2, grid.shape[2:]), patch)[..., : x.shape[2], : x.shape[3]]
+
+
+@pytest.mark.parametrize("told", ["nothing", "vector", "image", "tokens", "all"])
+@pytest.mark.parametrize("layout", [(24, 2, 3, 2), (16, 1, 1, 1), (32, 3, 2, 4)], ids=str)
+def test_the_transformer(layout: tuple[int, int, int, int], told: str) -> None:
+    width, depth, heads, patch = layout
+    wants = {each: told in (each, "all") for each in ("vector", "image", "tokens")}
+    config = TransformerConfig(width=width, depth=depth, heads=heads, patch=patch)
+    network = awake(config.build((3, 13, 10), 2, 2 * wants["image"], wants["tokens"])).eval()
+    sockets = Sockets(
+        vector=normal(2, width, seed=1) if wants["vector"] else None,
+        image=normal(2, 2, 13, 10, seed=2) if wants["image"] else None,
+        tokens=normal(2, 4, width, seed=3) if wants["tokens"] else None,
+    )
+    x, t = normal(2, 3, 13, 10), torch.tensor([0.013, 0.87])
+    with torch.no_grad():
+        same(network(x, t, sockets), transformer(stated(network), x, t, sockets, depth, heads, patch))
 
 
 # The plain U-Net

@@ -325,6 +325,50 @@ def adm_preset(size: Literal[64, 128, 256, 512]) -> ADMConfig:
     return ADMConfig(channels=256, multipliers=levels, attention=attention, heads=4 if size == 128 else None)
 
 
+@networks.add
+class TransformerConfig(NetworkConfig):
+    """The transformer over patches, :class:`unstir.networks.transformer.Transformer`."""
+
+    kind: Literal["transformer"] = "transformer"
+    sockets: ClassVar[tuple[str, ...]] = ("vector", "tokens", "image")
+    width: Annotated[Width, Field(multiple_of=4)] = 384
+    depth: Few = 12
+    heads: Few = 6
+    patch: Few = 2
+    dropout: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> TransformerConfig:
+        if self.width % self.heads:
+            raise ValueError(f"a width of {self.width} cannot be divided among {self.heads} heads")
+        return self
+
+    @property
+    def vector(self) -> int:
+        """Width of the time embedding."""
+        return self.width
+
+    @property
+    def tokens(self) -> int:
+        """As wide as the positions."""
+        return self.width
+
+    def build(
+        self, shape: tuple[int, int, int], outputs: int = 1, image: int = 0, tokens: bool = False
+    ) -> nn.Module:
+        """Return the network."""
+        from unstir.networks.transformer import Transformer
+
+        width = self.tokens if tokens else 0
+        return Transformer(
+            shape[0], self.width, self.depth, self.heads, self.patch, self.dropout, outputs, image, width
+        )
+
+    def tiny(self) -> TransformerConfig:
+        """Return a narrow one of two blocks and two heads."""
+        return self.model_copy(update={"width": 24, "depth": 2, "heads": 2})
+
+
 class GeneratorConfig(Part):
     """What draws an image from a latent vector, :class:`unstir.networks.convolutional.Generator`."""
 
