@@ -264,7 +264,7 @@ def test_tokens_cost_a_cross_attention_where_levels_attend_and_in_the_middle() -
     ("config", "tiny"),
     [
         (UNetConfig(channels=(64, 512), attention=("none", "full")), {"channels": (8, 32), "blocks": 1}),
-        (ADMConfig(channels=256, heads=4), {"channels": 16, "blocks": 1}),
+        (ADMConfig(channels=512, heads=4), {"channels": 16, "blocks": 1}),
         (TransformerConfig(width=768, heads=12, patch=4), {"width": 24, "depth": 2, "heads": 2}),
         (PlainUNetConfig(), {"channels": (8, 8, 16, 32, 64)}),
         (RefineNetConfig(), {"channels": (8, 16, 16, 16), "blocks": 1}),

@@ -263,7 +263,7 @@ class ADMLayout(Part):
 
     def tiny(self: Layout) -> Layout:
         """Return a narrow one, with one block on each level."""
-        return self.model_copy(update={"channels": max(8, self.channels // 16), "blocks": 1})
+        return self.model_copy(update={"channels": max(8, self.channels // 32), "blocks": 1})
 
 
 @networks.add
