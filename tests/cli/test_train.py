@@ -27,8 +27,13 @@ from unstir.training.config import Config
 from unstir.training.estimate import Estimate
 from unstir.training.learner import Learner
 
+OF_IMAGENET = tuple(name for name in RECIPES if name.startswith("imagenet"))
+"""Large images and larger networks: minutes on a CPU."""
 
-@pytest.mark.parametrize("recipe", RECIPES)
+
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=[pytest.mark.slow] * (name in OF_IMAGENET)) for name in RECIPES]
+)
 def test_every_recipe_trains_in_small(
     recipe: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +218,8 @@ def test_every_recipe_dry_runs_without_fetching(
     import unstir.data.tables
     import unstir.training.estimate as module
 
+    if recipe in OF_IMAGENET and not torch.cuda.is_available():
+        pytest.skip("a step of 300 to 550 million parameters takes minutes without a GPU")
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(module, "estimate", partial(module.estimate, patience=0.4))
     monkeypatch.setattr(unstir.data.tables, "_fetch", lambda source: pytest.fail("it fetched"))
