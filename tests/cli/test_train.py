@@ -13,6 +13,7 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from unstir.cli.main import run
