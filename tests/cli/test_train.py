@@ -13,6 +13,7 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from unstir.cli.main import run
@@ -27,8 +28,13 @@ from unstir.training.config import Config
 from unstir.training.estimate import Estimate
 from unstir.training.learner import Learner
 
+OF_IMAGENET = tuple(name for name in RECIPES if name.startswith("imagenet"))
+"""Large images and larger networks: minutes on a CPU."""
 
-@pytest.mark.parametrize("recipe", RECIPES)
+
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(name, marks=[pytest.mark.slow] * (name in OF_IMAGENET)) for name in RECIPES]
+)
 def test_every_recipe_trains_in_small(
     recipe: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +219,8 @@ def test_every_recipe_dry_runs_without_fetching(
     import unstir.data.tables
     import unstir.training.estimate as module
 
+    if recipe in OF_IMAGENET and not torch.cuda.is_available():
+        pytest.skip("a step of 300 to 550 million parameters takes minutes without a GPU")
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(module, "estimate", partial(module.estimate, patience=0.4))
     monkeypatch.setattr(unstir.data.tables, "_fetch", lambda source: pytest.fail("it fetched"))
@@ -254,6 +262,7 @@ def test_what_a_dry_run_takes_named_sets_for() -> None:
     assert expected_images(DataConfig(source="mnist")) == ((1, 28, 28), 10)
     assert expected_images(DataConfig(source="mnist", size=(32, 40), channels=3)) == ((3, 32, 40), 10)
     assert expected_images(DataConfig(source="church", size=(64, 64))) == ((3, 64, 64), 0)
+    assert expected_images(DataConfig(source="imagenet", size=(128, 128))) == ((3, 128, 128), 1000)
     assert expected_images(DataConfig(source="church")) is None
     assert expected_images(DataConfig(source="photos", size=(64, 64))) is None
     assert all(known.size or known.hub for known in DATASETS.values())

@@ -56,6 +56,16 @@ def test_parts_labels_and_captions(tmp_path: Path) -> None:
     assert splits.held_out.columns["caption"].values == ("x", "y", "z")
 
 
+def test_a_test_part_whose_labels_are_kept_back_is_left_out_for_the_validation(tmp_path: Path) -> None:
+    write(tmp_path, "train", range(12), label=[0, 1, 2] * 4)
+    write(tmp_path, "validation", range(50, 53), label=[2, 0, 0])
+    write(tmp_path, "test", range(100, 104), label=[-1] * 4)
+    splits = load(DataConfig(source=str(tmp_path)))
+    np.testing.assert_array_equal(splits.held_out.pixels[:, 0, 0, 0], [50, 51, 52])
+    assert splits.held_out.labels is not None and splits.held_out.labels.tolist() == [2, 0, 0]
+    assert "its part test is left out" in splits.note
+
+
 def test_declared_names_and_another_image_column(tmp_path: Path) -> None:
     features = datasets.Features(
         {

@@ -11,13 +11,16 @@ from PIL import Image
 from unstir.diffusion.ladder import level_ratio
 from unstir.diffusion.schedule import LadderSchedule
 from unstir.errors import InputError
+from unstir.models.config import ModelConfig
 from unstir.models.denoiser import DenoiserModel
 from unstir.models.model import Model
 from unstir.models.systems import DenoiserConfig
+from unstir.networks.config import ADMConfig
 from unstir.recipes import RECIPES, recipe
 from unstir.recipes.request import Request, Speed, smoke
 from unstir.sampling import AnnealedLangevin, PredictorCorrector
 from unstir.training.config import Config
+from unstir.training.estimate import parameter_count
 
 SHAPES = {
     "digits": (1, 8, 8),
@@ -30,12 +33,16 @@ SHAPES = {
     "mnist-gan": (1, 28, 28),
     "fashion-mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
+    "cifar10-adm": (3, 32, 32),
     "mnist-hybrid": (1, 28, 28),
     "cifar10-ncsn": (3, 32, 32),
     "church64": (3, 64, 64),
     "cars64": (3, 64, 64),
     "stl10-96": (3, 96, 96),
     "faces128": (3, 128, 128),
+    "imagenet64-adm": (3, 64, 64),
+    "imagenet128-adm": (3, 128, 128),
+    "imagenet256-adm": (3, 256, 256),
 }
 
 
@@ -57,12 +64,16 @@ def _model(config: Config) -> DenoiserConfig:
 
 def _built(config: Config, shape: tuple[int, int, int], classes: int = 10) -> Model:
     """The model of a run on images of this shape, with labels unless there are 0 classes."""
+    return _seen(config, shape, classes).build({})
+
+
+def _seen(config: Config, shape: tuple[int, int, int], classes: int = 10) -> ModelConfig:
     label = {"kind": "classes", "classes": tuple(str(i) for i in range(classes))}
-    return config.seeing(shape, {"label": label} if classes else {}, "x").model.build({})
+    return config.seeing(shape, {"label": label} if classes else {}, "x").model
 
 
 def _parameters(config: Config, shape: tuple[int, int, int], classes: int = 10) -> int:
-    return sum(parameter.numel() for parameter in _built(config, shape, classes).parameters())
+    return parameter_count(_seen(config, shape, classes))
 
 
 def test_shapes_are_known_for_every_recipe_of_one_run_but_the_one_for_folders() -> None:
@@ -89,6 +100,15 @@ def test_every_recipe_builds_and_smoke_is_small(name: str) -> None:
 def test_cifar10_is_as_large_as_the_papers() -> None:
     """The paper's has 35,746,307; ours tells its blocks' 4,992 channels a scale too, in an embedding of 512."""
     assert _parameters(_one("cifar10"), (3, 32, 32)) == 35_746_307 + 4_992 * (512 + 1)
+
+
+@pytest.mark.parametrize(("size", "published"), [(64, 295_904_454), (128, 421_529_606), (256, 553_838_086)])
+def test_the_recipes_of_adm_are_as_large_as_the_papers(size: int, published: int) -> None:
+    """Their table of the classes has no row for a hidden one; ours has, of four times the width."""
+    config = _one(f"imagenet{size}-adm")
+    network = _model(config).network
+    assert isinstance(network, ADMConfig)
+    assert _parameters(config, (3, size, size), classes=1000) - 4 * network.channels == published
 
 
 def test_score_networks_have_the_ladders_that_their_data_ask_for() -> None:
@@ -132,13 +152,13 @@ def test_the_ablation_differs_in_the_time_alone() -> None:
 
 def test_a_model_is_told_labels_where_its_recipe_says_so_and_its_data_has_them() -> None:
     told = {name for name in SINGLE if _one(name).model.told}
-    often = {"digits", "mnist", "mnist-fc", "mnist-fc-notime", "fashion-mnist", "mnist-vae"}
-    assert told == often | {"mnist-gan"}
+    often = {"digits", "mnist", "mnist-fc", "mnist-fc-notime", "fashion-mnist", "mnist-vae", "cifar10-adm"}
+    assert told == often | {"mnist-gan", "imagenet64-adm", "imagenet128-adm", "imagenet256-adm"}
     for name in told:
         label = _one(name).model.told["label"]
         assert (label.kind, label.dropout) == ("classes", 0.1 if name in often else 0.0)
-        assert _built(_one(name), SHAPES[name]).config.classes == tuple("0123456789")
-        assert _built(_one(name), SHAPES[name], classes=0).config.told == {}
+        assert _seen(_one(name), SHAPES[name]).classes == tuple("0123456789")
+        assert _seen(_one(name), SHAPES[name], classes=0).told == {}
 
 
 def test_an_unknown_recipe_is_told_the_nearest() -> None:

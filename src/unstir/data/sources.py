@@ -29,6 +29,7 @@ class NamedSet:
         licence: as its makers or its mirror give it.
         labelled: whether its images have classes.
         hub: its id on huggingface.co; None if there is nothing to fetch.
+        classes: how many, where its images have classes.
         generated: whether it is made here, in any size, when it is asked for; if not, and with no id, bundled.
     """
 
@@ -38,6 +39,7 @@ class NamedSet:
     licence: str
     labelled: bool
     hub: str | None
+    classes: int = 10
     generated: bool = False
 
 
@@ -52,6 +54,7 @@ DATASETS: dict[str, NamedSet] = {
         "MIT",
         True,
         None,
+        classes=6,
         generated=True,
     ),
     "mnist": NamedSet("handwritten digits", (60_000, 10_000), (1, 28, 28), "CC BY-SA 3.0", True, "ylecun/mnist"),
@@ -79,8 +82,18 @@ DATASETS: dict[str, NamedSet] = {
         "research only",
         True,
         "tanganke/stanford_cars",
+        196,
     ),
     "faces": NamedSet("FFHQ faces", (66_500, 3_500), (3, 256, 256), "CC BY-NC-SA 4.0", False, "merkol/ffhq-256"),
+    "imagenet": NamedSet(
+        "ImageNet (ILSVRC 2012), photographs of 1,000 kinds of things; set data.size",
+        (1_281_167, 50_000),
+        None,
+        "research only",
+        True,
+        "benjamin-paine/imagenet-1k",
+        1000,
+    ),
 }
 
 

@@ -3,7 +3,8 @@
 Columns: the image is ``image`` or ``img`` (otherwise the first that holds images), the label ``label``, ``labels``
 or ``fine_label``, the caption ``text`` or ``caption``. Others go with each image under their own names: those of
 further images, numbers, declared classes, and words of which at most 100 differ. The training part is ``train``
-(or the only part there is), the held-out part ``test``, otherwise ``validation``.
+(or the only part there is), the held-out part ``test``, otherwise ``validation``, but for one whose labels are all
+kept back (-1).
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def contents(source: Source, scratch: Path, show: bool) -> Contents:
     train = filled.get("train") or (next(iter(filled.values())) if len(filled) == 1 else None)
     if train is None:
         raise InputError(f"'{source.place}' has no part called train (it has: {', '.join(parts) or 'none'}).")
-    held_out = next((filled[name] for name in _HELD_OUT if name in filled and filled[name] is not train), None)
+    others = [filled[name] for name in _HELD_OUT if name in filled and filled[name] is not train]
+    held_out = next((part for part in others if not _labels_kept_back(part)), None)
     both = [train] if held_out is None else [train, held_out]
     columns = _columns(both, source)
     pictures = _pictures(both, {*columns[0]}, source)
@@ -67,6 +69,19 @@ def contents(source: Source, scratch: Path, show: bool) -> Contents:
     left = (("part", parts_left), ("column", columns_left))
     note = "; ".join(f"{_listed(names, noun)} left out" for noun, names in left if names)
     return Contents(listings[0], listings[1] if len(listings) == 2 else None, note)
+
+
+def _labels_kept_back(part: Dataset) -> bool:
+    """Whether all labels are negative: those of the test part of a contest, such as ImageNet's."""
+    import pyarrow
+    import pyarrow.compute
+
+    name = _named(part, _LABEL)
+    cells = None if name is None else _cells(part, name)
+    if cells is None or not pyarrow.types.is_signed_integer(cells.type):
+        return False
+    most = pyarrow.compute.max(cells).as_py()
+    return most is not None and most < 0
 
 
 def _listed(names: list[str], noun: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from unstir.errors import InputError, nearest
-from unstir.recipes.cifar import cifar10
+from unstir.recipes.cifar import cifar10, cifar10_adm
 from unstir.recipes.digits import digits, digits_variations
 from unstir.recipes.gan_and_vae import mnist_gan, mnist_vae
+from unstir.recipes.imagenet import imagenet64_adm, imagenet128_adm, imagenet256_adm
 from unstir.recipes.mnist import fashion_mnist, mnist, mnist_dae, mnist_fc, mnist_fc_notime, mnist_hybrid
 from unstir.recipes.ncsn import cifar10_ncsn, mnist_ncsn
 from unstir.recipes.own_images import HOUR, images
@@ -35,11 +36,15 @@ RECIPES: dict[str, Recipe] = {
     "mnist-gan": mnist_gan,
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
+    "cifar10-adm": cifar10_adm,
     "cifar10-ncsn": cifar10_ncsn,
     "church64": church64,
     "cars64": cars64,
     "stl10-96": stl10_96,
     "faces128": faces128,
+    "imagenet64-adm": imagenet64_adm,
+    "imagenet128-adm": imagenet128_adm,
+    "imagenet256-adm": imagenet256_adm,
     "images": images,
 }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from unstir.data.config import DataConfig
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.models.systems import DenoiserConfig
-from unstir.networks.config import UNetConfig
-from unstir.recipes.request import Request
+from unstir.networks.config import ADMConfig, UNetConfig
+from unstir.recipes.request import LABEL, Request
 from unstir.sampling.config import DDPMConfig, SamplingConfig
 from unstir.training.config import Config
 
@@ -23,5 +23,20 @@ def cifar10(request: Request) -> Config:
             ),
             diffusion=DiffusionConfig(schedule=ScheduleConfig(name="linear")),
             sampling=SamplingConfig(sampler=DDPMConfig(variance="large"), steps=1000),
+        ),
+    )
+
+
+def cifar10_adm(request: Request) -> Config:
+    """CIFAR-10 by label, with a small ADM U-Net that two CPU cores train."""
+    return Config(
+        recipe="cifar10-adm",
+        data=DataConfig(source=request.data or "cifar10", flip=True),
+        training=request.training(seconds=20 * 60, batch=64, optimizer="muon", learning_rate=2e-3),
+        model=DenoiserConfig(
+            told=LABEL,
+            network=ADMConfig(multipliers=(0.5, 1.5, 3), blocks=1, attention=(False, True, True)),
+            diffusion=DiffusionConfig(parameterization="v", objective="v"),
+            sampling=SamplingConfig(),
         ),
     )
