@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from unstir.errors import InputError, nearest
+from unstir.recipes.captions import emoji_text, shapes_text
 from unstir.recipes.cifar import cifar10
 from unstir.recipes.digits import digits, digits_variations
 from unstir.recipes.gan_and_vae import mnist_gan, mnist_vae
@@ -40,6 +41,8 @@ RECIPES: dict[str, Recipe] = {
     "cars64": cars64,
     "stl10-96": stl10_96,
     "faces128": faces128,
+    "shapes-text": shapes_text,
+    "emoji-text": emoji_text,
     "images": images,
 }
 
