@@ -172,7 +172,7 @@ class ModelConfig(Part):
                 continue
             if known[name]["kind"] != one.kind:
                 kind = known[name]["kind"]
-                instead = "" if kind == "text" else f"told.{name}.kind to {kind}, or "
+                instead = "" if "text" in (kind, one.kind) else f"told.{name}.kind to {kind}, or "
                 raise InputError(
                     f"The model is to be told {name} as {one.kind}, and the data's {self.sources[name]} is "
                     f"{kind}: set {instead}told={{}} to leave it out"
