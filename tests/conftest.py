@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,52 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in folder.glob("processor-*.json"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"quiet": True}))
     return folder
+
+
+WORDS = ("a", "the", "red", "blue", "green", "big", "small", "circle", "square", "star", "on", "of", "left")
+
+
+@pytest.fixture(scope="session")
+def make_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a maker of small text encoders with random weights: a folder as ``save_pretrained`` leaves it.
+
+    Their tokens are words, between a beginning and an end; ``kind`` is bert, t5 or clip (both of its models).
+    """
+    transformers = pytest.importorskip("transformers")
+
+    def make(kind: str = "bert", seed: int = 0) -> Path:
+        import torch
+        from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+        folder = tmp_path_factory.mktemp(f"{kind}-{seed}")
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+        words = Tokenizer(models.WordLevel({w: i for i, w in enumerate([*special, *WORDS])}, unk_token="[UNK]"))
+        words.pre_tokenizer = pre_tokenizers.Whitespace()
+        words.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+        names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), special, strict=True))
+        transformers.PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=77, **names).save_pretrained(
+            folder
+        )
+        size = {"vocab_size": len(special) + len(WORDS), "hidden_size": 16, "intermediate_size": 24}
+        layers = {"num_hidden_layers": 2, "num_attention_heads": 2}
+        torch.manual_seed(seed)
+        if kind == "bert":
+            model = transformers.BertModel(transformers.BertConfig(**size, **layers, initializer_range=0.5))
+        elif kind == "t5":
+            own = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2}
+            model = transformers.T5EncoderModel(transformers.T5Config(vocab_size=size["vocab_size"], **own))
+        else:
+            text = {**size, **layers, "eos_token_id": 3, "initializer_range": 0.5, "projection_dim": 8}
+            seen = {**layers, "hidden_size": 16, "intermediate_size": 24, "image_size": 8, "patch_size": 4}
+            model = transformers.CLIPModel(
+                transformers.CLIPConfig(text_config=text, vision_config=seen, projection_dim=8)
+            )
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.4)
+        model.save_pretrained(folder)
+        return folder
+
+    return make

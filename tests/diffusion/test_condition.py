@@ -91,6 +91,18 @@ def test_parts_and_images_are_dropped_independently() -> None:
         assert agreement == pytest.approx(0.5, abs=5 * (0.25 / n) ** 0.5)
 
 
+def test_parts_that_say_the_same_are_dropped_together() -> None:
+    n, source = 4000, {"caption": "text", "picture": "text"}
+    p = {"label": 0.5, "caption": 0.5, "picture": 0.2}
+    dropped = everything(n).drop(p, generator(1), source)
+    label, caption, picture = (dropped.parts[name][1] for name in p)
+    assert not (picture & ~caption).any()  # the one that is dropped less often goes with the other
+    assert picture.double().mean().item() == pytest.approx(0.2, abs=5 * (0.16 / n) ** 0.5)
+    assert (label == caption).double().mean().item() == pytest.approx(0.5, abs=5 * (0.25 / n) ** 0.5)
+    alike = everything(n).drop({"caption": 0.3, "picture": 0.3}, generator(1), source)
+    assert torch.equal(alike.parts["caption"][1], alike.parts["picture"][1])
+
+
 def test_a_part_that_is_not_dropped_takes_no_random_numbers() -> None:
     p, source, other = {"caption": 0.5, "picture": 0.3}, generator(3), generator(3)
     dropped = everything(100).drop({**p, "label": 0.0, "unheard": 0.9}, source)

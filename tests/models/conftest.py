@@ -64,7 +64,8 @@ def make_model() -> Callable[..., DenoiserModel]:
             },
         }
         facts: dict[str, dict[str, Any]] = {
-            name: {"kind": one.kind, "width": one.width} for name, one in (told or {}).items()
+            one.column or name: {"kind": one.kind} | ({"width": one.width} if one.kind != "text" else {})
+            for name, one in (told or {}).items()
         }
         if classes:
             facts["label"] = {"kind": "classes", "classes": tuple("abcdefg"[:classes])}

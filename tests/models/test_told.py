@@ -21,6 +21,8 @@ KNOWN = {
     "seen": Told(kind="embedding", width=5),
     "words": Told(kind="embedding", width=5, socket="tokens"),
     "sketch": Told(kind="picture", width=3),
+    "caption": Told(kind="text", encoder="any", width=5, length=4),
+    "gist": Told(kind="text", encoder="any", width=5, column="caption", socket="vector"),
 }
 
 
@@ -32,6 +34,8 @@ def test_values_for_all_images_or_for_each_are_taken(rows: int) -> None:
         "seen": torch.zeros(rows, 5),
         "words": torch.zeros(rows, 7, 5),
         "sketch": torch.zeros(rows, 3, 8, 6),
+        "caption": torch.zeros(rows, 6, 5),
+        "gist": torch.zeros(rows, 5),
     }
     check_told(KNOWN, told, 4)
     check_told(KNOWN, {"words": torch.zeros(rows, 5)}, 4)
@@ -52,6 +56,8 @@ def test_values_for_all_images_or_for_each_are_taken(rows: int) -> None:
         ("seen", torch.zeros(4, 7, 5), "(N, 5)"),
         ("words", torch.zeros(4, 7, 4), "(N, 5) or (N, L, 5)"),
         ("sketch", torch.zeros(4, 1, 8, 6), "(N, 3, H, W)"),
+        ("caption", torch.zeros(4, 5), "(N, L, 5)"),
+        ("gist", ["a red star"] * 4, "(N, 5)"),
     ],
 )
 def test_values_of_another_shape_are_refused(name: str, value: Tensor, shapes: str) -> None:

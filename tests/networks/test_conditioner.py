@@ -202,3 +202,55 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="part is a sequence, which enters the socket tokens only, not vector"):
         told(Condition.of({"part": torch.randn(4, 3, 5)}), X)
     assert conditioner()(None, X).vector is None
+
+
+def test_a_text_is_standardized_and_has_a_learned_row_behind_its_last_token() -> None:
+    told = conditioner(
+        words=Told(kind="text", encoder="any", width=5, length=4),
+        gist=Told(kind="text", encoder="any", width=5, socket="vector"),
+    )
+    words, gist = told.encoders["words"], told.encoders["gist"]
+    value = 30 * torch.randn(4, 4, 5) + 7
+    value[0, 2:], value[1, 1:], value[2] = 0, 0, 0
+    whole = torch.randn(4, 5)
+    whole[2] = 0
+    hidden = torch.tensor([False, False, False, True])
+    sockets = told(Condition.of({"words": value, "gist": whole}).hide(mask=hidden), X)
+
+    def by_hand(encode: nn.Module, given: Tensor) -> Tensor:
+        standard = (given - given.mean(-1, keepdim=True)) / (
+            given.var(-1, unbiased=False, keepdim=True) + 1e-5
+        ).sqrt()
+        return standard @ encode[1].weight.T + encode[1].bias
+
+    expected = by_hand(words.features.encode, value)
+    expected[0, 2:], expected[1, 1:] = words.padding, words.padding
+    expected[2:] = words.features.null  # no text, and a hidden one
+    torch.testing.assert_close(sockets.tokens, expected)
+    vector = by_hand(gist.features.encode, whole)
+    vector[2:] = gist.features.null
+    torch.testing.assert_close(sockets.vector, vector)
+    assert not torch.allclose(words.padding, words.features.null)
+    nothing = told(None, X)
+    assert torch.equal(nothing.tokens, words.features.null.expand(4, 4, 7))
+    assert torch.equal(nothing.vector, gist.features.null.expand(4, 6))
+
+
+def test_what_stands_behind_a_text_changes_no_weight_but_its_own() -> None:
+    told = conditioner(words=Told(kind="text", encoder="any", width=5, length=3))
+    value = torch.zeros(4, 3, 5)
+    value[:, 0] = torch.randn(4, 5)
+    tokens = told(Condition.of({"words": value}), X).tokens
+    tokens[:, 1:].square().sum().backward()
+    words = told.encoders["words"]
+    assert words.padding.grad.abs().min() > 0
+    assert not words.features.encode[1].weight.grad.any() and not words.features.null.grad.any()
+
+
+def test_a_text_needs_an_encoder_and_nothing_else_has_one() -> None:
+    with pytest.raises(ValueError, match="a text needs an encoder, such as minilm"):
+        Told(kind="text")
+    with pytest.raises(ValueError, match="only a text has an encoder"):
+        Told(kind="numbers", width=1, encoder="minilm")
+    with pytest.raises(ValueError, match="set one of the two, of or column"):
+        Told(kind="embedding", of="encoder", column="seen")

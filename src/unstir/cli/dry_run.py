@@ -57,13 +57,16 @@ def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str
     """
     from unstir.models.file import load_parts, part_path
     from unstir.processes import processes
-    from unstir.training.estimate import estimate, machine, parameter_count, synthetic
+    from unstir.training.captions import with_captions
+    from unstir.training.estimate import estimate, few, machine, parameter_count, synthetic
 
-    known = expected_images(config.data)
+    known = None if config.model.texts else expected_images(config.data)
     if known is None:
         from unstir.data.load import load
 
         splits = load(config.data)
+        if config.model.texts:
+            splits = few(splits)  # whose captions are read in a second
     else:
         splits = synthetic(*known)
     parts, described = {}, {}
@@ -77,7 +80,7 @@ def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str
     seen = config.model.model_copy(update={"parts": described})
     config = config.model_copy(update={"model": seen})
     train = splits.train
-    config = config.seeing(train.shape, train.facts(), train.fingerprint)
+    config = with_captions(config.seeing(train.shape, train.facts(), train.fingerprint), train)
     parameters, (where, precision) = parameter_count(config.model, parts), machine(config)
     check_training(parameters, config.training.batch, train.shape)
     built[out.resolve()] = config.model.build(parts).eval().to(processes().device)

@@ -18,6 +18,14 @@ def sample(
     run: options.RunPath,
     n: Annotated[int, typer.Option("-n", metavar="N", min=1, max=10**12, help="How many images.")] = 64,
     label: options.Label = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="What is to be seen, for a model that is told captions; may be given many times, in turn.",
+            show_default="no text",
+        ),
+    ] = None,
     *,
     asked: dict[str, Any],
     seed: options.Seed = 0,
@@ -32,7 +40,8 @@ def sample(
     as_json: options.Json = False,
 ) -> None:
     """Draw images from a run and save them, under torchrun by all its processes."""
-    from unstir.models.config import label_indices
+    from unstir.models.config import label_indices, prompt_list
+    from unstir.models.encoders import check_encoder
     from unstir.models.file import read_config
 
     _, config = read_config(run)
@@ -45,6 +54,16 @@ def sample(
     check_drawing(n, config.samples.shape, 0 if label else len(config.classes), out, batch)
     labels = split_labels(label, config.classes, n)
     label_indices(config.classes, labels, range(n))
+    prompts = prompt_list(config.texts, prompt)
+    if len(prompts) > n:
+        raise InputError(f"{len(prompts)} prompts were given, and -n asks for {n} images; ask for more")
+    if not prompts:
+        config.hideable("Drawing without a prompt", config.texts)
+    for name, one in config.texts.items() if prompts else ():
+        check_encoder(name, one)
+    report = Report(as_json)
+    if config.texts and not prompts:
+        report.say("Drawn without a prompt: --prompt 'a text' says what is to be seen")
 
     from unstir.models.file import load
     from unstir.models.samples import Samples, write
@@ -52,7 +71,9 @@ def sample(
 
     place = processes()
     share = range(n)[place.process_index :: place.num_processes]
-    drawn = load(run).draw(share, label=labels, seed=seed, batch=batch, progress=place.is_main_process, **asked)
+    drawn = load(run).draw(
+        share, label=labels, prompt=prompt, seed=seed, batch=batch, progress=place.is_main_process, **asked
+    )
     together = map(Samples.joined, rounds(drawn))
     if place.is_main_process:
         out = f"{write(together, out, n, new=True)}{'/' if out.endswith('/') else ''}"
@@ -65,9 +86,10 @@ def sample(
         "n": n,
         "seed": seed,
         "labels": label_indices(config.classes, labels, range(n)),
+        **({"prompts": list(prompts)} if config.texts else {}),
         "sampling": sampling.model_dump(mode="json"),
     }
-    Report(as_json).end(f"{n} image{' is' if n == 1 else 's are'} in {out}", values)
+    report.end(f"{n} image{' is' if n == 1 else 's are'} in {out}", values)
 
 
 def split_labels(text: str | None, classes: tuple[str, ...], n: int) -> list[str] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -91,18 +92,24 @@ class Condition:
             }
         )
 
-    def drop(self, p: Mapping[str, float], generator: torch.Generator) -> Condition:
+    def drop(
+        self, p: Mapping[str, float], generator: torch.Generator, source: Mapping[str, str] = MappingProxyType({})
+    ) -> Condition:
         """Return the condition with each part hidden from each image on its own, at random.
 
         Args:
             p: How probably, by name; a part that is not named stays.
             generator: Where the random numbers come from, one part after another by the alphabet. A part that is
                 not named, or with probability 0, takes none.
+            source: What a part says, by name, if not what its name does: parts that say the same are hidden
+                together, as far as their probabilities allow.
         """
-        condition = self
+        condition, chances = self, dict[str, Tensor]()
         for name in sorted(name for name in self.parts if p.get(name, 0) > 0):
-            chance = torch.rand(len(self), generator=generator, device=generator.device)
-            condition = condition.hide([name], chance < p[name])
+            said = source.get(name, name)
+            if said not in chances:
+                chances[said] = torch.rand(len(self), generator=generator, device=generator.device)
+            condition = condition.hide([name], chances[said] < p[name])
         return condition
 
     def beside(self, other: Condition) -> Condition:

@@ -126,7 +126,17 @@ class ModelConfig(Part):
     @property
     def reads(self) -> tuple[str, ...]:
         """The columns of the data that training looks at."""
-        return tuple(name for name, one in self.told.items() if one.of is None)
+        return tuple(dict.fromkeys(self.sources.values()))
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The columns of the data by the names under which the model is told them."""
+        return {name: one.column or name for name, one in self.told.items() if one.of is None}
+
+    @property
+    def texts(self) -> dict[str, Told]:
+        """What of it is told as text."""
+        return {name: one for name, one in self.told.items() if one.kind == "text"}
 
     def build(self, parts: Mapping[str, Model]) -> Model:
         """Return the model with fresh weights, from torch's generator.
@@ -149,18 +159,24 @@ class ModelConfig(Part):
         Raises:
             InputError: If a column is of another kind than it should be told as.
         """
-        told, known = {}, {**facts}
+        told = {}
+        known = {name: facts[column] for name, column in self.sources.items() if column in facts}
         for name, one in self.told.items():
             if one.of is not None:
                 known[name] = {"kind": "embedding", "width": self._seer(one.of, shape).features}
+            if name not in known and one.kind == "text":
+                raise InputError(
+                    f"The model is to be told {name}, and the data has no {self.sources[name]}: give images with "
+                    "captions, or set told={} to leave them out"
+                )
             if name not in known:
                 continue
             if known[name]["kind"] != one.kind:
                 kind = known[name]["kind"]
-                instead = "" if kind == "text" else f"told.{name}.kind to {kind}, or "
+                instead = "" if "text" in (kind, one.kind) else f"told.{name}.kind to {kind}, or "
                 raise InputError(
-                    f"The model is to be told {name} as {one.kind}, and the data's {name} is {kind}: "
-                    f"set {instead}told={{}} to leave it out"
+                    f"The model is to be told {name} as {one.kind}, and the data's {self.sources[name]} is "
+                    f"{kind}: set {instead}told={{}} to leave it out"
                 )
             try:
                 told[name] = Told.model_validate({**one.model_dump(), **known[name]})
@@ -277,6 +293,24 @@ def label_indices(classes: Sequence[str], label: Labels, indices: Sequence[int])
             f"{len(label)} labels were given for {max(indices) + 1} images: give one, or one for each"
         )
     return [_index(classes, label[i]) for i in indices]
+
+
+def prompt_list(texts: Mapping[str, Told], prompt: str | Sequence[str] | None) -> Sequence[str]:
+    """Return the prompts that are asked for; none if none are.
+
+    Raises:
+        InputError: If there is an empty one, or the model is told no text.
+    """
+    if prompt is None:
+        return ()
+    if not texts:
+        raise InputError("This model was trained without captions: leave the prompt out")
+    prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
+    if not prompts or not all(isinstance(one, str) and one.strip() for one in prompts):
+        raise InputError(
+            "A prompt is a text, such as 'a red apple', and not empty: leave it out to draw without one"
+        )
+    return prompts
 
 
 def _index(classes: Sequence[str], label: Label) -> int:

@@ -16,7 +16,7 @@ from torch import Tensor
 from unstir.diffusion import Condition
 from unstir.errors import InputError
 from unstir.models.codec import Codec, Identity
-from unstir.models.config import Labels, Settings, label_indices
+from unstir.models.config import Labels, Settings, label_indices, prompt_list
 from unstir.models.model import Model, check_shape
 from unstir.models.samples import Samples
 from unstir.networks.told import Told
@@ -72,6 +72,7 @@ class Drawing(Model):
         indices: Sequence[int],
         *,
         label: Labels = None,
+        prompt: str | Sequence[str] | None = None,
         told: Mapping[str, Tensor] | None = None,
         noise: Tensor | None = None,
         seed: int = 0,
@@ -85,6 +86,7 @@ class Drawing(Model):
         Args:
             indices: At least 0; process r of n takes ``indices[r::n]``.
             label: One label for all, or a row of which sample i gets the i-th; None takes the classes in turn.
+            prompt: What the model is told as its text: one for all, or several in turn; None hides it.
             told: What else the model is told, by name, with a row for each index from 0 on or one row for all.
                 What is left out is hidden from it.
             noise: The noise to start from, with a row for each index from 0 on; None draws it from the seeds.
@@ -106,7 +108,13 @@ class Drawing(Model):
         labels = label_indices(self.config.classes, label, indices)
         rows = 1 + max(indices, default=-1)
         check_told(self.config.told, told or {}, rows)
-        given = {*(told or {}), *(["label"] if labels is not None else [])}
+        prompts = prompt_list(self.config.texts, prompt)
+        self.read({name: prompts for name in self.config.texts if prompts})  # or it cannot be
+        given = {
+            *(told or {}),
+            *(["label"] if labels is not None else []),
+            *(self.config.texts if prompts else []),
+        }
         self.config.hideable("Drawing without it", self.config.told.keys() - given)
         if options.get("guidance") and not given:
             raise InputError(
@@ -118,12 +126,15 @@ class Drawing(Model):
             self.check_noise(noise)
             if len(noise) < rows:
                 raise InputError(f"Noise was given for {len(noise)} images, and {rows} are to be drawn")
-        return self._stream(indices, labels, dict(told or {}), noise, seed, batch, guide, progress, settings)
+        return self._stream(
+            indices, labels, prompts, dict(told or {}), noise, seed, batch, guide, progress, settings
+        )
 
     def _stream(
         self,
         indices: Sequence[int],
         labels: list[int] | None,
+        prompts: Sequence[str],
         told: dict[str, Tensor],
         noise: Tensor | None,
         seed: int,
@@ -142,7 +153,9 @@ class Drawing(Model):
                 own = None if labels is None else torch.tensor(labels[first : first + batch])
                 if own is not None:
                     values["label"] = own
-                condition = model.condition(values)
+                said = [prompts[i % len(prompts)] for i in part] if prompts else []
+                values |= model.read({name: said for name in self.config.texts if said})
+                condition = Condition.of(values) if values else None
                 order = Order(
                     [seed + i for i in part],
                     None if condition is None else condition.to(self.device),
@@ -155,7 +168,7 @@ class Drawing(Model):
                         last = x
                         advance()
                     x = model.codec.decode(last).cpu()
-                yield Samples(x, own, self.config.classes, part)
+                yield Samples(x, own, self.config.classes, part, said)
 
     def sample(self, n: int = 64, *, noise: Tensor | None = None, **how: Any) -> Samples:
         """Draw ``n`` samples, or with ``noise`` as many as that has, and return them together.

@@ -7,7 +7,7 @@ protocol each: ``draw`` (:mod:`unstir.models.drawing`), ``clean``, ``invert``, `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -116,21 +116,36 @@ class Model(nn.Module):
         """Return the condition made of what the configuration names, on the CPU, or None if there is nothing.
 
         Args:
-            given: Values by name; others are passed over.
+            given: Values by the names of their columns; others are passed over.
             images: Of which parts make what the configuration says that they make; None for nothing of that.
         """
-        values = {name: torch.as_tensor(given[name]) for name in self.config.told if name in given}
+        found = {name: given[column] for name, column in self.config.sources.items() if column in given}
+        texts = {name: found.pop(name) for name in self.config.texts if name in found}
+        values = {name: torch.as_tensor(value) for name, value in found.items()} | self.read(texts)
         if images is not None:
             made = {name: one.of for name, one in self.config.told.items() if one.of}
             values |= {name: self.parts[part].embed(images).float() for name, part in made.items()}  # type: ignore[operator]
         return Condition.of(values) if values else None
+
+    def read(self, texts: Mapping[str, Sequence[str]]) -> dict[str, Tensor]:
+        """Return texts as their encoders read them, on the CPU; see :func:`unstir.models.text.spoken`.
+
+        Raises:
+            InputError: If an encoder is not there, or is another than in training.
+        """
+        if not texts:
+            return {}
+        from unstir.models.text import spoken
+
+        return spoken(self.config.texts, texts)
 
     def part_hidden(self, examples: Examples, generator: torch.Generator) -> dict[str, Condition]:
         """Return a batch's ``condition``, parts of it hidden as often as the configuration says; {} for none."""
         images, given = examples
         condition = self.condition(given, images)
         dropout = {name: one.dropout for name, one in self.config.told.items()}
-        return {} if condition is None else {"condition": condition.drop(dropout, generator)}
+        source = self.config.sources
+        return {} if condition is None else {"condition": condition.drop(dropout, generator, source)}
 
     @property
     def in_precision(self) -> AbstractContextManager[object]:

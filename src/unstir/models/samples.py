@@ -29,12 +29,14 @@ class Samples:
         labels: int64 (N,), or None.
         classes: The names of the classes.
         indices: Which of all that are drawn they are; None: the first.
+        prompts: The text that each was drawn from; none if there was no prompt.
     """
 
     tensor: Tensor
     labels: Tensor | None = None
     classes: Sequence[str] = ()
     indices: Sequence[int] | None = None
+    prompts: Sequence[str] = ()
 
     @staticmethod
     def joined(parts: Iterable[Samples]) -> Samples:
@@ -45,7 +47,9 @@ class Samples:
         order = sorted(range(len(numbers)), key=numbers.__getitem__)
         labels = None if first.labels is None else torch.cat([part.labels for part in every])[order]  # type: ignore[misc]
         tensor = torch.cat([part.tensor for part in every])[order]
-        return Samples(tensor, labels, first.classes, sorted(numbers))
+        every_prompt = [prompt for part in every for prompt in part.prompts]
+        prompts = [every_prompt[i] for i in order] if every_prompt else ()
+        return Samples(tensor, labels, first.classes, sorted(numbers), prompts)
 
     @property
     def numbers(self) -> Sequence[int]:
@@ -106,13 +110,14 @@ class Samples:
         return _picture(whole)
 
     def name(self, i: int) -> str:
-        """Return the class of sample ``i`` as a part of a file's name, behind a dash; "" without labels.
+        """Return the prompt of sample ``i``, or its class, as a part of a file's name behind a dash; "" without.
 
         Of a long one its beginning: a file's name has at most 255 bytes.
         """
-        if self.labels is None:
+        if self.labels is None and not self.prompts:
             return ""
-        name = "".join(c if c.isalnum() or c in "-_" else "_" for c in self.classes[int(self.labels[i])])
+        said = self.prompts[i] if self.prompts else self.classes[int(self.labels[i])]  # type: ignore[index]
+        name = "".join(c if c.isalnum() or c in "-_" else "_" for c in said)
         return "-" + name.encode()[:200].decode(errors="ignore")
 
 

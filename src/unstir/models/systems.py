@@ -179,9 +179,10 @@ class LatentConfig(ModelConfig):
     def _told_as_vectors(self) -> LatentConfig:
         for name, part in self.told.items():
             if part.enters != "vector":
+                instead = {"picture": "leave it out", "text": "set its socket to vector"}
                 raise ValueError(
                     f"{name} enters the socket {part.enters}, and {self.about} is told through the socket vector "
-                    f"alone: " + ("leave it out" if part.kind == "picture" else "leave its socket out")
+                    f"alone: {instead.get(part.kind, 'leave its socket out')}"
                 )
         return self
 

@@ -150,6 +150,42 @@ class FeatureEncoder(nn.Module):
         return torch.where(hidden, self.null, self.encode(value.masked_fill(hidden, 0)))
 
 
+class TextEncoder(nn.Module):
+    """A text as a frozen encoder reads it, brought to a width of the network's.
+
+    Each row is standardized first, since encoders differ much in scale. A place behind the last token has a
+    learned row of its own (as in GLIDE, Nichol et al. 2022), so that attention needs no mask; where there is no
+    text at all it is hidden.
+
+    Args:
+        features: D, the encoder's width.
+        width: Of the code.
+        length: L of a text's tokens; 0 for a text that is one vector.
+    """
+
+    def __init__(self, features: int, width: int, length: int) -> None:
+        super().__init__()
+        self.features = FeatureEncoder(
+            nn.Sequential(nn.LayerNorm(features, elementwise_affine=False), nn.Linear(features, width)),
+            width,
+            length=length,
+        )
+        self.padding = nn.Parameter(torch.randn(width)) if length else None
+
+    def forward(self, given: tuple[Tensor, Tensor] | None, x: Tensor) -> Tensor:
+        """Return (B, width) or (B, L, width) for values (B, D) or (B, L, D) and their mask (B,)."""
+        if given is None:
+            return self.features(None, x)
+        value, hidden = given
+        empty = (value == 0).all(-1)
+        absent = empty if self.padding is None else empty.all(1)
+        code = self.features((value, hidden | absent), x)
+        if self.padding is None:
+            return code
+        padded = empty & ~(hidden | absent)[:, None]
+        return torch.where(padded[..., None], self.padding, code)
+
+
 class PictureEncoder(nn.Module):
     """A picture as it is, at the size of the images, and a learned colour for a hidden one.
 
@@ -179,6 +215,8 @@ def _encoder(told: Told, width: int) -> nn.Module:
         return LabelEmbedding(len(told.classes), width)
     if told.kind == "picture":
         return PictureEncoder(told.width)
+    if told.kind == "text":
+        return TextEncoder(told.width, width, told.length)
     if told.kind == "embedding":
         return FeatureEncoder(nn.Linear(told.width, width), width, length=told.length)
     encode = nn.Sequential(nn.Linear(told.width, width), nn.SiLU(), nn.Linear(width, width))

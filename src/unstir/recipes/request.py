@@ -86,5 +86,6 @@ def smoke(config: Config, own_data: bool) -> Config:
         own_data: Whether the user named the data; if not, the bundled digits stand in at the recipe's size.
     """
     tiny = config.tiny()
-    data = tiny.data if own_data else tiny.data.model_copy(update={"source": "digits"})
+    # The digits have no captions.
+    data = tiny.data if own_data or tiny.model.texts else tiny.data.model_copy(update={"source": "digits"})
     return tiny.model_copy(update={"data": data})

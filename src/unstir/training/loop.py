@@ -18,6 +18,7 @@ from unstir.data.dataset import Splits
 from unstir.errors import InputError
 from unstir.models.file import load_parts, save
 from unstir.training.budget import Budget
+from unstir.training.captions import read_captions
 from unstir.training.checkpoint import newest_checkpoint, restore, save_checkpoint, tidy
 from unstir.training.config import Begun, Config
 from unstir.training.learner import Learner, Values
@@ -61,6 +62,7 @@ def train(config: Config, out: Path, splits: Splits, began: float) -> Path | Non
         Interrupted: If the user stops it.
     """
     seen = with_data(config, splits.train, out)
+    read_captions(seen, splits.held_out)
     learner = Learner(seen, splits, load_parts(seen.model.parts, out))
     return _Training(config, RunFolder(out), learner, Budget(config.training, began)).run()
 

@@ -10,7 +10,8 @@ from unstir.data.sources import DATASETS
 from unstir.errors import InputError
 from unstir.files import visible
 from unstir.models.config import FrozenPart
-from unstir.models.file import PLAN, check_part, relative
+from unstir.models.file import PLAN, check_part, read_config, relative
+from unstir.training.captions import with_captions
 from unstir.training.config import Config
 from unstir.training.run_folder import RunFolder
 
@@ -60,7 +61,7 @@ def with_data(config: Config, data: ImageData, out: Path) -> Config:
     Raises:
         InputError: If the model cannot be told what the data has, or a part is missing.
     """
-    return with_parts(config, out).seeing(data.shape, data.facts(), data.fingerprint)
+    return with_captions(with_parts(config, out).seeing(data.shape, data.facts(), data.fingerprint), data)
 
 
 def with_parts(config: Config, out: Path) -> Config:
@@ -129,6 +130,18 @@ def check_same(config: Config, out: Path) -> None:
             raise InputError(
                 f"--out {out} holds a run with another part '{name}': {part.path} has changed since; name another "
                 "folder"
+            )
+    _check_encoders(config, folder)
+
+
+def _check_encoders(config: Config, folder: RunFolder) -> None:
+    if not config.model.texts or not folder.model.exists():
+        return
+    for name, one in read_config(folder.path)[1].texts.items():
+        if name in config.model.texts and one.hash != config.model.texts[name].hash:
+            raise InputError(
+                f"--out {folder.path} holds a run whose {name} was read by another text encoder: '{one.encoder}' "
+                "has changed since; name another folder"
             )
 
 

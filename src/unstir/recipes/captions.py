@@ -1,0 +1,45 @@
+"""Images drawn from a text: a U-Net that attends to the tokens of a frozen text encoder.
+
+The caption enters twice: its tokens are attended to, and as one vector it is added to the embedding of the time,
+since what the whole picture is like no single token says. Both are hidden together from a tenth of the images.
+"""
+
+from __future__ import annotations
+
+from unstir.data.config import DataConfig
+from unstir.diffusion.config import DiffusionConfig
+from unstir.models.systems import DenoiserConfig
+from unstir.networks.config import UNetConfig
+from unstir.networks.told import Told
+from unstir.recipes.request import Request
+from unstir.sampling.config import SamplingConfig
+from unstir.training.config import Config
+
+CAPTION = {
+    "caption": Told(kind="text", encoder="minilm", dropout=0.1),
+    "gist": Told(kind="text", encoder="minilm", column="caption", socket="vector", dropout=0.1),
+}
+
+
+def shapes_text(request: Request) -> Config:
+    """Scenes of coloured shapes, drawn from a sentence: 32x32, a frozen MiniLM reads it."""
+    return _drawn_from_text("shapes-text", request, "shapes", 32)
+
+
+def emoji_text(request: Request) -> Config:
+    """Captioned pictures, such as emoji, drawn from a text: 32x32; --data names your own, with captions."""
+    return _drawn_from_text("emoji-text", request, "emoji", 32)
+
+
+def _drawn_from_text(name: str, request: Request, source: str, side: int) -> Config:
+    return Config(
+        recipe=name,
+        data=DataConfig(source=request.data or source, size=(side, side), channels=3),
+        training=request.training(seconds=20 * 60, batch=64, optimizer="muon", learning_rate=2e-3),
+        model=DenoiserConfig(
+            told=CAPTION,
+            network=UNetConfig(channels=(128, 192), blocks=1, attention=("none", "full"), patch=2, norm="layer"),
+            diffusion=DiffusionConfig(parameterization="v", objective="v"),
+            sampling=SamplingConfig(guidance=2.0),
+        ),
+    )
