@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from unstir.errors import InputError, nearest
-from unstir.recipes.cifar import cifar10, cifar10_adm
 from unstir.recipes.captions import emoji_text, shapes_text
+from unstir.recipes.cifar import cifar10, cifar10_adm
 from unstir.recipes.digits import digits, digits_variations
 from unstir.recipes.gan_and_vae import mnist_gan, mnist_vae
 from unstir.recipes.imagenet import imagenet64_adm, imagenet128_adm, imagenet256_adm
