@@ -16,7 +16,7 @@ from unstir.sampling.config import SamplingConfig
 from unstir.training.config import Begun, Config
 
 ENOUGH = 600_000.0
-"""A budget of less arithmetic, in GFLOP, gets a small network: 200,000 images of the large one are what it asks for."""
+"""A budget of less arithmetic, in GFLOP, gets a small network: the large one wants 200,000 images."""
 
 CAPTION = {
     "caption": Told(kind="text", encoder="minilm", dropout=0.1),
