@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unstir.errors import InputError
-from unstir.models.scene_reader import SceneReader
+from unstir.models.scene_reader import SceneReader, averaged
 from unstir.models.systems import SceneReaderConfig
 
 CONFIG = SceneReaderConfig(
@@ -50,6 +50,7 @@ def test_heads_answer_at_each_place_from_what_lies_around_it() -> None:
 
 def test_what_is_not_there_has_no_further_answer() -> None:
     made, x = reader(3, 32, 32), images(40, 3, 32, 32)
+    made.heads[0].bias -= made.logits(x)[0][0].mean((0, 1))  # so that each answer is one of some images
     answers = made.read(x)
     assert answers.shape == (40, 5) and answers.dtype == torch.int64
     (kinds, colours), whole = made.logits(x)
@@ -71,6 +72,11 @@ def test_images_of_other_sizes_are_averaged_to_its_own() -> None:
     larger[:, :, ::2, ::2] += noise
     larger[:, :, 1::2, 1::2] -= noise
     assert torch.equal(made.read(larger), made.read(x))
+    # Of a size between them, as a whole multiple of it would be.
+    between = images(2, 3, 48, 80)
+    finer = between.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    expected = finer.reshape(2, 3, 32, 3, 32, 5).mean((3, 5))
+    torch.testing.assert_close(averaged(between, (32, 32)), expected, rtol=0, atol=1e-6)
     with pytest.raises(InputError, match=r"\(N, 3, H, W\), and these are \(2, 1, 32, 32\)"):
         made.read(torch.zeros(2, 1, 32, 32))
 

@@ -9,7 +9,7 @@ and its first answer that nothing is; then the others have no answer there.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -85,7 +85,7 @@ class SceneReader(Model):
     def read(self, images: Tensor) -> Tensor:
         """Return the likeliest answers, int64 (N, P Q + 1) on the CPU, of images (N, 3, H, W) in [-1, 1].
 
-        Images of another size are averaged or repeated to that of its training.
+        Images of another size are ``averaged`` to that of its training.
 
         Raises:
             InputError: If the images have other channels than those it was trained on.
@@ -98,7 +98,21 @@ class SceneReader(Model):
         return torch.cat([self._answers(x.to(self.device), size) for x in images.split(500)]).cpu()
 
     def _answers(self, x: Tensor, size: list[int]) -> Tensor:
-        at_places, whole = self.logits(functional.interpolate(x, size, mode="area"))
+        at_places, whole = self.logits(averaged(x, size))
         answers = torch.stack([logits.argmax(2) for logits in at_places], dim=2)
         answers[:, :, 1:][answers[:, :, 0] == 0] = NOTHING
         return torch.cat([answers.flatten(1), whole.argmax(1, keepdim=True)], dim=1)
+
+
+def averaged(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Return images (B, C, H, W) as of another size (H', W'): each pixel the mean over the area that it covers."""
+
+    def overlaps(side: int, wanted: int) -> Tensor:
+        """How much of each of the wanted pixels lies in each that there is, (wanted, side), rows of sum 1."""
+        ends = torch.arange(wanted + 1, dtype=torch.float64) * side / wanted
+        pixels = torch.arange(side, dtype=torch.float64)
+        ends = (ends[:, None] - pixels).clamp(0, 1)  # how much of each pixel lies before each end
+        return (ends.diff(dim=0) * wanted / side).to(x)
+
+    rows, columns = (overlaps(side, wanted) for side, wanted in zip(x.shape[2:], size))
+    return rows @ x @ columns.T
