@@ -36,6 +36,9 @@ _HOW = {
     "spacing": (str, "How the steps lie: {}."),
     "schedule": (str, "Sample on another schedule: {}."),
     "guidance": (float, "How much to push towards what is told, such as the label; 0 is off."),
+    "guidance_min": (float, "The least sigma / alpha at which there is guidance."),
+    "guidance_max": (float, "The most sigma / alpha at which there is guidance."),
+    "guidance_rescale": (float, "How much of the contrast that guidance adds is taken back, from 0 to 1."),
     "clip": (str, "How predicted images are kept in range: {}."),
 }
 """The options of drawing that belong to no sampler: their type and their help."""
