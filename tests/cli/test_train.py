@@ -254,6 +254,7 @@ def test_what_a_dry_run_takes_named_sets_for() -> None:
     assert expected_images(DataConfig(source="mnist")) == ((1, 28, 28), 10)
     assert expected_images(DataConfig(source="mnist", size=(32, 40), channels=3)) == ((3, 32, 40), 10)
     assert expected_images(DataConfig(source="church", size=(64, 64))) == ((3, 64, 64), 0)
+    assert expected_images(DataConfig(source="imagenet", size=(128, 128))) == ((3, 128, 128), 1000)
     assert expected_images(DataConfig(source="church")) is None
     assert expected_images(DataConfig(source="photos", size=(64, 64))) is None
     assert all(known.size or known.hub for known in DATASETS.values())

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from unstir.diffusion import Condition
 from unstir.networks.conditioner import Conditioner
 from unstir.networks.config import (
+    ADMConfig,
     FullyConnectedConfig,
     NetworkConfig,
     PlainUNetConfig,
     RefineNetConfig,
+    TransformerConfig,
     UNetConfig,
 )
 from unstir.networks.told import Told
@@ -24,6 +26,12 @@ NETWORKS: dict[str, NetworkConfig] = {
         channels=(8, 16), blocks=2, attention=("none", "linear"), patch=2, norm="layer"
     ),
     "unet-patch3": UNetConfig(channels=(16, 8), blocks=1, attention=("full", "none"), patch=3),
+    "adm": ADMConfig(channels=8, multipliers=(1, 2), blocks=1, attention=(False, True), head=8),
+    "adm-heads": ADMConfig(
+        channels=12, multipliers=(0.5, 1, 1), blocks=1, attention=(True,) * 3, heads=2, rescale=True
+    ),
+    "transformer": TransformerConfig(width=24, depth=2, heads=2),
+    "transformer-patch1": TransformerConfig(width=16, depth=1, heads=4, patch=1, dropout=0.1),
     "plain": PlainUNetConfig(channels=(8, 16, 16), embedding=8),
     "refinenet": RefineNetConfig(channels=(8, 12, 12), blocks=2),
     "refinenet-patch2": RefineNetConfig(channels=(8, 8), blocks=1, patch=2),

@@ -13,13 +13,18 @@ from torch import nn
 
 from unstir.config import Part, checked
 from unstir.errors import InputError
+from unstir.networks.conditioner import Conditioner
 from unstir.networks.config import (
+    ADMConfig,
+    ADMReaderConfig,
     AnyNetwork,
     FullyConnectedConfig,
     NetworkConfig,
     PlainUNetConfig,
     RefineNetConfig,
+    TransformerConfig,
     UNetConfig,
+    adm_preset,
     networks,
 )
 from unstir.networks.told import Told
@@ -39,8 +44,9 @@ def test_no_torch_is_needed_to_read_a_configuration() -> None:
 
 
 def test_the_kinds_are_known_by_name() -> None:
-    kinds = {"unet": UNetConfig, "plain": PlainUNetConfig, "refinenet": RefineNetConfig}
-    assert networks.known == {**kinds, "fully_connected": FullyConnectedConfig}
+    kinds = {"unet": UNetConfig, "adm": ADMConfig, "plain": PlainUNetConfig, "refinenet": RefineNetConfig}
+    kinds |= {"transformer": TransformerConfig, "fully_connected": FullyConnectedConfig}
+    assert networks.known == kinds
     for kind, config in networks.known.items():
         assert checked(Holder, {"network": kind}).network == config()
         assert Holder.model_validate(Holder(network=config()).model_dump()).network == config()
@@ -176,6 +182,58 @@ def test_how_many_parameters_the_network_of_ddpm_has() -> None:
     assert found - channels_out * (4 * 128 + 1) == 35_746_307
 
 
+@pytest.mark.parametrize(
+    ("size", "published"), [(64, 295_904_454), (128, 421_529_606), (256, 553_838_086), (512, 558_997_638)]
+)
+def test_the_networks_of_adm_are_as_large_as_the_published_ones(size: int, published: int) -> None:
+    """Told one of 1,000 classes, with learned variance.
+
+    Our table of the classes has one row more, the null of guidance; theirs has none.
+    """
+    config = adm_preset(size)  # type: ignore[arg-type]
+    told = {"label": Told(kind="classes", classes=tuple(str(i) for i in range(1000)))}
+    with torch.device("meta"):
+        found = parameters(config.build((3, size, size), outputs=2))
+        found += parameters(Conditioner(told, config.vector, config.tokens))
+    null = config.vector
+    assert found - null == published
+
+
+def test_levels_and_heads_fit_together() -> None:
+    for wrong, message in (
+        ({"attention": (True,)}, "attention names 1 levels and multipliers 4"),
+        ({"heads": 3}, "64 channels cannot be divided among 3 heads"),
+        ({"multipliers": (1, 0, 1, 1)}, "greater than 0"),
+        ({"kind": "transformer", "heads": 5}, "a width of 384 cannot be divided among 5 heads"),
+    ):
+        with pytest.raises(InputError, match=message):
+            checked(Holder, {"network": {"kind": "adm", **wrong}})
+
+
+def test_the_parameters_of_the_transformer_by_hand() -> None:
+    """The one that Peebles and Xie call S/2, with 33M: theirs has a wider time, a table of 1,001 and positions."""
+    width, block = 384, linear(384, 6 * 384) + linear(384, 3 * 384) + linear(384, 384)
+    block += linear(384, 4 * 384) + linear(4 * 384, 384)
+    ends = of_time(width) + kernel(4 * 4, width, 1) + linear(width, 2 * width) + kernel(width, 2 * 4 * 4, 1)
+    with torch.device("meta"):
+        found = parameters(TransformerConfig().build((4, 32, 32), outputs=2))
+        more = parameters(TransformerConfig().build((4, 32, 32), outputs=2, image=3, tokens=True)) - found
+    assert found == 12 * block + ends == 32_419_232
+    assert found + (256 - 96 + 1001 + 16**2) * width == 32_963_360
+    cross = 2 * width + 2 * linear(width, width) + linear(width, 2 * width)
+    assert more == 12 * cross + 3 * 4 * width
+
+
+def test_the_half_of_adm_that_reads_has_the_parameters_of_the_way_down() -> None:
+    """What it has besides: a norm, positions of one and 4x3, and three matrices of the pooling."""
+    layout = {"channels": 16, "multipliers": (1, 2, 2), "attention": (False, True, False), "head": 16}
+    reader = ADMReaderConfig.model_validate({**layout, "features": 5}).build((3, 13, 10))
+    whole = ADMConfig.model_validate(layout).build((3, 13, 10))
+    half = parameters(whole.embedding) + parameters(whole.descent)  # type: ignore[arg-type]
+    pooled = (1 + 4 * 3) * 32 + linear(32, 32) + linear(32, 64) + linear(32, 5)
+    assert parameters(reader) == half + 2 * 32 + pooled
+
+
 def test_the_fully_connected_networks_parameters_by_hand() -> None:
     config = FullyConnectedConfig(widths=(20, 10), norm=False)
     down, up = (12 + 32 + 1 + 1) * 20 + (20 + 1) * 10, (10 + 1) * 20
@@ -206,6 +264,8 @@ def test_tokens_cost_a_cross_attention_where_levels_attend_and_in_the_middle() -
     ("config", "tiny"),
     [
         (UNetConfig(channels=(64, 512), attention=("none", "full")), {"channels": (8, 32), "blocks": 1}),
+        (ADMConfig(channels=256, heads=4), {"channels": 16, "blocks": 1}),
+        (TransformerConfig(width=768, heads=12, patch=4), {"width": 24, "depth": 2, "heads": 2}),
         (PlainUNetConfig(), {"channels": (8, 8, 16, 32, 64)}),
         (RefineNetConfig(), {"channels": (8, 16, 16, 16), "blocks": 1}),
         (FullyConnectedConfig(widths=(2048, 100)), {"widths": (128, 8)}),
@@ -221,14 +281,15 @@ def test_what_a_network_can_be_told() -> None:
     picture = Told(kind="picture", width=3)
     for config in networks.known.values():
         config().check({"label": label, "picture": picture})
-        if config is not UNetConfig:
+        if "tokens" not in config.sockets:
             with pytest.raises(ValueError) as caught:
                 config().check({"label": label, "caption": caption})
             assert str(caught.value) == (
                 f"caption enters the socket tokens, which the network {config().kind} has not: "
                 "set its socket to vector or image, or network.kind=unet"
             )
-    UNetConfig().check({"caption": caption})
+        else:
+            config().check({"caption": caption})
 
 
 def test_only_fully_connected_networks_are_of_one_size() -> None:

@@ -6,7 +6,7 @@ Nothing is shared with the networks but the names of their weights. The restatem
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from unstir.diffusion import Sockets
 from unstir.models.systems import ClassifierConfig
+from unstir.networks.config import ADMConfig, ADMReaderConfig, TransformerConfig
 from unstir.networks.convolutional import Discriminator, Encoder, Generator, Reader
 from unstir.networks.fully_connected import FullyConnectedUNet
 from unstir.networks.plain_unet import PlainUNet
@@ -100,8 +101,11 @@ def normed(w: W, x: Tensor, kind: str) -> Tensor:
     return h * w["weight"][:, None, None] + w["bias"][:, None, None]
 
 
-def residual(w: W, x: Tensor, embedding: Tensor, kind: str) -> Tensor:
-    h = (w / "first").conv(F.silu(normed(w / "first_norm", x, kind)))
+def residual(
+    w: W, x: Tensor, embedding: Tensor, kind: str, resized: Callable[[Tensor], Tensor] = lambda x: x
+) -> Tensor:
+    h = (w / "first").conv(resized(F.silu(normed(w / "first_norm", x, kind))))
+    x = resized(x)
     scale, shift = (w / "modulation").linear(F.silu(embedding))[..., None, None].chunk(2, dim=1)
     h = (w / "second").conv(F.silu(normed(w / "second_norm", h, kind) * (1 + scale) + shift))
     return h + ((w / "shortcut").conv(x) if "shortcut" in w else x)
@@ -111,8 +115,10 @@ def heads_of(channels: int) -> int:
     return max(h for h in range(1, max(1, channels // 64) + 1) if channels % h == 0)
 
 
-def attended(w: W, x: Tensor, how: str, kind: str, tokens: Tensor | None = None) -> Tensor:
-    channels, heads = x.shape[1], heads_of(x.shape[1])
+def attended(
+    w: W, x: Tensor, how: str, kind: str, tokens: Tensor | None = None, heads: int | None = None
+) -> Tensor:
+    channels, heads = x.shape[1], heads or heads_of(x.shape[1])
     pixels = normed(w / "norm", x, kind).flatten(2).mT
     if tokens is None:
         q, k, v = (w / "qkv").linear(pixels).chunk(3, dim=-1)
@@ -242,6 +248,177 @@ def test_the_attention_unet(name: str, told: str) -> None:
     with torch.no_grad():
         found = network(x, t, sockets)
     same(found, unet(stated(network), x, t, sockets, channels, blocks, attention, patch, kind))
+
+
+# The ADM U-Net, and its half that reads
+
+
+class Restated:
+    """Both, by the layout's numbers; ``heads`` of each level's channels are given by hand."""
+
+    def __init__(self, config: ADMConfig | ADMReaderConfig, heads: Mapping[int, int], w: W) -> None:
+        self.config, self.heads, self.w = config, heads, w
+        self.scale = 1 / math.sqrt(2) if config.rescale else 1.0
+
+    def stage(self, w: W, h: Tensor, attends: bool) -> Tensor:
+        h = residual(w / "parts" / 0, h, self.e, "group") * self.scale
+        if attends:
+            heads = self.heads[h.shape[1]]
+            h = attended(w / "parts" / 1, h, "full", "group", heads=heads) * self.scale
+            if self.tokens is not None:
+                h = attended(w / "parts" / 2, h, "full", "group", self.tokens, heads) * self.scale
+        return h
+
+    def resized(self, w: W, h: Tensor, how: Callable[[Tensor], Tensor]) -> Tensor:
+        return residual(w / "parts" / 0, h, self.e, "group", how) * self.scale
+
+    def down(self, x: Tensor, t: Tensor, sockets: Sockets) -> tuple[Tensor, list[Tensor]]:
+        vector, image, tokens = (
+            None if part is None else part.double() for part in (sockets.vector, sockets.image, sockets.tokens)
+        )
+        self.e, self.tokens, w = embedded(self.w / "embedding", t, vector), tokens, self.w / "descent"
+        joined = x.double() if image is None else torch.cat([x.double(), image], dim=1)
+        h = (w / "stem").conv(padded(joined, 2 ** (len(self.config.attention) - 1)))
+        left, place = [h], 0
+        for level, attends in enumerate(self.config.attention):
+            if level:
+                h = self.resized(w / "down" / place, h, halved)
+                left, place = [*left, h], place + 1
+            for _ in range(self.config.blocks):
+                h = self.stage(w / "down" / place, h, attends)
+                left, place = [*left, h], place + 1
+        return self.stage(w / "middle" / 1, self.stage(w / "middle" / 0, h, True), False), left
+
+    def whole(self, x: Tensor, t: Tensor, sockets: Sockets) -> Tensor:
+        (h, left), place = self.down(x, t, sockets), 0
+        for level in range(len(self.config.attention) - 1, -1, -1):
+            for _ in range(self.config.blocks + 1):
+                attends = self.config.attention[level]
+                h = self.stage(self.w / "up" / place, torch.cat([h, left.pop()], dim=1), attends)
+                place += 1
+            if level:
+                h = self.resized(self.w / "up" / place, h, doubled)
+                place += 1
+        assert not left
+        h = (self.w / "out").conv(F.silu(normed(self.w / "out_norm", h, "group")))
+        return h[..., : x.shape[2], : x.shape[3]]
+
+    def read(self, x: Tensor, t: Tensor) -> Tensor:
+        h, _ = self.down(x, t, Sockets())
+        h = F.silu(normed(self.w / "out_norm", h, "group"))
+        w = self.w / "pool"
+        places = torch.stack([h.mean((2, 3)), *h.flatten(2).unbind(2)], dim=1) + w["positions"]
+        q, (k, v) = (w / "q").linear(places[:, 0]), (w / "kv").linear(places).chunk(2, dim=-1)
+        heads = self.heads[h.shape[1]]
+        pooled = []
+        for of_q, of_k, of_v in zip(*(part.chunk(heads, dim=-1) for part in (q, k, v)), strict=True):
+            weights = (torch.einsum("bd,bnd->bn", of_q, of_k) / math.sqrt(of_q.shape[1])).softmax(1)
+            pooled.append(torch.einsum("bn,bnd->bd", weights, of_v))
+        return (w / "out").linear(torch.cat(pooled, dim=1))
+
+
+ADMS = {
+    # By channels of a head, by their count, rescaled, and with a finest level of half the width, as at 512 pixels.
+    "head": ({"multipliers": (1, 2), "attention": (False, True), "head": 16, "blocks": 2}, {64: 4}),
+    "heads": ({"multipliers": (1, 1, 1.5), "attention": (True, False, True), "heads": 4}, {32: 4, 48: 4}),
+    "rescaled": ({"multipliers": (1, 1), "attention": (True, True), "head": 32, "rescale": True}, {32: 1}),
+    "half": ({"multipliers": (0.5, 1), "attention": (False, False), "head": 8}, {32: 4}),
+}
+
+
+@pytest.mark.parametrize("told", ["nothing", "vector", "image", "tokens", "all"])
+@pytest.mark.parametrize("name", ADMS)
+def test_the_adm_unet(name: str, told: str) -> None:
+    values, heads = ADMS[name]
+    config = ADMConfig.model_validate({"channels": 32, "blocks": 1, **values})
+    wants = {each: told in (each, "all") for each in ("vector", "image", "tokens")}
+    network = config.build((3, 13, 10), 2, 2 * wants["image"], wants["tokens"])
+    sockets = Sockets(
+        vector=normal(2, 128, seed=1) if wants["vector"] else None,
+        image=normal(2, 2, 13, 10, seed=2) if wants["image"] else None,
+        tokens=normal(2, 4, 128, seed=3) if wants["tokens"] else None,
+    )
+    awake(network).eval()
+    x, t = normal(2, 3, 13, 10), torch.tensor([0.013, 0.87])
+    with torch.no_grad():
+        same(network(x, t, sockets), Restated(config, heads, stated(network)).whole(x, t, sockets))
+
+
+@pytest.mark.parametrize("name", ADMS)
+def test_the_adm_reader(name: str) -> None:
+    values, heads = ADMS[name]
+    config = ADMReaderConfig.model_validate({"channels": 32, "blocks": 1, "features": 7, **values})
+    network = awake(config.build((3, 13, 10))).eval()
+    x, t = normal(4, 3, 13, 10), torch.tensor([0.013, 0.3, 0.6, 0.87])
+    with torch.no_grad():
+        same(network(x, t), Restated(config, heads, stated(network)).read(x, t))
+
+
+# The transformer
+
+
+def position_codes(channels: int, rows: int, columns: int) -> Tensor:
+    """Half the channels are of the row, half of the column; of each half, sines, then cosines."""
+    codes, quarter = torch.zeros(channels, rows, columns, dtype=torch.float64), channels // 4
+    for row in range(rows):
+        for column in range(columns):
+            for i in range(quarter):
+                frequency = 10_000 ** (-i / quarter)
+                for start, place in ((0, row), (2 * quarter, column)):
+                    codes[start + i, row, column] = math.sin(frequency * place)
+                    codes[start + quarter + i, row, column] = math.cos(frequency * place)
+    return codes
+
+
+def transformer(w: W, x: Tensor, t: Tensor, sockets: Sockets, depth: int, heads: int, patch: int) -> Tensor:
+    e = embedded(w / "embedding", t, None if sockets.vector is None else sockets.vector.double())
+    joined = x.double() if sockets.image is None else torch.cat([x, sockets.image], dim=1).double()
+    grid = in_patches(padded(joined, patch), patch)
+    kernel = (w / "stem")["weight"][:, :, 0, 0]
+    codes = position_codes(len(kernel), *grid.shape[2:])
+    h = (torch.einsum("oi,bihw->bohw", kernel, grid) + (w / "stem")["bias"][:, None, None] + codes).flatten(2).mT
+
+    def layer_normed(h: Tensor) -> Tensor:
+        centred = h - h.mean(-1, keepdim=True)
+        return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+
+    def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        parts = zip(*(part.chunk(heads, dim=-1) for part in (q, k, v)), strict=True)
+        return torch.cat([(a @ b.mT / math.sqrt(a.shape[-1])).softmax(-1) @ c for a, b, c in parts], dim=-1)
+
+    for number in range(depth):
+        b = w / "blocks" / number
+        scale, shift, gate, scale2, shift2, gate2 = (b / "modulation").linear(F.silu(e))[:, None].chunk(6, dim=-1)
+        q, k, v = (b / "qkv").linear(layer_normed(h) * (1 + scale) + shift).chunk(3, dim=-1)
+        h = h + gate * (b / "mixed").linear(attention(q, k, v))
+        if sockets.tokens is not None:
+            c = b / "cross"
+            q = (c / "q").linear(layer_normed(h) * (c / "norm")["weight"] + (c / "norm")["bias"])
+            k, v = (c / "kv").linear(sockets.tokens.double()).chunk(2, dim=-1)
+            h = h + (c / "out").linear(attention(q, k, v))
+        inner = (b / "wide").linear(layer_normed(h) * (1 + scale2) + shift2)
+        inner = inner * 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (inner + 0.044715 * inner**3)))
+        h = h + gate2 * (b / "narrow").linear(inner)
+    scale, shift = (w / "modulation").linear(F.silu(e))[:, None].chunk(2, dim=-1)
+    h = (layer_normed(h) * (1 + scale) + shift) @ (w / "out")["weight"][:, :, 0, 0].T + (w / "out")["bias"]
+    return out_of_patches(h.mT.unflatten(2, grid.shape[2:]), patch)[..., : x.shape[2], : x.shape[3]]
+
+
+@pytest.mark.parametrize("told", ["nothing", "vector", "image", "tokens", "all"])
+@pytest.mark.parametrize("layout", [(24, 2, 3, 2), (16, 1, 1, 1), (32, 3, 2, 4)], ids=str)
+def test_the_transformer(layout: tuple[int, int, int, int], told: str) -> None:
+    width, depth, heads, patch = layout
+    wants = {each: told in (each, "all") for each in ("vector", "image", "tokens")}
+    config = TransformerConfig(width=width, depth=depth, heads=heads, patch=patch)
+    network = awake(config.build((3, 13, 10), 2, 2 * wants["image"], wants["tokens"])).eval()
+    sockets = Sockets(
+        vector=normal(2, width, seed=1) if wants["vector"] else None,
+        image=normal(2, 2, 13, 10, seed=2) if wants["image"] else None,
+        tokens=normal(2, 4, width, seed=3) if wants["tokens"] else None,
+    )
+    x, t = normal(2, 3, 13, 10), torch.tensor([0.013, 0.87])
+    with torch.no_grad():
+        same(network(x, t, sockets), transformer(stated(network), x, t, sockets, depth, heads, patch))
 
 
 # The plain U-Net

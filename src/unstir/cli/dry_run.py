@@ -111,15 +111,14 @@ def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str
 def expected_images(data: DataConfig) -> tuple[tuple[int, int, int], int] | None:
     """Return the shape (C, H, W) and the number of classes of a named set without fetching it.
 
-    None if they cannot be known without the images. Sets without a list of classes here count as having ten,
-    which makes hardly a difference to a network.
+    None if they cannot be known without the images.
     """
     named = DATASETS.get(data.source)
     if named is None or not (named.size or data.size):
         return None
     channels = data.channels or (named.size[0] if named.size else 3)
     height, width = data.size or named.size[1:]  # type: ignore[index]
-    return (channels, height, width), 10 if named.labelled else 0
+    return (channels, height, width), named.classes if named.labelled else 0
 
 
 def end(config: Config, images_per_second: float) -> tuple[int, float]:

@@ -28,6 +28,7 @@ class NamedSet:
         licence: as its makers or its mirror give it.
         labelled: whether its images have classes.
         hub: its id on huggingface.co; None if it is bundled.
+        classes: how many, where its images have classes.
     """
 
     about: str
@@ -36,6 +37,7 @@ class NamedSet:
     licence: str
     labelled: bool
     hub: str | None
+    classes: int = 10
 
 
 DATASETS: dict[str, NamedSet] = {
@@ -67,8 +69,18 @@ DATASETS: dict[str, NamedSet] = {
         "research only",
         True,
         "tanganke/stanford_cars",
+        196,
     ),
     "faces": NamedSet("FFHQ faces", (66_500, 3_500), (3, 256, 256), "CC BY-NC-SA 4.0", False, "merkol/ffhq-256"),
+    "imagenet": NamedSet(
+        "ImageNet (ILSVRC 2012), photographs of 1,000 kinds of things; set data.size",
+        (1_281_167, 50_000),
+        None,
+        "research only",
+        True,
+        "benjamin-paine/imagenet-1k",
+        1000,
+    ),
 }
 
 

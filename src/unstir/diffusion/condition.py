@@ -139,3 +139,13 @@ class Sockets:
     def with_image(self, x: Tensor) -> Tensor:
         """Return ``x`` (B, C, H, W) with the channels of the socket ``image``, if any, behind its own."""
         return x if self.image is None else torch.cat([x, self.image], dim=1)
+
+    def tokens_of(self, width: int) -> Tensor | None:
+        """Return the tokens for a network that was built to be told those of this width; 0 for none.
+
+        Raises:
+            ValueError: If it is told tokens and has no socket for them, or is told none and has one.
+        """
+        if (self.tokens is None) != (width == 0):
+            raise ValueError("a network that is told tokens needs their width when it is built, and only then")
+        return self.tokens

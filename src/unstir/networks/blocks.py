@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -71,12 +72,21 @@ class ResidualBlock(nn.Module):
         embedding: Width of the embedding.
         dropout: Probability of dropping an activation before the second convolution.
         kind: The norm.
+        resize: Changes the height and width before the first convolution, and of what goes around, as BigGAN's
+            blocks do (Brock et al. 2019).
     """
 
     def __init__(
-        self, channels_in: int, channels_out: int, embedding: int, dropout: float = 0.0, kind: NormKind = "group"
+        self,
+        channels_in: int,
+        channels_out: int,
+        embedding: int,
+        dropout: float = 0.0,
+        kind: NormKind = "group",
+        resize: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
+        self.resize = resize
         self.first_norm = Norm(kind, channels_in)
         self.first = Convolution(channels_in, channels_out)
         self.modulation = nn.Linear(embedding, 2 * channels_out)
@@ -89,6 +99,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """Return (B, channels_out, H, W) for ``x`` (B, channels_in, H, W) and the embedding (B, E)."""
         h, x = self.first_norm(x, silu=True)
+        if self.resize is not None:
+            h, x = self.resize(h), self.resize(x)
         modulation = self.modulation(functional.silu(embedding))
         dropout = self.dropout if self.training else 0.0
         h, _ = self.second_norm(self.first(h), modulation, silu=True, dropout=dropout)
@@ -106,7 +118,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, head: int = 64, kind: NormKind = "group") -> None:
         super().__init__()
-        self.heads = _heads(channels, head)
+        self.heads = heads_of(channels, head)
         self.norm = Norm(kind, channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = zeroed(nn.Linear(channels, channels))
@@ -151,7 +163,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, channels: int, tokens: int, head: int = 64, kind: NormKind = "group") -> None:
         super().__init__()
-        self.heads = _heads(channels, head)
+        self.heads = heads_of(channels, head)
         self.norm = Norm(kind, channels)
         self.q = nn.Linear(channels, channels)
         self.kv = nn.Linear(tokens, 2 * channels)
@@ -169,7 +181,7 @@ class CrossAttention(nn.Module):
         return x + self.out(mixed).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _heads(channels: int, head: int) -> int:
+def heads_of(channels: int, head: int) -> int:
     """Return how many heads of about ``head`` channels divide the channels evenly."""
     return next(heads for heads in range(max(1, channels // head), 0, -1) if channels % heads == 0)
 

@@ -1,4 +1,4 @@
-"""Fitting images of any height and width to a network's stride."""
+"""Fitting images of any height and width to a network's stride, and changing their resolution."""
 
 from __future__ import annotations
 
@@ -15,3 +15,13 @@ def pad_to(x: Tensor, stride: int) -> Tensor:
     if height % stride == 0 and width % stride == 0:
         return x
     return functional.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")
+
+
+def halved(x: Tensor) -> Tensor:
+    """Return the mean of each square of 2x2 pixels, (B, C, H / 2, W / 2) for even H and W."""
+    return functional.avg_pool2d(x, 2)
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Return each pixel as a square of 2x2, (B, C, 2 H, 2 W)."""
+    return functional.interpolate(x, scale_factor=2, mode="nearest")

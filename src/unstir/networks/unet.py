@@ -25,7 +25,7 @@ from unstir.networks.blocks import (
     zeroed,
 )
 from unstir.networks.embedding import Embedding
-from unstir.networks.resize import pad_to
+from unstir.networks.resize import doubled, pad_to
 
 
 class UNet(nn.Module):
@@ -98,21 +98,20 @@ class UNet(nn.Module):
         Raises:
             ValueError: If it is told tokens and has no socket for them, or is told none and has one.
         """
-        if (sockets.tokens is None) != (self.tokens == 0):
-            raise ValueError("a U-Net that is told tokens needs their width when it is built, and only then")
+        tokens = sockets.tokens_of(self.tokens)
         height, width = x.shape[-2:]
         embedding = self.embedding(t, sockets.vector)
         h = functional.pixel_unshuffle(pad_to(sockets.with_image(x), self.stride), self.patch)
         h = self.stem(h.contiguous(memory_format=torch.channels_last))
         skips = [h]
         for stage in self.down:
-            h = stage(h, embedding, sockets.tokens)
+            h = stage(h, embedding, tokens)
             skips.append(h)
         for stage in self.middle:
-            h = stage(h, embedding, sockets.tokens)
+            h = stage(h, embedding, tokens)
         for stage in self.up:
             h = h if isinstance(stage, _Up) else torch.cat([h, skips.pop()], dim=1)
-            h = stage(h, embedding, sockets.tokens)
+            h = stage(h, embedding, tokens)
         h, _ = self.out_norm(h, silu=True)
         return functional.pixel_shuffle(self.out(h), self.patch)[..., :height, :width]
 
@@ -148,4 +147,4 @@ class _Up(nn.Module):
         self.convolution = Convolution(channels, channels)
 
     def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor | None) -> Tensor:
-        return self.convolution(functional.interpolate(x, scale_factor=2, mode="nearest"))
+        return self.convolution(doubled(x))
