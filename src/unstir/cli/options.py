@@ -20,6 +20,19 @@ Label = Annotated[
     str | None,
     typer.Option(help="A class, by name or number; or several with commas, in turn.", show_default="all in turn"),
 ]
+Classifier = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN", help="A classifier of noised images, which guides to the labels.", show_default="none"
+    ),
+]
+Scale = Annotated[float | None, typer.Option(help="How much the classifier guides.", show_default="1")]
+Weaker = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN", help="A worse model, or checkpoint, that --guidance pushes away from.", show_default="none"
+    ),
+]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Image i is drawn from N + i alone.")]
 Batch = Annotated[int, typer.Option(metavar="N", min=1, max=MOST, help="How many images are drawn together.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]

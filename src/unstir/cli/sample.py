@@ -10,6 +10,7 @@ from unstir.cli import options
 from unstir.cli.places import check_pictures, default_place
 from unstir.cli.report import Report
 from unstir.cli.room import check_drawing
+from unstir.cli.steering import steered
 from unstir.errors import InputError
 
 
@@ -20,6 +21,9 @@ def sample(
     label: options.Label = None,
     *,
     asked: dict[str, Any],
+    classifier: options.Classifier = None,
+    scale: options.Scale = None,
+    weaker: options.Weaker = None,
     seed: options.Seed = 0,
     batch: options.Batch = 64,
     out: Annotated[
@@ -37,14 +41,14 @@ def sample(
 
     _, config = read_config(run)
     config.require("draw")
-    sampling = config.drawing(asked)
+    steering = steered(config, asked, classifier, scale, weaker)
     if out is None:
         out = str(default_place(run, f"samples/sample-seed{seed}.png"))
     else:
         out = check_pictures(out, config.samples.shape[0])
-    check_drawing(n, config.samples.shape, 0 if label else len(config.classes), out, batch)
-    labels = split_labels(label, config.classes, n)
-    label_indices(config.classes, labels, range(n))
+    check_drawing(n, config.samples.shape, 0 if label else len(steering.classes), out, batch)
+    labels = split_labels(label, steering.classes, n)
+    label_indices(steering.classes, labels, range(n))
 
     from unstir.models.file import load
     from unstir.models.samples import Samples, write
@@ -52,7 +56,8 @@ def sample(
 
     place = processes()
     share = range(n)[place.process_index :: place.num_processes]
-    drawn = load(run).draw(share, label=labels, seed=seed, batch=batch, progress=place.is_main_process, **asked)
+    how = asked | steering.arguments()
+    drawn = load(run).draw(share, label=labels, seed=seed, batch=batch, progress=place.is_main_process, **how)
     together = map(Samples.joined, rounds(drawn))
     if place.is_main_process:
         out = f"{write(together, out, n, new=True)}{'/' if out.endswith('/') else ''}"
@@ -64,8 +69,9 @@ def sample(
         "out": out,
         "n": n,
         "seed": seed,
-        "labels": label_indices(config.classes, labels, range(n)),
-        "sampling": sampling.model_dump(mode="json"),
+        "labels": label_indices(steering.classes, labels, range(n)),
+        "sampling": steering.settings.model_dump(mode="json"),
+        **steering.values(),
     }
     Report(as_json).end(f"{n} image{' is' if n == 1 else 's are'} in {out}", values)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from unstir.errors import InputError, nearest
 from unstir.recipes.cifar import cifar10
+from unstir.recipes.classifiers import cifar10_classifier, mnist_classifier
 from unstir.recipes.digits import digits, digits_variations
 from unstir.recipes.gan_and_vae import mnist_gan, mnist_vae
 from unstir.recipes.mnist import fashion_mnist, mnist, mnist_dae, mnist_fc, mnist_fc_notime, mnist_hybrid
@@ -36,6 +37,8 @@ RECIPES: dict[str, Recipe] = {
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
     "cifar10-ncsn": cifar10_ncsn,
+    "mnist-classifier": mnist_classifier,
+    "cifar10-classifier": cifar10_classifier,
     "church64": church64,
     "cars64": cars64,
     "stl10-96": stl10_96,

@@ -7,8 +7,8 @@ with :math:`\tilde\mu` the mean of the posterior q(x_{t-1} | x_t, x_0) (equation
 chain is the respaced one, :math:`\beta = 1 - \bar\alpha_t / \bar\alpha_s`.
 
 Under a classifier's guidance the mean moves by :math:`\sigma_t^2 g`, with g the drift of the prediction and the
-variance that the step draws with (Dhariwal and Nichol 2021, algorithm 1); the last step, which draws nothing, has no
-such move.
+variance that the step draws with (Dhariwal and Nichol 2021, algorithm 1); the last step draws nothing, and moves
+nothing.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Away from a weaker prediction, with all that it says of x0 and of eps mixed alik
 
 which is classifier-free guidance where the weak one is the same network without its condition (Ho and Salimans
 2022), and autoguidance where it is a worse network (Karras et al. 2024). It may hold in an interval of levels,
-outside which w is 0 (Kynkäänniemi et al. 2024), and the contrast that it adds may be taken back in part (Lin et al.
-2024, section 3.4).
+outside which w is 0 (Kynkäänniemi et al. 2024), and the contrast that it adds may be taken back in part (Lin et
+al. 2024, section 3.4).
 
 By a classifier of noised images, whose gradient is the prediction's drift (Dhariwal and Nichol 2021),
 
