@@ -30,6 +30,8 @@ SHAPES = {
     "mnist-gan": (1, 28, 28),
     "fashion-mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
+    "mnist-classifier": (1, 28, 28),
+    "cifar10-classifier": (3, 32, 32),
     "mnist-hybrid": (1, 28, 28),
     "cifar10-ncsn": (3, 32, 32),
     "church64": (3, 64, 64),
