@@ -89,7 +89,7 @@ CASES = {
     "sample runs/digits --classifier runs/plan/encoder": "has seen clean images alone",
     "sample runs/digits --classifier runs/digits": "cannot guide",
     "sample runs/digits --classifier missing": "no run folder or model file at missing",
-    "sample runs/digits --classifier classifiers/linear.safetensors": "another schedule (linear) than the model (cosine)",
+    "sample runs/digits --classifier classifiers/linear.safetensors": "another schedule (linear) than the model",
     "sample runs/digits --classifier classifiers/cosine --label ten": "No label is called 'ten'",
     "sample runs/unlabelled --classifier classifiers/cosine --label 10": "Label 10 is out of range",
     "sample runs/digits --classifier classifiers/cosine --scale -1": "-1",

@@ -135,7 +135,7 @@ def test_it_learns_where_the_noise_lets_it() -> None:
 
 
 @pytest.mark.parametrize("classes", [0, 3])
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "heun"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
 def test_drawing_is_guided_to_the_labels_that_samples_keep(
     classes: int, sampler: str, make_model: MakeModel
 ) -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 NAME = "model.safetensors"
 """What a model file is called in a run folder."""
 
+CHECKPOINTS = "checkpoints"
+"""The folder in a run folder where all that training needs to go on is kept, averaged weights included."""
+
 PLAN = "plan.yaml"
 """What names the stages of a plan's folder, in order."""
 
@@ -190,9 +193,10 @@ def _home(weights: Path, about: About) -> Path:
     Raises:
         InputError: For a checkpoint that lies in no run folder.
     """
-    if "position" not in about.told:
+    folder = weights.absolute().parent
+    if "position" not in about.told or folder.name != CHECKPOINTS:
         return weights
-    home = weights.absolute().parent.parent / NAME
+    home = folder.parent / NAME
     if not home.exists():
         raise InputError(f"{weights} is a checkpoint, which is read in its run folder alone: there is no {home}")
     return home
