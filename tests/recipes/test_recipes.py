@@ -34,6 +34,8 @@ SHAPES = {
     "fashion-mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
     "cifar10-adm": (3, 32, 32),
+    "mnist-classifier": (1, 28, 28),
+    "cifar10-classifier": (3, 32, 32),
     "mnist-hybrid": (1, 28, 28),
     "cifar10-ncsn": (3, 32, 32),
     "church64": (3, 64, 64),

@@ -8,7 +8,7 @@ from unstir.diffusion import Condition, Denoiser, NoiseLevel, Prediction, Socket
 from unstir.diffusion.parameterization import parameterization
 from unstir.diffusion.schedule import flow, linear
 from unstir.sampling import DDIM, grid, sample
-from unstir.sampling.guidance import classifier_free, conditioned
+from unstir.sampling.guidance import by_weaker, classifier_free, conditioned
 
 
 class Network(nn.Module):
@@ -149,3 +149,76 @@ def test_anything_that_takes_a_condition_can_be_guided() -> None:
     torch.testing.assert_close(guided.x0, 1.5 * torch.tensor([1.0, 2, 4]).to(x).reshape(-1, 1, 1, 1) + 0 * x)
     torch.testing.assert_close(level.noise(guided.x0, guided.eps), x)
     assert seen == [6]
+
+
+# The interval of levels, and rescaling
+
+
+def test_guidance_holds_in_its_interval_alone_and_costs_half_outside() -> None:
+    denoiser, condition, x = setting()
+    schedule, w = linear(10), 2.0
+    ratios = [float(schedule.level(n).sigma / schedule.level(n).alpha) for n in range(11)]
+    interval = (ratios[4], ratios[7])  # its ends belong to it
+    sizes: list[int] = []
+    denoiser.network.register_forward_pre_hook(lambda network, inputs: sizes.append(len(inputs[0])))
+    for n in range(1, 11):
+        level = schedule.level(n)
+        got = classifier_free(denoiser, condition, w, interval=interval)(x, level)
+        assert sizes[-1] == (6 if 4 <= n <= 7 else 3)
+        expected = classifier_free(denoiser, condition, w if 4 <= n <= 7 else 0.0)(x, level)
+        torch.testing.assert_close(got.eps, expected.eps)
+        torch.testing.assert_close(got.x0, expected.x0)
+
+
+def test_each_image_is_guided_by_its_own_level() -> None:
+    denoiser, condition, x = setting()
+    schedule = linear(10)
+    middle = float(schedule.level(5).sigma / schedule.level(5).alpha)
+    together = classifier_free(denoiser, condition, 2.0, interval=(0.0, middle))
+    mixed = together(x, schedule.level(torch.tensor([3, 5, 8])))
+    for i, (n, w) in enumerate(((3, 2.0), (5, 2.0), (8, 0.0))):
+        alone = classifier_free(denoiser, condition[i : i + 1], w)(x[i : i + 1], schedule.level(n))
+        torch.testing.assert_close(mixed.eps[i : i + 1], alone.eps)
+
+
+def test_rescaling_gives_each_image_the_contrast_it_had() -> None:
+    denoiser, condition, x = setting("v")
+    level, w = linear(10).level(8), 4.0
+    told = classifier_free(denoiser, condition, 0.0)(x, level)
+    pushed = classifier_free(denoiser, condition, w)(x, level)
+    before, after = (p.x0.flatten(1).std(1) for p in (told, pushed))
+    assert ((after / before - 1).abs() > 0.05).all()
+    for phi in (0.0, 0.3, 1.0):
+        got = classifier_free(denoiser, condition, w, rescale=phi)(x, level)
+        factor = (phi * before / after + 1 - phi).reshape(-1, 1, 1, 1)
+        torch.testing.assert_close(got.x0, factor * pushed.x0)
+        torch.testing.assert_close(level.noise(got.x0, got.eps), x)
+        alone = classifier_free(denoiser, condition[1:2], w, rescale=phi)(x[1:2], level)
+        torch.testing.assert_close(got.x0[1:2], alone.x0)
+
+
+def test_a_flat_image_is_rescaled_to_itself() -> None:
+    def gray(x: Tensor, level: NoiseLevel) -> Prediction:
+        return Prediction.from_x0(torch.full_like(x, 0.25), x, level)
+
+    level, (_, _, x) = linear(10).level(5), setting()
+    got = by_weaker(gray, gray, 2.0, rescale=1.0)(x, level)
+    torch.testing.assert_close(got.x0, torch.full_like(x, 0.25))
+
+
+# A weaker model
+
+
+def test_a_weaker_model_is_pushed_away_from() -> None:
+    denoiser, condition, x = setting()
+    other, _, _ = setting("x0")
+    level, w = linear(10).level(6), 1.5
+    strong, weak = denoiser(x, level, condition), other(x, level, condition)
+    guided = by_weaker(conditioned(denoiser, condition), conditioned(other, condition), w)(x, level)
+    torch.testing.assert_close(guided.eps, strong.eps + w * (strong.eps - weak.eps))
+    torch.testing.assert_close(guided.x0, strong.x0 + w * (strong.x0 - weak.x0))
+    torch.testing.assert_close(level.noise(guided.x0, guided.eps), x)
+    asked = other.network.calls
+    outside = by_weaker(conditioned(denoiser, condition), conditioned(other, condition), w, interval=(1e3, 1e4))
+    torch.testing.assert_close(outside(x, level).eps, strong.eps)
+    assert other.network.calls == asked

@@ -10,6 +10,7 @@ import typer
 from unstir.cli import options
 from unstir.cli.places import default_place
 from unstir.cli.report import Report
+from unstir.cli.steering import steered
 from unstir.errors import InputError
 from unstir.evaluation.metrics import LIKELIHOODS, METRICS, check
 from unstir.files import write_new
@@ -69,6 +70,9 @@ def evaluate(
     seed: options.Seed = 0,
     *,
     asked: dict[str, Any],
+    classifier: options.Classifier = None,
+    scale: options.Scale = None,
+    weaker: options.Weaker = None,
     batch: options.Batch = 250,
     data: Annotated[
         str | None,
@@ -93,11 +97,13 @@ def evaluate(
         config.require(verb)
     chain = {name: asked[name] for name in _OF_BITS}
     if not draws:
-        vain = [name for name, value in asked.items() if value is not None and name not in _OF_BITS]
+        given = {**asked, "classifier": classifier, "scale": scale, "weaker": weaker}
+        vain = [name for name, value in given.items() if value is not None and name not in _OF_BITS]
         if vain:
             raise InputError(f"--{vain[0].replace('_', '-')} is for drawing images, and {metrics} draws none")
         asked["sampler"] = "ddpm"  # the bound is the ancestral sampler's, whatever the run draws by
-    sampling = config.drawing(asked)
+    steering = steered(config, asked, classifier, scale, weaker)
+    sampling = steering.settings
     source = data_of(run, data)
     _check_source(source, draws)
     place = default_place(run, f"evaluations/{_name(sampling) if draws else wanted[0]}-n{n}-seed{seed}.json")
@@ -106,7 +112,7 @@ def evaluate(
     from unstir.data.load import load as load_images
 
     splits = load_images(source)
-    _check_images(config, splits, draws)
+    _check_images(config, steering.classes, splits, draws)
 
     from unstir.evaluation.bits import measure_bits
     from unstir.evaluation.measure import measure
@@ -118,7 +124,8 @@ def evaluate(
         how = "at once" if sampling.evaluations == 1 else f"by {_name(sampling)}"
         report.say(f"Measuring {n:,} images of {run}, drawn {how}")
         share = range(n)[rank.process_index :: rank.num_processes]
-        drawn = model.draw(share, seed=seed, batch=batch, progress=rank.is_main_process, **asked)
+        how = asked | steering.arguments()
+        drawn = model.draw(share, seed=seed, batch=batch, progress=rank.is_main_process, **how)
         measured |= measure(drawn, splits, wanted, progress=rank.is_main_process)
     if bits:
         count = min(n, len(splits.held_out))
@@ -143,6 +150,7 @@ def evaluate(
         "data": source.source,
         "seed": seed,
         **({"sampling": sampling.model_dump(mode="json")} if draws else {}),
+        **steering.values(),
     }
     text = json.dumps(values, indent=2) + "\n"
     saved = None
@@ -172,8 +180,8 @@ def _name(sampling: Settings) -> str:
     return f"{values['sampler']['name']}-{sampling.steps}" if "sampler" in values else "at-once"
 
 
-def _check_images(config: ModelConfig, splits: Splits, labels: bool) -> None:
-    """Check, before anything is drawn, that a run's images can be measured against these.
+def _check_images(config: ModelConfig, classes: tuple[str, ...], splits: Splits, labels: bool) -> None:
+    """Check, before anything is drawn, that a run's images of these classes can be measured against others.
 
     Raises:
         InputError: If these have another shape or other classes, or have no labels and ``labels`` are needed.
@@ -184,7 +192,7 @@ def _check_images(config: ModelConfig, splits: Splits, labels: bool) -> None:
     if held_out.shape != config.samples.shape:
         ours, theirs = ("x".join(map(str, shape)) for shape in (config.samples.shape, held_out.shape))
         raise InputError(f"The run draws images of {ours}, and those of '{held_out.name}' are {theirs}")
-    if config.classes and held_out.classes and held_out.classes != config.classes:
+    if classes and held_out.classes and held_out.classes != classes:
         raise InputError(f"The classes of '{held_out.name}' are not those that the run was trained with")
 
 

@@ -20,6 +20,19 @@ Label = Annotated[
     str | None,
     typer.Option(help="A class, by name or number; or several with commas, in turn.", show_default="all in turn"),
 ]
+Classifier = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN", help="A classifier of noised images, which guides to the labels.", show_default="none"
+    ),
+]
+Scale = Annotated[float | None, typer.Option(help="How much the classifier guides.", show_default="1")]
+Weaker = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN", help="A worse model, or checkpoint, that --guidance pushes away from.", show_default="none"
+    ),
+]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Image i is drawn from N + i alone.")]
 Batch = Annotated[int, typer.Option(metavar="N", min=1, max=MOST, help="How many images are drawn together.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -36,6 +49,9 @@ _HOW = {
     "spacing": (str, "How the steps lie: {}."),
     "schedule": (str, "Sample on another schedule: {}."),
     "guidance": (float, "How much to push towards what is told, such as the label; 0 is off."),
+    "guidance_min": (float, "The least sigma / alpha at which there is guidance."),
+    "guidance_max": (float, "The most sigma / alpha at which there is guidance."),
+    "guidance_rescale": (float, "How much of the contrast that guidance adds is taken back, from 0 to 1."),
     "clip": (str, "How predicted images are kept in range: {}."),
 }
 """The options of drawing that belong to no sampler: their type and their help."""

@@ -10,6 +10,7 @@ from unstir.cli import options
 from unstir.cli.places import check_pictures, default_place
 from unstir.cli.report import Report
 from unstir.cli.room import check_drawing
+from unstir.cli.steering import steered
 from unstir.errors import InputError
 
 
@@ -28,6 +29,9 @@ def sample(
     ] = None,
     *,
     asked: dict[str, Any],
+    classifier: options.Classifier = None,
+    scale: options.Scale = None,
+    weaker: options.Weaker = None,
     seed: options.Seed = 0,
     batch: options.Batch = 64,
     out: Annotated[
@@ -46,14 +50,14 @@ def sample(
 
     _, config = read_config(run)
     config.require("draw")
-    sampling = config.drawing(asked)
+    steering = steered(config, asked, classifier, scale, weaker)
     if out is None:
         out = str(default_place(run, f"samples/sample-seed{seed}.png"))
     else:
         out = check_pictures(out, config.samples.shape[0])
-    check_drawing(n, config.samples.shape, 0 if label else len(config.classes), out, batch)
-    labels = split_labels(label, config.classes, n)
-    label_indices(config.classes, labels, range(n))
+    check_drawing(n, config.samples.shape, 0 if label else len(steering.classes), out, batch)
+    labels = split_labels(label, steering.classes, n)
+    label_indices(steering.classes, labels, range(n))
     prompts = prompt_list(config.texts, prompt)
     if len(prompts) > n:
         raise InputError(f"{len(prompts)} prompts were given, and -n asks for {n} images; ask for more")
@@ -71,8 +75,9 @@ def sample(
 
     place = processes()
     share = range(n)[place.process_index :: place.num_processes]
+    how = asked | steering.arguments()
     drawn = load(run).draw(
-        share, label=labels, prompt=prompt, seed=seed, batch=batch, progress=place.is_main_process, **asked
+        share, label=labels, prompt=prompt, seed=seed, batch=batch, progress=place.is_main_process, **how
     )
     together = map(Samples.joined, rounds(drawn))
     if place.is_main_process:
@@ -85,9 +90,10 @@ def sample(
         "out": out,
         "n": n,
         "seed": seed,
-        "labels": label_indices(config.classes, labels, range(n)),
+        "labels": label_indices(steering.classes, labels, range(n)),
         **({"prompts": list(prompts)} if config.texts else {}),
-        "sampling": sampling.model_dump(mode="json"),
+        "sampling": steering.settings.model_dump(mode="json"),
+        **steering.values(),
     }
     report.end(f"{n} image{' is' if n == 1 else 's are'} in {out}", values)
 

@@ -74,6 +74,13 @@ class ScheduleConfig(Part):
         """How many levels the schedule has, or None if its time is continuous."""
         return self.steps or 1000 if "steps" in _SCHEDULE_OPTIONS[self.name] else None
 
+    def equals(self, other: ScheduleConfig) -> bool:
+        """Whether both build the same schedule; one that is learned is its own model's alone."""
+        if self.learned or other.learned:
+            return False
+        mine, theirs = ({**one.options(), "name": one.name, "steps": one.discrete_steps} for one in (self, other))
+        return mine == theirs
+
     def build(self) -> Schedule:
         """Return the schedule; one that is learned is a module.
 

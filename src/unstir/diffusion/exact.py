@@ -38,12 +38,25 @@ class GaussianMixtureDenoiser:
         means = self.means.flatten(1).to(x)
         variances = self.stds.to(x) ** 2
         flat = x.flatten(1)
-        alpha, sigma = (coefficient.reshape(-1, 1) for coefficient in level.coefficients(flat))
-        noised = alpha**2 * variances + sigma**2
-        responsibility = torch.softmax(self.log_joint(flat, means, alpha, noised), dim=1)
+        alpha, noised = self._noised(flat, level)
+        responsibility = self.log_responsibility(x, level).exp()
         gain = divide(alpha * variances, noised)
         x0 = (responsibility * (1 - gain * alpha)) @ means + (responsibility * gain).sum(1, keepdim=True) * flat
         return Prediction.from_x0(x0.reshape(x.shape), x, level)
+
+    def log_responsibility(self, x: Tensor, level: NoiseLevel) -> Tensor:
+        """Return log r_k(x), the logarithm of each component's probability, (B, K), for ``x`` (B, ...) at a level.
+
+        It is the exact classifier of noised images; of a class of several components, their sum.
+        """
+        flat = x.flatten(1)
+        alpha, noised = self._noised(flat, level)
+        return self.log_joint(flat, self.means.flatten(1).to(x), alpha, noised).log_softmax(dim=1)
+
+    def _noised(self, flat: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+        """Return alpha, (1 or B, 1), and the variances v_k, (1 or B, K)."""
+        alpha, sigma = (coefficient.reshape(-1, 1) for coefficient in level.coefficients(flat))
+        return alpha, alpha**2 * self.stds.to(flat) ** 2 + sigma**2
 
     def log_joint(self, flat: Tensor, means: Tensor, alpha: Tensor, noised: Tensor) -> Tensor:
         """Return log w_k N(x; alpha m_k, v_k I) up to a constant, shape (B, K)."""

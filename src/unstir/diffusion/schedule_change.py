@@ -25,10 +25,18 @@ def on_any_schedule(denoise: Denoise, trained: Schedule) -> Denoise:
     """
 
     def changed(x: Tensor, level: NoiseLevel) -> Prediction:
-        known = trained(trained.time(level.log_snr).clamp(min=trained.t_min))
-        scale = ((known.alpha**2 + known.sigma**2) / (level.alpha**2 + level.sigma**2)).sqrt()
-        prediction = denoise(broadcast(scale, x) * x, known)
+        known, scale = as_known(x, level, trained)
+        prediction = denoise(scale * x, known)
         alpha, sigma = level.coefficients(x)
-        return replace(prediction, eps=divide(x - alpha * prediction.x0, sigma), level=level)
+        eps = divide(x - alpha * prediction.x0, sigma)
+        drift = None if prediction.drift is None else scale * prediction.drift  # by the chain rule
+        return replace(prediction, eps=eps, level=level, drift=drift)
 
     return changed
+
+
+def as_known(x: Tensor, level: NoiseLevel, trained: Schedule) -> tuple[NoiseLevel, Tensor]:
+    """Return the level of ``trained`` that images ``x`` (B, ...) are shown at, and what scales them to it."""
+    known = trained(trained.time(level.log_snr).clamp(min=trained.t_min))
+    scale = ((known.alpha**2 + known.sigma**2) / (level.alpha**2 + level.sigma**2)).sqrt()
+    return known, broadcast(scale, x)

@@ -34,6 +34,7 @@ VERBS = {
     "classify": ("classify images", "run.classify(images) in Python"),
     "embed": ("embed images", "run.embed(images) in Python"),
     "read": ("read scenes", "run.read(images) in Python"),
+    "guide": ("guide a model's drawing", "unstir sample MODEL --classifier RUN"),
     "encode": ("encode images", "run.encode(images) in Python"),
     "decode": ("decode codes", "run.decode(codes) in Python"),
 }
@@ -207,12 +208,23 @@ class ModelConfig(Part):
             raise InputError(f"The part '{name}' is to see images of {ours}, and it takes those of {theirs}")
         return part
 
-    def drawing(self, options: Mapping[str, object]) -> Settings:
+    def drawing(
+        self,
+        options: Mapping[str, object],
+        classifier: ModelConfig | None = None,
+        weaker: ModelConfig | None = None,
+    ) -> Settings:
         """Return how to draw: as the model does by default, with ``options`` that are not None in their place.
 
+        Args:
+            options: By name.
+            classifier: That of a model whose verb ``guide`` is to guide this one.
+            weaker: That of a model that guidance is to push away from.
+
         Raises:
-            InputError: For an option that it does not take, or a value out of range.
+            InputError: For an option that it does not take, a value out of range, or a model that cannot guide it.
         """
+        options = {**options, "classifier": classifier, "weaker model": weaker}
         given = [name for name, value in options.items() if value is not None]
         if given:
             raise InputError(f"This model is {self.about} and draws at once: it takes no {given[0]}")
@@ -227,6 +239,14 @@ class ModelConfig(Part):
         if verb not in self.verbs:
             can = " or ".join(f"{what} ({how})" for what, how in (VERBS[known] for known in self.verbs))
             raise InputError(f"This model is {self.about} and cannot {VERBS[verb][0]}: it can {can}")
+
+    def check_guides(self, model: ModelConfig) -> None:
+        """Check that this model's verb ``guide`` can guide the drawing of another.
+
+        Raises:
+            InputError: If it cannot.
+        """
+        self.require("guide")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -266,6 +286,20 @@ systems: Kinds[ModelConfig] = Kinds("system")
 AnyModel = Annotated[SerializeAsAny[ModelConfig], BeforeValidator(systems.read)]
 
 FrozenPart.model_rebuild()
+
+
+def check_scale(scale: float | None, classifier: object) -> None:
+    """Check how much a classifier is to guide, None being 1.
+
+    Raises:
+        InputError: For a scale out of range, or without a classifier.
+    """
+    if scale is None:
+        return
+    if classifier is None:
+        raise InputError(f"A scale of {scale:g} is how much a classifier guides, and none is given: give one")
+    if not 0 <= scale <= 1000:
+        raise InputError(f"The scale of a classifier's guidance lies from 0 to 1000, and this is {scale:g}")
 
 
 def label_indices(classes: Sequence[str], label: Labels, indices: Sequence[int]) -> list[int] | None:

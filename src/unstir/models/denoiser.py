@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from unstir.diffusion import Condition, Denoiser, GridSchedule, NoiseLevel, Schedule
+from unstir.diffusion import Condition, Denoiser, GridSchedule, NoiseLevel, Prediction, Schedule
 from unstir.diffusion.times import Importance, uniform
 from unstir.errors import InputError
 from unstir.models.config import Labels, label_indices
@@ -19,7 +19,7 @@ from unstir.models.samples import Samples
 from unstir.networks.conditioner import Conditioner
 from unstir.progress import tracked
 from unstir.sampling import SeededNoise
-from unstir.sampling.draw import walk, walk_back
+from unstir.sampling.draw import Conditional, walk, walk_back
 from unstir.sampling.tiles import tiles, window
 
 if TYPE_CHECKING:
@@ -103,9 +103,20 @@ class DenoiserModel(Drawing):
             order.start,
             order.guide,
             self.guided(order.condition),
+            None if order.weaker is None else order.weaker.predicting(),  # type: ignore[attr-defined]
         )
         for step in steps:
             yield step.x
+
+    def predicting(self) -> Conditional:
+        """Return the denoiser as it computes by itself: in the number format of its configuration."""
+        denoiser = self.lowered().denoiser
+
+        def predict(x: Tensor, level: NoiseLevel, condition: Condition | None) -> Prediction:
+            with self.in_precision:
+                return denoiser(x, level, condition)
+
+        return predict
 
     def guided(self, condition: Condition | None) -> list[str]:
         """Return what guidance strengthens: all that the model has learned to do without."""
@@ -132,7 +143,8 @@ class DenoiserModel(Drawing):
             label: As in ``draw``: None takes the classes in turn.
             batch: How many are inverted together.
             progress: Whether to show a progress bar, if standard error is a terminal.
-            **options: ``steps``, ``spacing``, ``guidance``, ``clip`` and ``schedule``, as in ``draw``.
+            **options: ``steps``, ``spacing``, ``guidance`` and its limits, ``clip`` and ``schedule``, as in
+                ``draw``.
 
         Returns:
             The samples at the noisiest level, float32 (n, ...).
@@ -142,7 +154,8 @@ class DenoiserModel(Drawing):
                 denoising autoencoder.
         """
         self.config.require("invert")
-        for option in options.keys() - {"steps", "spacing", "guidance", "clip", "schedule"}:
+        limits = {"guidance_min", "guidance_max", "guidance_rescale"}
+        for option in options.keys() - {"steps", "spacing", "guidance", "clip", "schedule"} - limits:
             raise InputError(f"Finding an image's noise is DDIM's, with eta 0: it takes no {option}")
         settings = self.config.drawing(options)
         check_shape(self, images)

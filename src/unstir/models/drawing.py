@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch import Tensor
 from unstir.diffusion import Condition
 from unstir.errors import InputError
 from unstir.models.codec import Codec, Identity
-from unstir.models.config import Labels, Settings, label_indices, prompt_list
+from unstir.models.config import Labels, ModelConfig, Settings, check_scale, label_indices, prompt_list
 from unstir.models.model import Model, check_shape
 from unstir.models.samples import Samples
 from unstir.networks.told import Told
@@ -34,6 +34,7 @@ class Order:
         settings: How to draw.
         start: The noise to start from, or None to draw it from the seeds.
         guide: A guidance beside the condition's own, or None.
+        weaker: A model that guidance pushes away from, or None.
     """
 
     seeds: Sequence[int]
@@ -41,6 +42,38 @@ class Order:
     settings: Any
     start: Tensor | None = None
     guide: Guide | None = None
+    weaker: Drawing | None = None
+
+
+class Classifies(Protocol):
+    """A model with the verb ``guide``: a classifier of noised images."""
+
+    config: ModelConfig
+
+    def guide(self, label: Tensor, scale: float = 1.0) -> Guide: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What steers a drawing beside what the model is told; see :meth:`Drawing.draw`."""
+
+    guide: Guide | None
+    classifier: Classifies | None
+    scale: float
+    weaker: Drawing | None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that are steered to, if there is a classifier."""
+        return self.classifier.config.classes if self.classifier else ()
+
+    def towards(self, label: Tensor | None) -> Guide | None:
+        """Return the guide of a batch whose images are to have these labels (B,): the classifier's comes last."""
+        guide = self.guide
+        if self.classifier is None or label is None:
+            return guide
+        last = self.classifier.guide(label, self.scale)
+        return last if guide is None else lambda denoise: last(guide(denoise))
 
 
 class Drawing(Model):
@@ -78,6 +111,9 @@ class Drawing(Model):
         seed: int = 0,
         batch: int = 64,
         guide: Guide | None = None,
+        classifier: Classifies | None = None,
+        scale: float | None = None,
+        weaker: Drawing | None = None,
         progress: bool = False,
         **options: object,
     ) -> Iterator[Samples]:
@@ -93,6 +129,11 @@ class Drawing(Model):
             seed: Sample i is drawn from seed + i.
             batch: How many are drawn together.
             guide: A function from one ``Denoise`` to another, which steers the drawing; gradients may flow in it.
+            classifier: A classifier of noised images, whose gradient steers towards the label; of a model without
+                labels, the labels are its classes.
+            scale: s of the classifier's guidance, 0 to 1000; None is 1.
+            weaker: A weaker model of the same samples, told the same, that the option ``guidance`` pushes away
+                from instead of from the prediction without what is told.
             progress: Whether to show a progress bar, if standard error is a terminal.
             **options: As :meth:`unstir.models.config.ModelConfig.drawing` takes them; the model's own are used for
                 those left out.
@@ -104,19 +145,20 @@ class Drawing(Model):
             InputError: For a value out of range, a label the model does not know, or a model that cannot draw.
         """
         self.config.require("draw")
-        settings = self.config.drawing(options)
-        labels = label_indices(self.config.classes, label, indices)
+        check_scale(scale, classifier)
+        settings = self.config.drawing(options, classifier and classifier.config, weaker and weaker.config)
+        labels = label_indices((classifier or self).config.classes, label, indices)
         rows = 1 + max(indices, default=-1)
         check_told(self.config.told, told or {}, rows)
         prompts = prompt_list(self.config.texts, prompt)
         self.read({name: prompts for name in self.config.texts if prompts})  # or it cannot be
         given = {
             *(told or {}),
-            *(["label"] if labels is not None else []),
+            *(["label"] if self.config.classes else []),
             *(self.config.texts if prompts else []),
         }
         self.config.hideable("Drawing without it", self.config.told.keys() - given)
-        if options.get("guidance") and not given:
+        if options.get("guidance") and not given and weaker is None:
             raise InputError(
                 "Guidance strengthens what the model is told, and here it is told nothing: leave it out"
             )
@@ -126,8 +168,9 @@ class Drawing(Model):
             self.check_noise(noise)
             if len(noise) < rows:
                 raise InputError(f"Noise was given for {len(noise)} images, and {rows} are to be drawn")
+        steering = Steering(guide, classifier, 1.0 if scale is None else scale, weaker)
         return self._stream(
-            indices, labels, prompts, dict(told or {}), noise, seed, batch, guide, progress, settings
+            indices, labels, prompts, dict(told or {}), noise, seed, batch, steering, progress, settings
         )
 
     def _stream(
@@ -139,7 +182,7 @@ class Drawing(Model):
         noise: Tensor | None,
         seed: int,
         batch: int,
-        guide: Guide | None,
+        steering: Steering,
         progress: bool,
         settings: Settings,
     ) -> Iterator[Samples]:
@@ -151,7 +194,7 @@ class Drawing(Model):
                 rows = torch.tensor(part)
                 values = {name: v[rows if len(v) > 1 else rows * 0] for name, v in told.items()}
                 own = None if labels is None else torch.tensor(labels[first : first + batch])
-                if own is not None:
+                if own is not None and self.config.classes:
                     values["label"] = own
                 said = [prompts[i % len(prompts)] for i in part] if prompts else []
                 values |= model.read({name: said for name in self.config.texts if said})
@@ -161,14 +204,15 @@ class Drawing(Model):
                     None if condition is None else condition.to(self.device),
                     settings,
                     None if noise is None else noise[rows].to(self.device),
-                    guide,
+                    steering.towards(own),
+                    steering.weaker,
                 )
                 with torch.no_grad(), model.in_precision:
                     for x in model.walk(order):
                         last = x
                         advance()
                     x = model.codec.decode(last).cpu()
-                yield Samples(x, own, self.config.classes, part, said)
+                yield Samples(x, own, steering.classes or self.config.classes, part, said)
 
     def sample(self, n: int = 64, *, noise: Tensor | None = None, **how: Any) -> Samples:
         """Draw ``n`` samples, or with ``noise`` as many as that has, and return them together.

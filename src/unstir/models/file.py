@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 NAME = "model.safetensors"
 """What a model file is called in a run folder."""
 
+CHECKPOINTS = "checkpoints"
+"""The folder in a run folder where all that training needs to go on is kept, averaged weights included."""
+
 PLAN = "plan.yaml"
 """What names the stages of a plan's folder, in order."""
 
-_PARTS = "parts"
+_PARTS, _AVERAGE = "parts", "average"
 
 
 def locate(path: Path) -> Path:
@@ -75,13 +78,16 @@ def read_config(path: Path) -> tuple[Path, ModelConfig]:
     """
     weights = locate(path)
     about = read_about(weights)
-    config = _config(weights, about)
-    _check_parts(weights, config, about)
+    home = _home(weights, about)
+    config = _config(home, about if home is weights else read_about(home))
+    _check_parts(home, config, about)
     return weights, config
 
 
 def load(path: str | Path) -> Model:
     """Load a model, ready for its verbs, from a run folder or a ``.safetensors`` file, onto a GPU if there is one.
+
+    Of a checkpoint in a run folder, the averaged weights of that moment are loaded.
 
     Raises:
         InputError: If the path is missing, is neither of these, the file is damaged, or a part that it needs is
@@ -91,13 +97,17 @@ def load(path: str | Path) -> Model:
 
     weights = locate(Path(path))
     about, tensors = read_tensors(weights)
-    config = _config(weights, about)
+    home = _home(weights, about)
+    config = _config(home, about if home is weights else read_about(home))
+    if home is not weights:
+        inner = f"{_AVERAGE}."
+        tensors = {key.removeprefix(inner): value for key, value in tensors.items() if key.startswith(inner)}
     # Of several GPUs each process of a job has its own.
     device = f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
     broken = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
     if broken:
         raise InputError(f"{weights} cannot be used: not all of its {broken} are finite numbers; train it again")
-    return _built(config, tensors, weights, torch.device(device))
+    return _built(config, tensors, home, torch.device(device))
 
 
 def load_parts(parts: Mapping[str, FrozenPart], folder: Path) -> dict[str, Model]:
@@ -175,6 +185,21 @@ def relative(path: Path, folder: Path) -> str:
     whole, place = path.expanduser().absolute(), folder.absolute()
     beside = place.parent in whole.parents
     return os.path.relpath(whole, place) if beside else str(whole)
+
+
+def _home(weights: Path, about: About) -> Path:
+    """Return the model file that says what weights are of: their own, or of a checkpoint its run's.
+
+    Raises:
+        InputError: For a checkpoint that lies in no run folder.
+    """
+    folder = weights.absolute().parent
+    if "position" not in about.told or folder.name != CHECKPOINTS:
+        return weights
+    home = folder.parent / NAME
+    if not home.exists():
+        raise InputError(f"{weights} is a checkpoint, which is read in its run folder alone: there is no {home}")
+    return home
 
 
 def _config(weights: Path, about: About) -> ModelConfig:

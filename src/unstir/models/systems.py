@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -11,11 +11,13 @@ from unstir.config import LARGEST, AtLeastZero, Width
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.errors import InputError
 from unstir.models.config import Facts, ModelConfig, systems
-from unstir.networks.config import AnyNetwork, GeneratorConfig, ReaderConfig, UNetConfig
+from unstir.networks.config import ADMReaderConfig, AnyNetwork, GeneratorConfig, ReaderConfig, UNetConfig
 from unstir.sampling.config import SamplingConfig
 
 if TYPE_CHECKING:
     from unstir.models.model import Model
+
+Reads = TypeVar("Reads", bound="ReadsLabels")
 
 
 @systems.add
@@ -53,12 +55,18 @@ class DenoiserConfig(ModelConfig):
     def tiny(self) -> DenoiserConfig:  # noqa: D102
         return self.model_copy(update={"network": self.network.tiny(), "sampling": self.sampling.tiny()})
 
-    def drawing(self, options: Mapping[str, object]) -> SamplingConfig:
+    def drawing(
+        self,
+        options: Mapping[str, object],
+        classifier: ModelConfig | None = None,
+        weaker: ModelConfig | None = None,
+    ) -> SamplingConfig:
         """Return how to draw; see :class:`unstir.models.config.ModelConfig`.
 
         Raises:
             InputError: For a wrong option, more steps than the schedule has, a learned variance that there is not,
-                guidance of a model that is told nothing or was never without what it is told.
+                guidance of a model that is told nothing or was never without what it is told, a classifier or a
+                weaker model that does not fit, or guidance of 0 with a weaker model.
         """
         result = self.sampling.with_options(options)
         schedule = ScheduleConfig(name=result.schedule) if result.schedule else self.diffusion.schedule
@@ -68,12 +76,40 @@ class DenoiserConfig(ModelConfig):
             raise InputError(f"{result.steps} steps were asked for, and the {owner} has {limit}")
         if result.sampler.reverse_variance == "learned" and self.diffusion.variance == "fixed":
             raise InputError("The variance 'learned' needs a model trained with diffusion.variance=learned")
+        if classifier is not None:
+            classifier.check_guides(self)
+        if weaker is not None:
+            self._check_weaker(weaker)
+            if result.guidance == 0:
+                raise InputError("Guidance by a weaker model needs a guidance above 0, such as 1")
+            return result
         if options.get("guidance") and not self.told:
             raise InputError("Guidance needs a model that was trained with labels, and this one was not")
         parts = [self.told["label"]] if "label" in self.told else [*self.told.values()]
         if result.guidance and parts and not any(one.dropout for one in parts):
             self.hideable("Guidance above 0")
         return result
+
+    def _check_weaker(self, weaker: ModelConfig) -> None:
+        """Check that another model predicts what this one does, told the same, at the same levels.
+
+        Raises:
+            InputError: If it does not.
+        """
+        weaker.require("predict")
+        assert isinstance(weaker, DenoiserConfig)
+        if self.samples != weaker.samples or _codec(self) != _codec(weaker):
+            raise InputError("The weaker model draws other samples than the model, and cannot guide it")
+        if _is_told(self) != _is_told(weaker):
+            raise InputError(
+                "The weaker model must be told the same, with the same classes: it is told "
+                f"{', '.join(weaker.told) or 'nothing'}, and the model {', '.join(self.told) or 'nothing'}"
+            )
+        mine, its = self.diffusion.schedule, weaker.diffusion.schedule
+        if not mine.equals(its):
+            raise InputError(
+                f"The weaker model was trained on another schedule ({_named(its)}) than the model ({_named(mine)})"
+            )
 
     def check_sigma(self, sigma: float | None) -> None:
         """Check that a model is told how noisy its images are, or as a denoising autoencoder is not.
@@ -108,19 +144,16 @@ class DenoiserConfig(ModelConfig):
             )
 
 
-@systems.add
-class ClassifierConfig(ModelConfig):
-    """A classifier of clean images, the ruler for samples: :class:`unstir.models.classifier.Classifier`."""
+class ReadsLabels(ModelConfig):
+    """A model that reads images as one of the classes of its data."""
 
-    about: ClassVar[str] = "a classifier of clean images"
-    verbs: ClassVar[tuple[str, ...]] = ("classify", "embed")
-
-    features: ClassVar[int] = 64
-    """Enough to tell classes apart, and few enough for 1,000 samples to give a well-conditioned covariance."""
-
-    kind: Literal["classifier"] = "classifier"
     labels: tuple[str, ...] = ()
     """The names of the classes; empty before the data has been seen."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that it reads."""
+        return self.labels
 
     @property
     def found_out(self) -> dict[str, Any]:  # noqa: D102
@@ -130,16 +163,97 @@ class ClassifierConfig(ModelConfig):
     def reads(self) -> tuple[str, ...]:  # noqa: D102
         return ("label", *super().reads)
 
+    def seeing(self: Reads, shape: tuple[int, ...], facts: Facts) -> Reads:  # noqa: D102
+        labels = tuple(facts.get("label", {}).get("classes", ()))  # type: ignore[arg-type]
+        if len(labels) < 2:
+            raise InputError(f"A classifier needs images of two classes or more, and these have {len(labels)}")
+        return super().seeing(shape, facts).model_copy(update={"labels": labels})
+
+
+@systems.add
+class ClassifierConfig(ReadsLabels):
+    """A classifier of clean images, the ruler for samples: :class:`unstir.models.classifier.Classifier`."""
+
+    about: ClassVar[str] = "a classifier of clean images"
+    verbs: ClassVar[tuple[str, ...]] = ("classify", "embed")
+
+    features: ClassVar[int] = 64
+    """Enough to tell classes apart, and few enough for 1,000 samples to give a well-conditioned covariance."""
+
+    kind: Literal["classifier"] = "classifier"
+
     def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102
         from unstir.models.classifier import Classifier
 
         return Classifier(self, parts)
 
-    def seeing(self, shape: tuple[int, ...], facts: Facts) -> ClassifierConfig:  # noqa: D102
-        labels = tuple(facts.get("label", {}).get("classes", ()))  # type: ignore[arg-type]
-        if len(labels) < 2:
-            raise InputError(f"A classifier needs images of two classes or more, and these have {len(labels)}")
-        return super().seeing(shape, facts).model_copy(update={"labels": labels})
+    def check_guides(self, model: ModelConfig) -> None:
+        """Refuse: what is guided is noised."""
+        raise InputError(
+            "This classifier has seen clean images alone, and those that it is to guide are noised: train one of "
+            "noised images, such as by the recipe mnist-classifier"
+        )
+
+
+@systems.add
+class NoisyClassifierConfig(ReadsLabels):
+    """A classifier of noised images, :class:`unstir.models.noisy_classifier.NoisyClassifier`."""
+
+    about: ClassVar[str] = "a classifier of noised images"
+    verbs: ClassVar[tuple[str, ...]] = ("classify", "guide")
+
+    kind: Literal["noisy_classifier"] = "noisy_classifier"
+    network: ADMReaderConfig = ADMReaderConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+
+    @model_validator(mode="after")
+    def _has_many_levels(self) -> NoisyClassifierConfig:
+        if self.schedule.learned or self.schedule.name == "single":
+            raise ValueError("a classifier of noised images needs a schedule of many levels that is not learned")
+        return self
+
+    def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102
+        from unstir.models.noisy_classifier import NoisyClassifier
+
+        return NoisyClassifier(self, parts)
+
+    def tiny(self) -> NoisyClassifierConfig:  # noqa: D102
+        return self.model_copy(update={"network": self.network.tiny()})
+
+    def check_guides(self, model: ModelConfig) -> None:
+        """Check that it was trained on what the model draws, on its schedule.
+
+        Raises:
+            InputError: If not.
+        """
+        model.require("predict")
+        assert isinstance(model, DenoiserConfig)
+        if self.samples.shape != model.samples.shape:
+            ours, theirs = ("x".join(map(str, each.samples.shape)) for each in (self, model))
+            raise InputError(f"The classifier reads images of {ours}, and the model draws them of {theirs}")
+        if model.classes and self.labels != model.classes:
+            raise InputError("The classifier is of another data set: its classes are not those of the model")
+        if not self.schedule.equals(model.diffusion.schedule):
+            raise InputError(
+                f"The classifier was trained on another schedule ({_named(self.schedule)}) than the model "
+                f"({_named(model.diffusion.schedule)}): train it with --set schedule as the model's"
+            )
+
+
+def _codec(config: ModelConfig) -> str:
+    """Return the hash of the part that makes images of samples; "" for images themselves."""
+    return config.parts["codec"].hash if "codec" in config.parts else ""
+
+
+def _is_told(config: ModelConfig) -> dict[str, tuple[object, ...]]:
+    """Return what each value that a model is told may be."""
+    return {name: (one.kind, one.classes, one.width) for name, one in config.told.items()}
+
+
+def _named(schedule: ScheduleConfig) -> str:
+    """Return what a schedule is called, with the values that are set."""
+    values = "".join(f", {name} {value:g}" for name, value in schedule.options().items())
+    return f"{'learned, from ' if schedule.learned else ''}{schedule.name}{values}"
 
 
 @systems.add

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from unstir.errors import InputError, nearest
 from unstir.recipes.captions import emoji_text, shapes_text
 from unstir.recipes.cifar import cifar10, cifar10_adm
+from unstir.recipes.classifiers import cifar10_classifier, mnist_classifier
 from unstir.recipes.digits import digits, digits_variations
 from unstir.recipes.gan_and_vae import mnist_gan, mnist_vae
 from unstir.recipes.imagenet import imagenet64_adm, imagenet128_adm, imagenet256_adm
@@ -39,6 +40,8 @@ RECIPES: dict[str, Recipe] = {
     "cifar10": cifar10,
     "cifar10-adm": cifar10_adm,
     "cifar10-ncsn": cifar10_ncsn,
+    "mnist-classifier": mnist_classifier,
+    "cifar10-classifier": cifar10_classifier,
     "church64": church64,
     "cars64": cars64,
     "stl10-96": stl10_96,

@@ -1,6 +1,6 @@
 """Keeping the predicted image where images live: wrappers from one ``Denoise`` to another.
 
-Clipping changes ``eps`` with ``x0``, so that the two always describe the same ``x``.
+Clipping changes ``eps`` with ``x0``, so that the two always describe the same ``x``. A drift stays as it is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def clipped(denoise: Denoise) -> Denoise:
 
     def denoise_clipped(x: Tensor, level: NoiseLevel) -> Prediction:
         prediction = denoise(x, level)
-        return Prediction.from_x0(prediction.x0.clamp(-1, 1), x, level, prediction.variance)
+        return prediction.with_x0(prediction.x0.clamp(-1, 1), x)
 
     return denoise_clipped
 
@@ -33,6 +33,6 @@ def dynamically_thresholded(denoise: Denoise, quantile: float = 0.995) -> Denois
         limit = torch.quantile(x0.flatten(1).abs().float(), quantile, dim=1).clamp(min=1).to(x0)
         limit = limit.reshape(-1, *[1] * (x0.dim() - 1))
         x0 = torch.maximum(torch.minimum(x0, limit), -limit) / limit
-        return Prediction.from_x0(x0, x, level, prediction.variance)
+        return prediction.with_x0(x0, x)
 
     return denoise_thresholded

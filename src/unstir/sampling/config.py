@@ -6,6 +6,7 @@ tables of them and the checks: a new solver is its own file, and its class with 
 
 from __future__ import annotations
 
+import math
 import types
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ class SamplerConfig(Part):
     """A sampler and its values, each a field with a description; none is called as one of ``SamplingConfig``."""
 
     naming: ClassVar[str | None] = "name"
+    takes_drift: ClassVar[bool] = False
+    """Whether it moves by a prediction's drift itself; for the others the drift is a part of the score."""
 
     name: str
 
@@ -58,6 +61,8 @@ AnySampler = Annotated[SerializeAsAny[SamplerConfig], BeforeValidator(samplers.r
 @samplers.add
 class DDPMConfig(SamplerConfig):
     """The ancestral sampler (Ho et al. 2020), with fresh noise: first order, one evaluation a step."""
+
+    takes_drift: ClassVar[bool] = True
 
     name: Literal["ddpm"] = "ddpm"
     variance: Literal["small", "large", "learned"] = Field(
@@ -256,7 +261,25 @@ class SamplingConfig(Part):
     schedule: Literal["linear", "quadratic", "cosine", "sigmoid", "vp", "ve", "flow"] | None = None
     """The schedule to sample on, with its default values; None is the trained one."""
     guidance: Annotated[float, Number, Field(ge=0, le=100)] = 0.0
+    guidance_min: AtLeastZero = 0.0
+    """The least sigma / alpha at which there is guidance."""
+    guidance_max: AtLeastZero | None = None
+    """The most; None is no limit."""
+    guidance_rescale: Fraction = 0.0
+    """How much of the contrast that guidance adds is taken back."""
     clip: Literal["static", "dynamic", "none"] = "static"
+
+    @model_validator(mode="after")
+    def _guidance_has_levels(self) -> SamplingConfig:
+        least, most = self.guided_levels
+        if least > most:
+            raise ValueError(f"guidance_min, {least:g}, lies above guidance_max, {most:g}")
+        return self
+
+    @property
+    def guided_levels(self) -> tuple[float, float]:
+        """The least and the most sigma / alpha at which there is guidance."""
+        return self.guidance_min, math.inf if self.guidance_max is None else self.guidance_max
 
     @property
     def evaluations(self) -> int:
@@ -290,6 +313,9 @@ class SamplingConfig(Part):
         if values["sampler"] == self.sampler.name:
             values["sampler"] = self.sampler
         result = _read(type(self), values)
+        vain = [key for key in options if key.startswith("guidance_") and options[key] is not None]
+        if vain and result.guidance == 0:
+            raise InputError(f"The {vain[0]} of sampling is for guidance, which is off: ask for guidance too")
         for key in asked:
             if key not in type(result.sampler).model_fields:
                 owners = of_samplers[key].samplers

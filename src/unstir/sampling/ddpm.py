@@ -5,12 +5,16 @@ r"""Ancestral sampling (Ho et al. 2020, algorithm 2), on any subset of steps.
 with :math:`\tilde\mu` the mean of the posterior q(x_{t-1} | x_t, x_0) (equation 7), which is the paper's
 :math:`\frac{1}{\sqrt{\alpha_t}} (x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}} \hat\epsilon)`. On a subset the
 chain is the respaced one, :math:`\beta = 1 - \bar\alpha_t / \bar\alpha_s`.
+
+Under a classifier's guidance the mean moves by :math:`\sigma_t^2 g`, with g the drift of the prediction and the
+variance that the step draws with (Dhariwal and Nichol 2021, algorithm 1); the last step draws nothing, and moves
+nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import ClassVar, get_args
 
 from torch import Tensor
 
@@ -30,6 +34,7 @@ class DDPM:
             the network says for each pixel (Nichol and Dhariwal 2021).
     """
 
+    takes_drift: ClassVar[bool] = True
     variance: Variance = "small"
 
     def __post_init__(self) -> None:
@@ -48,4 +53,7 @@ class DDPM:
         if self.variance == "learned" and prediction.variance is None:
             raise InputError("The variance 'learned' needs a model that predicts it, and this one does not")
         mean = broadcast(of_x0, x) * prediction.x0 + broadcast(of_x, x) * x
-        return mean + (0.5 * log_variance(prediction, there, self.variance)).exp() * noise(x), None
+        log_spread = log_variance(prediction, there, self.variance)
+        if prediction.drift is not None:
+            mean = mean + log_spread.exp() * prediction.drift
+        return mean + (0.5 * log_spread).exp() * noise(x), None

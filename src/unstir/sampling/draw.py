@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from unstir.diffusion import Condition, Denoise, Denoiser, NoiseLevel, Schedule, on_any_schedule
+from unstir.diffusion import Condition, Denoise, Denoiser, NoiseLevel, Prediction, Schedule, on_any_schedule
 from unstir.diffusion.config import ScheduleConfig
 from unstir.diffusion.noise_level import broadcast
 from unstir.sampling import SeededNoise, Step, grid, invert, trajectory
 from unstir.sampling.clipping import clipped, dynamically_thresholded
-from unstir.sampling.config import SamplingConfig
-from unstir.sampling.guidance import classifier_free, conditioned
+from unstir.sampling.config import DDIMConfig, SamplingConfig
+from unstir.sampling.guidance import absorbed, by_weaker, classifier_free, conditioned
+
+Conditional = Callable[[Tensor, NoiseLevel, Condition | None], Prediction]
+"""A denoiser to be told something, such as :class:`unstir.diffusion.Denoiser`."""
 
 Guide = Callable[[Denoise], Denoise]
 """What changes the predictions on the way, such as a guidance by another model's gradients."""
@@ -25,10 +28,12 @@ def make_denoise(
     config: SamplingConfig,
     guide: Guide | None = None,
     names: Sequence[str] | None = None,
+    weaker: Conditional | None = None,
 ) -> Denoise:
     """Return the denoiser under its condition and guidance, on the sampling schedule, guided and clipped.
 
-    Clipping comes last: it undoes guidance's excess.
+    Clipping comes last: it undoes guidance's excess. A drift is taken into the prediction before, unless the
+    sampler moves by it.
 
     Args:
         denoiser: Trained, or its average.
@@ -36,15 +41,22 @@ def make_denoise(
         config: How to sample.
         guide: Wraps the denoiser that is asked at the sampling schedule's levels.
         names: The parts of the condition that guidance strengthens; None for all.
+        weaker: What guidance pushes away from instead, told the same: on the denoiser's own schedule.
     """
-    if condition is not None and config.guidance > 0 and (names is None or len(names) > 0):
-        denoise = classifier_free(denoiser, condition, config.guidance, names)
+    w, interval, rescale = config.guidance, config.guided_levels, config.guidance_rescale
+    if weaker is not None and w > 0:
+        strong, weak = conditioned(denoiser, condition), conditioned(weaker, condition)
+        denoise = by_weaker(strong, weak, w, interval, rescale)
+    elif condition is not None and w > 0 and (names is None or len(names) > 0):
+        denoise = classifier_free(denoiser, condition, w, names, interval, rescale)
     else:
         denoise = conditioned(denoiser, condition)
     if config.schedule is not None:
         denoise = on_any_schedule(denoise, denoiser.schedule)
     if guide is not None:
         denoise = guide(denoise)
+        if not config.sampler.takes_drift:
+            denoise = absorbed(denoise)
     wrappers: dict[str, Guide] = {"static": clipped, "dynamic": dynamically_thresholded}
     return wrappers[config.clip](denoise) if config.clip in wrappers else denoise
 
@@ -58,6 +70,7 @@ def walk(
     start: Tensor | None = None,
     guide: Guide | None = None,
     names: Sequence[str] | None = None,
+    weaker: Conditional | None = None,
 ) -> Iterator[Step]:
     """Yield the steps from noise to one batch of images.
 
@@ -70,8 +83,9 @@ def walk(
         start: The images at the noisiest level, (B, C, H, W); None draws them from the seeds.
         guide: As in :func:`make_denoise`.
         names: As in :func:`make_denoise`.
+        weaker: As in :func:`make_denoise`.
     """
-    denoise, levels, schedule = _setting(denoiser, condition, config, guide, names)
+    denoise, levels, schedule = _setting(denoiser, condition, config, guide, names, weaker)
     noise = SeededNoise(seeds)
     if start is None:
         like = torch.empty(len(seeds), *shape, device=_device(denoiser))
@@ -89,6 +103,7 @@ def walk_back(
     names: Sequence[str] | None = None,
 ) -> Tensor:
     """Return the start of the walk by DDIM that ends in about these images (B, C, H, W); else as :func:`walk`."""
+    config = config.model_copy(update={"sampler": DDIMConfig()})  # whatever the model is drawn by
     denoise, levels, _ = _setting(denoiser, condition, config, guide, names)
     return invert(denoise, images, levels)
 
@@ -99,12 +114,13 @@ def _setting(
     config: SamplingConfig,
     guide: Guide | None,
     names: Sequence[str] | None,
+    weaker: Conditional | None = None,
 ) -> tuple[Denoise, list[NoiseLevel], Schedule]:
     """Return what is asked, at which levels, and the schedule that they are of."""
     schedule = denoiser.schedule if config.schedule is None else ScheduleConfig(name=config.schedule).build()
     if condition is not None:
         condition = condition.to(_device(denoiser))
-    denoise = make_denoise(denoiser, condition, config, guide, names)
+    denoise = make_denoise(denoiser, condition, config, guide, names, weaker)
     return denoise, grid(schedule, config.steps, config.spacing), schedule
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from unstir.diffusion import Denoise, NoiseLevel
 from unstir.diffusion.noise_level import check_falling
 from unstir.errors import InputError
+from unstir.sampling.guidance import absorbed
 
 
 @torch.no_grad()
@@ -37,6 +38,7 @@ def invert(denoise: Denoise, x0: Tensor, levels: Sequence[NoiseLevel]) -> Tensor
     check_falling(levels)
     if len(levels) < 2 or levels[-1].sigma != 0:
         raise InputError("An image's noise is found over levels from noise to clean data, the last one clean")
+    denoise = absorbed(denoise)
     rising = levels[-2::-1]
     x = rising[0].noise(x0, denoise(x0, rising[0]).eps)
     for here, there in pairwise(rising):

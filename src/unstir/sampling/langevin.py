@@ -42,7 +42,7 @@ def langevin(
     """
     step = torch.as_tensor(step)
     for _ in range(updates):
-        x = updated(x, denoise(x, level).score, step, noise(x))
+        x = updated(x, denoise(x, level).absorbed().score, step, noise(x))
     return x
 
 

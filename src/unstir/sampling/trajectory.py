@@ -30,7 +30,11 @@ State = Any
 
 
 class Sampler(Protocol):
-    """A solver: the rule for one step."""
+    """A solver: the rule for one step.
+
+    One that moves by a prediction's drift itself has an attribute ``takes_drift``, true; for the others the
+    trajectory takes it into the prediction.
+    """
 
     def init(self, x: Tensor, start: NoiseLevel) -> State:
         """Return the state before the first step, for noised images ``x`` (B, ...) at level ``start``."""
@@ -89,9 +93,11 @@ def trajectory(
             f"{ratios[1]:g}"
         )
     seen: list[Prediction] = []
+    takes_drift = getattr(sampler, "takes_drift", False)
 
     def watched(x: Tensor, level: NoiseLevel) -> Prediction:
-        seen[:] = [denoise(x, level)]
+        prediction = denoise(x, level)
+        seen[:] = [prediction if takes_drift else prediction.absorbed()]
         return seen[0]
 
     state = sampler.init(x, levels[0])

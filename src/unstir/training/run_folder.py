@@ -12,7 +12,7 @@ from unstir.config import checked
 from unstir.data.config import DataConfig
 from unstir.errors import InputError
 from unstir.files import HIDDEN, read_yaml, visible, whole_file
-from unstir.models.file import NAME, PLAN, read_config, stages_in
+from unstir.models.file import CHECKPOINTS, NAME, PLAN, read_config, stages_in
 from unstir.training.config import Begun, Config
 
 
@@ -48,11 +48,11 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints, oldest first."""
-        return sorted((self.path / "checkpoints").glob("step-*.safetensors"))
+        return sorted((self.path / CHECKPOINTS).glob("step-*.safetensors"))
 
     def checkpoint(self, step: int) -> Path:
         """Return where the checkpoint of a step lies."""
-        return self.path / "checkpoints" / f"step-{step:09d}.safetensors"
+        return self.path / CHECKPOINTS / f"step-{step:09d}.safetensors"
 
     @property
     def untrained(self) -> bool:
