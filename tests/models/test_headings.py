@@ -48,6 +48,15 @@ def test_images_lie_whole_in_columns_and_rows(table: Table, shape: tuple[int, in
     assert (tops == tops[:, :1]).all() and (np.diff(tops[:, 0]) >= shape[0] * factor + 2).all()
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (28, 28), (60, 4)], ids=str)
+def test_columns_are_as_wide_as_their_longest_word(shape: tuple[int, int]) -> None:
+    words = ("automobile", "-1.2345e-05", "écureuil", "Кошка", "a great white shark")
+    headings = Headings(Table([axis("label", *words)], 1), *shape)
+    texts = [block.text for block in headings._above]
+    assert [text.replace("\n", " ") for text in texts] == [*words]
+    assert texts[4].count("\n") >= 1
+
+
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("shape", [(8, 8), (4, 60), (60, 4)], ids=str)
 def test_no_writing_touches_an_edge_or_an_image(table: Table, shape: tuple[int, int]) -> None:

@@ -6,8 +6,12 @@ as the writing needs; the rows of one value down are set apart from the next. A 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import accumulate
+from math import ceil
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -16,7 +20,7 @@ from unstir.models.table import Table
 from unstir.models.written import Written
 
 LETTERS, LINES = 12, 3
-"""How long a line may become, in heights of a letter, if the images are no wider; and how many a text has."""
+"""How long a line may become, in heights of a letter, if no image is wider; and how many a text has at most."""
 
 _MARGIN, _APART = 4, 8
 """Pixels around a text, and between the rows of two values told down, if there are several of each."""
@@ -47,17 +51,19 @@ class Headings:
         factor, pad = layout.enlarged(height, width), layout.PADDING
         self._tile = width * factor, height * factor
         self._em = max(13, round(max(self._tile) / 18))
-        self._font = ImageFont.load_default(self._em)
+        self._font = _font(self._em)
         self._table = table
         longest = LETTERS * self._em
-        self._above = [self._block(text, max(longest, self._tile[0])) for text in _texts(table.across)]
+        words = [word for text in _texts(table.across) for word in text.split()]
+        widest = max([self._tile[0], *(min(longest, ceil(self._font.getlength(word))) for word in words)])
+        self._above = [self._block(text, widest) for text in _texts(table.across)]
         self._beside = [self._block(text, longest) for text in _texts(table.down)]
         self._names = [self._block(axis.name if axis else "", longest) for axis in (table.across, table.down)]
         each = table.each
         apart = _APART if each > 1 and table.down else 0
-        column = max(self._tile[0] + pad, *(block.width for block in self._above))
-        row = max(self._tile[1] + pad, *(-(-block.height // each) for block in self._beside))
-        left = max(block.width for block in (*self._beside, self._names[1])) if table.down else 0
+        column = max([self._tile[0] + pad, *(block.width for block in self._above)])
+        row = max([self._tile[1] + pad, *(-(-block.height // each) for block in self._beside)])
+        left = max(block.width for block in [*self._beside, self._names[1]]) if table.down else 0
         top = max(block.height for block in self._above)
         self._top = self._names[0].height - 2 * _MARGIN + top
         self._left = left + pad
@@ -97,7 +103,7 @@ class Headings:
         draw.multiline_text(place, block.text, font=self._font, fill=ink, anchor=anchor, align=align, spacing=2)
 
     def _block(self, text: str, longest: int) -> _Block:
-        """Return a text in lines of at most ``longest`` pixels."""
+        """Return a text in lines, of words as many as go into ``longest`` pixels."""
         lines = [""]
         for word in text.split():
             line = f"{lines[-1]} {word}".strip()
@@ -108,7 +114,7 @@ class Headings:
         if len(lines) > LINES:
             lines[LINES - 1 :] = [" ".join(lines[LINES - 1 :])]
         lines = [self._cut(line, longest) for line in lines]
-        width = max(round(self._font.getlength(line)) for line in lines) + 2 * _MARGIN
+        width = max(ceil(self._font.getlength(line)) for line in lines) + 2 * _MARGIN
         return _Block("\n".join(lines), width, len(lines) * (round(1.2 * self._em) + 2) + 2 * _MARGIN)
 
     def _cut(self, line: str, longest: int) -> str:
@@ -119,6 +125,15 @@ class Headings:
         while self._font.getlength(f"{line}...") > longest:
             line = line[:-1]
         return f"{line}..."
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return matplotlib's font, which has Greek and Cyrillic too, or else Pillow's, which has not even accents."""
+    there = find_spec("matplotlib")  # whose import takes a second
+    if there and there.origin:
+        with suppress(OSError):
+            return ImageFont.truetype(Path(there.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf", size)
+    return ImageFont.load_default(size)
 
 
 def _texts(axis: Written | None) -> tuple[str, ...]:

@@ -104,15 +104,15 @@ def split(text: str, names: Collection[str]) -> list[str]:
     """
     pieces = text.split(",")
     most = 1 + max((name.count(",") for name in names), default=0)
-    found = []
-    while pieces:
-        for count in range(min(most, len(pieces)), 0, -1):
-            joined = ",".join(pieces[:count])
+    found, first = [], 0
+    while first < len(pieces):
+        for count in range(min(most, len(pieces) - first), 0, -1):
+            joined = ",".join(pieces[first : first + count])
             part = joined if joined in names else joined.strip()
             if part in names:
                 break
         found.append(part)
-        del pieces[:count]
+        first += count
     return found
 
 
