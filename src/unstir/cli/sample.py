@@ -142,7 +142,7 @@ def read_table(config: ModelConfig, conditions: Sequence[str], label: str | None
     from unstir.models.table import Table
     from unstir.models.written import read
 
-    picture = partial(decode_file, size=config.samples.shape[1:])
+    picture = partial(decode_file, size=config.samples.shape[1:])  # type: ignore[arg-type]
     told = [read(config.told, text, picture) for text in conditions]
     grid = any(len(written.values) > 1 for written in told)
     if label is not None and (grid or any(written.name == "label" for written in told)):
