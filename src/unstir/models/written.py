@@ -11,6 +11,7 @@ A class or a path may hold commas itself. An embedding cannot be written.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -88,8 +89,8 @@ def read(told: Mapping[str, Told], text: str, picture: Picture) -> Written:
         raise InputError(
             f"'{name}' is {what} and cannot be written: tell it in Python, run.sample(told={{'{name}': ...}})"
         )
-    whole = one.classes if one.kind == "classes" else [written] if Path(written).is_file() else []
-    parts = split(written, whole)
+    path = one.kind == "picture" and os.path.isfile(written)  # which a name too long for Path is not
+    parts = split(written, [written] if path else one.classes)
     if not all(parts):
         raise InputError(f"'{name}' takes a value or several with commas between them, not '{written}'")
     pairs = [_VALUE[one.kind](name, one, part, picture) for part in parts]
