@@ -111,6 +111,19 @@ def test_labels_are_by_index(make_model: MakeModel) -> None:
         model.draw([5], label=row)
 
 
+def test_seeds_are_by_index(make_model: MakeModel) -> None:
+    model = make_model("unet", "bf16")
+    how: dict[str, Any] = {"label": 1, "steps": 3, "sampler": "ddpm"}
+    whole = model.sample(4, seed=[9, 3, 9, 20], **how)
+    for i, seed in enumerate((9, 3, 9, 20)):
+        assert torch.equal(whole.tensor[i], model.sample(1, seed=seed, **how).tensor[0])
+    assert not torch.equal(whole.tensor[0], whole.tensor[1])
+    (part,) = model.draw([3, 1], seed=[9, 3, 9, 20], **how)
+    assert torch.equal(part.tensor, whole.tensor[[3, 1]])
+    with pytest.raises(InputError, match="3 seeds were given for 4 images: give one, or one for each"):
+        model.draw(range(4), seed=[1, 2, 3], **how)
+
+
 def test_no_more_than_a_batch_is_drawn_before_it_is_asked_for(
     make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from unstir.training.estimate import parameter_count
 SHAPES = {
     "digits": (1, 8, 8),
     "mnist": (1, 28, 28),
+    "mnist-label-input": (1, 28, 28),
     "mnist-fc": (1, 28, 28),
     "mnist-fc-notime": (1, 28, 28),
     "mnist-ncsn": (1, 28, 28),
@@ -152,9 +153,19 @@ def test_the_ablation_differs_in_the_time_alone() -> None:
     assert with_time == without
 
 
+@pytest.mark.parametrize("asked", [{}, {"seconds": 60, "gflops": 100.0}, {"seconds": 3600, "gflops": 100.0}])
+def test_the_label_at_the_input_differs_in_its_socket_alone(asked: dict[str, float]) -> None:
+    inside, beside = (_one(name, **asked).model_dump() for name in ("mnist", "mnist-label-input"))
+    labels = inside["model"]["told"]["label"], beside["model"]["told"]["label"]
+    assert (labels[0].pop("socket"), labels[1].pop("socket")) == (None, "image")
+    del inside["recipe"], beside["recipe"]
+    assert inside == beside
+
+
 def test_a_model_is_told_labels_where_its_recipe_says_so_and_its_data_has_them() -> None:
     told = {name for name in SINGLE if _one(name).model.told}
-    often = {"digits", "mnist", "mnist-fc", "mnist-fc-notime", "fashion-mnist", "mnist-vae", "cifar10-adm"}
+    often = {"digits", "mnist", "mnist-label-input", "mnist-fc", "mnist-fc-notime", "fashion-mnist", "mnist-vae"}
+    often |= {"cifar10-adm"}
     assert told == often | {"mnist-gan", "imagenet64-adm", "imagenet128-adm", "imagenet256-adm"}
     for name in told:
         label = _one(name).model.told["label"]

@@ -11,7 +11,7 @@ from unstir.cli.edit import edit
 from unstir.cli.evaluate import evaluate
 from unstir.cli.export import export
 from unstir.cli.lists import datasets, recipes, samplers
-from unstir.cli.sample import sample
+from unstir.cli.sample import EXAMPLES, sample
 from unstir.cli.show import show
 from unstir.cli.train import train
 
@@ -42,7 +42,7 @@ def unstir(
 
 app.command(epilog="Example: unstir demo --for 3m")(demo)
 app.command(epilog="Example: unstir train mnist --for 20m --set training.batch=64")(train)
-app.command(epilog="Example: unstir sample runs/mnist --label 7 --guidance 2 --out sevens.png")(sample)
+app.command(epilog=EXAMPLES)(sample)
 app.add_typer(edit, epilog="Example: unstir edit clean runs/mnist-dae noisy.png --out cleaned.png")
 app.add_typer(show, epilog="Example: unstir show reverse runs/mnist --out reverse.gif")
 app.command(epilog="Example: unstir evaluate runs/mnist --metrics fcd --steps 20")(evaluate)

@@ -103,7 +103,15 @@ def check_drawing(n: int, shape: tuple[int, ...], classes: int, out: str, batch:
                 "for fewer with -n"
             )
         return
-    width, height = grid_size(n, *shape[1:], classes)
+    check_picture(n, *grid_size(n, *shape[1:], classes))
+
+
+def check_picture(n: int, width: int, height: int) -> None:
+    """Check that one picture of ``n`` images, so many pixels wide and high, can be opened by those who get it.
+
+    Raises:
+        InputError: If not.
+    """
     if width * height > MOST_PIXELS or max(width, height) > LONGEST_SIDE:
         raise InputError(
             f"One picture of {n:,} images would be {width:,} by {height:,} pixels: name a folder (--out x/) or an "

@@ -78,8 +78,8 @@ def _opened(encoded: Path | bytes) -> ImageFile.ImageFile:
     return Image.open(encoded)
 
 
-def decode_file(path: Path, channels: int | None = None) -> np.ndarray:
-    """Decode an image that a user names, in its own size: see :func:`decode`.
+def decode_file(path: Path, channels: int | None = None, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode an image that a user names: see :func:`decode`.
 
     Raises:
         InputError: If it is not there, or cannot be read as an image.
@@ -87,7 +87,7 @@ def decode_file(path: Path, channels: int | None = None) -> np.ndarray:
     if not path.exists():
         raise InputError(f"There is no image at {path}")
     try:
-        return decode(path, None, channels)
+        return decode(path, size, channels)
     except Exception as error:  # of a damaged image Pillow raises nearly anything
         raise InputError(f"{path} cannot be read as an image: {error}") from None
 

@@ -321,12 +321,12 @@ def label_indices(classes: Sequence[str], label: Labels, indices: Sequence[int])
     if label is None:
         return [i % len(classes) for i in indices]
     if isinstance(label, (int, str)):
-        return [_index(classes, label)] * len(indices)
+        return [class_index(classes, label)] * len(indices)
     if len(label) <= max(indices, default=-1):
         raise InputError(
             f"{len(label)} labels were given for {max(indices) + 1} images: give one, or one for each"
         )
-    return [_index(classes, label[i]) for i in indices]
+    return [class_index(classes, label[i]) for i in indices]
 
 
 def prompt_list(texts: Mapping[str, Told], prompt: str | Sequence[str] | None) -> Sequence[str]:
@@ -347,16 +347,27 @@ def prompt_list(texts: Mapping[str, Told], prompt: str | Sequence[str] | None) -
     return prompts
 
 
-def _index(classes: Sequence[str], label: Label) -> int:
+def class_index(classes: Sequence[str], label: Label, name: str = "label") -> int:
+    """Return the number of a class.
+
+    Args:
+        classes: The class names the model knows.
+        label: A name, or else a number written as text; or a number.
+        name: What the classes are told as.
+
+    Raises:
+        InputError: For one that is none of the classes, with the nearest.
+    """
     if isinstance(label, str):
         if label in classes:
             return list(classes).index(label)
         if not re.fullmatch("-?[0-9]{1,9}", label):
             known = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
-            raise InputError(f"No label is called '{label}'{nearest(label, list(classes))} (there are {known})")
+            raise InputError(f"No {name} is called '{label}'{nearest(label, list(classes))} (there are {known})")
         label = int(label)
     if not 0 <= label < len(classes):
         raise InputError(
-            f"Label {label} is out of range: the model knows {len(classes)} classes, 0 to {len(classes) - 1}"
+            f"{name[:1].upper()}{name[1:]} {label} is out of range: the model knows {len(classes)} classes, "
+            f"0 to {len(classes) - 1}"
         )
     return label

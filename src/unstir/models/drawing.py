@@ -1,6 +1,7 @@
 """Drawing as a stream: batches of samples by their indices, so that processes share them and memory holds one.
 
-Sample i comes from the seed ``seed + i`` alone, whatever the batch it is drawn in and whoever draws it.
+Sample i comes from the seed ``seed + i`` alone, or from its own in a row of them, whatever the batch it is drawn
+in and whoever draws it.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class Drawing(Model):
         prompt: str | Sequence[str] | None = None,
         told: Mapping[str, Tensor] | None = None,
         noise: Tensor | None = None,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         batch: int = 64,
         guide: Guide | None = None,
         classifier: Classifies | None = None,
@@ -126,7 +127,7 @@ class Drawing(Model):
             told: What else the model is told, by name, with a row for each index from 0 on or one row for all.
                 What is left out is hidden from it.
             noise: The noise to start from, with a row for each index from 0 on; None draws it from the seeds.
-            seed: Sample i is drawn from seed + i.
+            seed: Sample i is drawn from seed + i; or a row of seeds, of which sample i gets the i-th.
             batch: How many are drawn together.
             guide: A function from one ``Denoise`` to another, which steers the drawing; gradients may flow in it.
             classifier: A classifier of noised images, whose gradient steers towards the label; of a model without
@@ -162,6 +163,8 @@ class Drawing(Model):
             raise InputError(
                 "Guidance strengthens what the model is told, and here it is told nothing: leave it out"
             )
+        if isinstance(seed, Sequence) and len(seed) < rows:
+            raise InputError(f"{len(seed)} seeds were given for {rows} images: give one, or one for each")
         if batch < 1:
             raise InputError(f"At least 1 image is drawn at a time, not {batch}")
         if noise is not None:
@@ -180,7 +183,7 @@ class Drawing(Model):
         prompts: Sequence[str],
         told: dict[str, Tensor],
         noise: Tensor | None,
-        seed: int,
+        seed: int | Sequence[int],
         batch: int,
         steering: Steering,
         progress: bool,
@@ -200,7 +203,7 @@ class Drawing(Model):
                 values |= model.read({name: said for name in self.config.texts if said})
                 condition = Condition.of(values) if values else None
                 order = Order(
-                    [seed + i for i in part],
+                    [seed[i] if isinstance(seed, Sequence) else seed + i for i in part],
                     None if condition is None else condition.to(self.device),
                     settings,
                     None if noise is None else noise[rows].to(self.device),

@@ -18,6 +18,8 @@ from torch import Tensor
 from unstir.errors import InputError
 from unstir.files import new_folder, whole_file, write_new
 from unstir.models import layout
+from unstir.models.headings import Headings
+from unstir.models.table import Table
 
 
 @dataclass(frozen=True)
@@ -110,18 +112,16 @@ class Samples:
         return _picture(whole)
 
     def name(self, i: int) -> str:
-        """Return the prompt of sample ``i``, or its class, as a part of a file's name behind a dash; "" without.
-
-        Of a long one its beginning: a file's name has at most 255 bytes.
-        """
+        """Return the prompt of sample ``i``, or its class, as a part of a file's name behind a dash, or ""."""
         if self.labels is None and not self.prompts:
             return ""
         said = self.prompts[i] if self.prompts else self.classes[int(self.labels[i])]  # type: ignore[index]
-        name = "".join(c if c.isalnum() or c in "-_" else "_" for c in said)
-        return "-" + name.encode()[:200].decode(errors="ignore")
+        return f"-{_safe(said)}"
 
 
-def write(stream: Iterable[Samples], out: str | Path, count: int, new: bool = False) -> Path:
+def write(
+    stream: Iterable[Samples], out: str | Path, count: int, new: bool = False, table: Table | None = None
+) -> Path:
     """Save images as they come, and return where; each file is written whole or not at all.
 
     No more than what comes at once is held in memory, but for a grid.
@@ -132,6 +132,8 @@ def write(stream: Iterable[Samples], out: str | Path, count: int, new: bool = Fa
             labels as ``arr_1``, or a folder for one PNG each.
         count: How many there are in all.
         new: Whether to leave alone what is there: another name is taken then, such as ``x-2.png``.
+        table: What they are told beside the label, which is then in the names of pictures in a folder, and along
+            the edges of a grid.
 
     Raises:
         InputError: If the ending is unknown, takes no such images, or the path cannot be written.
@@ -140,12 +142,12 @@ def write(stream: Iterable[Samples], out: str | Path, count: int, new: bool = Fa
     encode: Callable[[Path], object]
     if str(out).endswith("/") or not path.suffix:
         with new_folder(path) if new else nullcontext(path) as folder:
-            _write_pictures(stream, folder, count)
+            _write_pictures(stream, folder, count, table)
         return folder
     if path.suffix == ".npz":
         encode = partial(_write_npz, stream, count)
     elif Image.registered_extensions().get(path.suffix.lower()) in Image.SAVE:
-        encode = Samples.joined(stream).grid().save
+        encode = _laid_out(Samples.joined(stream), table).save
     else:
         raise InputError(f"{path} could not be written: no picture ends in {path.suffix}")
     if new:
@@ -155,11 +157,20 @@ def write(stream: Iterable[Samples], out: str | Path, count: int, new: bool = Fa
     return path
 
 
-def _write_pictures(stream: Iterable[Samples], folder: Path, count: int) -> None:
+def _laid_out(samples: Samples, table: Table | None) -> Image.Image:
+    if table is None or table.across is None:
+        return samples.grid()
+    height, width = samples.tensor.shape[-2:]
+    return Headings(table, height, width).around(samples.grid(table.columns))
+
+
+def _write_pictures(stream: Iterable[Samples], folder: Path, count: int, table: Table | None) -> None:
     width = len(str(count - 1))
     for samples in stream:
         for i, (number, image) in enumerate(zip(samples.numbers, samples.bytes(), strict=True)):
-            with whole_file(folder / f"{number:0{width}d}{samples.name(i)}.png") as whole:
+            name = samples.name(i) + _safe(table.named(number) if table else "", "-_=.")
+            short = name.encode()[:201].decode(errors="ignore")  # a file's name has at most 255 bytes
+            with whole_file(folder / f"{number:0{width}d}{short}.png") as whole:
                 _picture(image).save(whole)
 
 
@@ -178,6 +189,11 @@ def _write_npz(stream: Iterable[Samples], count: int, path: Path) -> None:
         if labels:
             with archive.open("arr_1.npy", "w") as file:
                 npy.write_array(file, torch.cat(labels).numpy())
+
+
+def _safe(text: str, signs: str = "-_") -> str:
+    """Return a text as a part of a file's name: of letters, digits and these signs."""
+    return "".join(c if c.isalnum() or c in signs else "_" for c in text)
 
 
 def _picture(image: Tensor) -> Image.Image:

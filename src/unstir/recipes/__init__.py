@@ -11,7 +11,15 @@ from unstir.recipes.classifiers import cifar10_classifier, mnist_classifier
 from unstir.recipes.digits import digits, digits_variations
 from unstir.recipes.gan_and_vae import mnist_gan, mnist_vae
 from unstir.recipes.imagenet import imagenet64_adm, imagenet128_adm, imagenet256_adm
-from unstir.recipes.mnist import fashion_mnist, mnist, mnist_dae, mnist_fc, mnist_fc_notime, mnist_hybrid
+from unstir.recipes.mnist import (
+    fashion_mnist,
+    mnist,
+    mnist_dae,
+    mnist_fc,
+    mnist_fc_notime,
+    mnist_hybrid,
+    mnist_label_input,
+)
 from unstir.recipes.ncsn import cifar10_ncsn, mnist_ncsn
 from unstir.recipes.own_images import HOUR, images
 from unstir.recipes.photos import cars64, church64, faces128, stl10_96
@@ -29,6 +37,7 @@ RECIPES: dict[str, Recipe] = {
     "digits": digits,
     "digits-variations": digits_variations,
     "mnist": mnist,
+    "mnist-label-input": mnist_label_input,
     "mnist-fc": mnist_fc,
     "mnist-fc-notime": mnist_fc_notime,
     "mnist-dae": mnist_dae,

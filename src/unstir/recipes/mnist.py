@@ -43,6 +43,14 @@ def mnist(request: Request) -> Config:
     )
 
 
+def mnist_label_input(request: Request) -> Config:
+    """The recipe mnist with the label as a map beside the input, not in each layer, to compare them."""
+    config = mnist(request)
+    label = LABEL["label"].model_copy(update={"socket": "image"})
+    model = config.model.model_copy(update={"told": {"label": label}})
+    return config.model_copy(update={"recipe": "mnist-label-input", "model": model})
+
+
 def mnist_hybrid(request: Request) -> Config:
     """MNIST without labels, by the hybrid objective with a learned variance: for bits/dim and few steps."""
     return Config(
