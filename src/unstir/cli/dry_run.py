@@ -65,7 +65,7 @@ def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str
 
         splits = load(config.data)
     else:
-        splits = synthetic(*known)
+        splits = synthetic(*known).degraded(config.data.degradations)
     parts, described = {}, {}
     for name, part in config.model.parts.items():
         place = part_path(part, out).resolve()
