@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -22,7 +23,12 @@ TASKS = ("inpainting", "uncropping", "jpeg", "super-resolution")
 
 def model_of(splits: Any) -> DenoiserModel:
     told = {"degraded": {"kind": "picture"}, "task": {"kind": "classes"}}
-    values = {"network": {"channels": [32]}, "told": told, "sampling": {"steps": 2}, "precision": "float32"}
+    values = {
+        "network": {"kind": "plain", "channels": [8, 16]},
+        "told": told,
+        "sampling": {"steps": 2},
+        "precision": "float32",
+    }
     config = checked(systems["denoiser"], {"kind": "denoiser", **values})
     torch.manual_seed(0)
     return config.seeing(splits.train.shape, splits.train.facts()).build({}).eval()  # type: ignore[return-value]
@@ -56,7 +62,7 @@ def test_the_distance_grows_with_the_difference_and_is_symmetric() -> None:
     y, noise = (torch.randn(4, 3, 16, 16, generator=random) * 0.3 for _ in range(2))
     far = [distance(judge, y + step * noise, y) for step in (0, 0.1, 0.5, 2)]
     assert not far[0].any()
-    assert all((a < b).all() for a, b in zip(far, far[1:]))
+    assert all((a < b).all() for a, b in itertools.pairwise(far))
     torch.testing.assert_close(distance(judge, y, y + noise), distance(judge, y + noise, y))
     assert compare(y, y + noise, judge).keys() == {"psnr", "ssim", "distance"}
 

@@ -4,8 +4,9 @@ r"""How near restored pictures come to the truth: PSNR, SSIM, and a distance in 
     d(x, y) = \frac{1}{L} \sum_l \frac{1}{H_l W_l} \sum_{h, w} | \hat f_l(x)_{hw} - \hat f_l(y)_{hw} |^2
 
 SSIM is that of Wang et al. 2004. The distance d is that of Zhang et al. 2018 (LPIPS) with weights of 1, its
-features f those of the L layers of the set's own classifier (:mod:`unstir.evaluation.ruler`), each scaled to length
-1 over its channels: it needs no download, fits digits as well as photographs, and compares models of one set.
+features f those of the L layers of the set's own classifier (:mod:`unstir.evaluation.ruler`), each scaled to
+length 1 over its channels: it needs no download, fits digits as well as photographs, and compares models of one
+set.
 
 A model that paints what might have been there is not the nearest to what was: a blurred answer has a better PSNR.
 """
