@@ -38,6 +38,8 @@ SHAPES = {
     "mnist-classifier": (1, 28, 28),
     "cifar10-classifier": (3, 32, 32),
     "mnist-hybrid": (1, 28, 28),
+    "mnist-inpaint": (1, 28, 28),
+    "palette": (3, 32, 32),
     "cifar10-ncsn": (3, 32, 32),
     "church64": (3, 64, 64),
     "cars64": (3, 64, 64),

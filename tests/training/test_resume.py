@@ -38,6 +38,11 @@ NETWORKS = {
         "diffusion.parameterization=x0",
         "diffusion.objective=x0",
     ),
+    "degraded": (
+        "network.channels=[8, 8]",
+        "data.degradations=[inpainting, jpeg]",
+        "told={degraded: {kind: picture}, task: {kind: classes}}",
+    ),
     "classifier": ("model.kind=classifier", "model.precision=float32"),
     "two turns": ("model.kind=rivals", "model.precision=float32"),
 }

@@ -68,7 +68,7 @@ def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str
         if config.model.texts:
             splits = few(splits)  # whose captions are read in a second
     else:
-        splits = synthetic(*known)
+        splits = synthetic(*known).degraded(config.data.degradations)
     parts, described = {}, {}
     for name, part in config.model.parts.items():
         place = part_path(part, out).resolve()

@@ -10,6 +10,7 @@ import typer
 from unstir.cli import options
 from unstir.cli.places import default_place
 from unstir.cli.report import Report
+from unstir.cli.restoration import restoration
 from unstir.cli.steering import steered
 from unstir.errors import InputError
 from unstir.evaluation.metrics import LIKELIHOODS, METRICS, check
@@ -49,7 +50,10 @@ _OF_BITS = ("variance", "clip", "steps")
 def evaluate(
     run: options.RunPath,
     metrics: Annotated[
-        str, typer.Option(help="What to measure, with commas: fcd, accuracy, recall, classes, bpd, bpd_ode.")
+        str,
+        typer.Option(
+            help="What to measure: fcd, accuracy, recall, classes, bpd, bpd_ode, with commas; or restoration."
+        ),
     ] = ",".join(METRICS),
     n: Annotated[
         int,
@@ -58,7 +62,7 @@ def evaluate(
             metavar="N",
             min=2,
             max=options.MOST,
-            help="How many images to draw; for bpd, how many held-out ones.",
+            help="How many images to draw; for bpd and restoration, how many held-out ones.",
         ),
     ] = 1000,
     terms: Annotated[
@@ -84,6 +88,7 @@ def evaluate(
 
     The ruler of drawn images is a classifier trained once on the same data; results compare models of one set. For
     bpd, --steps is the number of levels: all unless given, or 1,000 of a continuous schedule; for bpd_ode 100.
+    Restoration is of each task of a run that is told degraded pictures.
     """
     from unstir.models.file import read_config
     from unstir.training.run_folder import data_of
@@ -91,6 +96,11 @@ def evaluate(
     _, config = read_config(run)
     wanted = [metric.strip() for metric in metrics.split(",")]
     check(wanted)
+    if "restoration" in wanted:
+        if len(wanted) > 1:
+            raise InputError("The metric restoration stands alone: it restores images, and the others draw them")
+        restoration(run, config, n, seed, asked, batch, data, as_json)
+        return
     draws = any(metric in METRICS for metric in wanted)
     bits = any(metric in LIKELIHOODS for metric in wanted)
     for verb in ["draw"] * draws + ["predict"] * bits:

@@ -69,6 +69,43 @@ def forward(
     Report(as_json).end(f"The forward process is in {place}", values)
 
 
+@show.command(epilog="Example: unstir show degradations cifar10 --out degraded.png")
+def degradations(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A data set's name, a folder of images, or a run.")
+    ],
+    n: Annotated[int, typer.Option("-n", metavar="N", min=1, max=64, help="How many images.")] = 6,
+    out: Annotated[Path | None, _out("degradations.png, in the run if SOURCE is one")] = None,
+    seed: Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Draw images degraded in every way, twice each: what a model is told that restores pictures."""
+    from unstir.data.config import DataConfig
+    from unstir.data.peek import peek
+    from unstir.data.sources import DATASETS, find
+    from unstir.training.run_folder import data_of
+
+    run = Path(source) if _is_run(source) else None
+    name = "degradations.png"
+    place = picture_place(out, run or Path(), f"figures/{name}" if run else name, PICTURES)
+    if run is None:
+        found, known = find(source), DATASETS.get(source)
+        own = found.kind == "array" or (known is not None and known.size is not None)
+        side = SIDE if own or known else min(SIDE, peek(found).side)
+        data = DataConfig(source=source, size=None if own else (side, side))
+    else:
+        data = data_of(run)
+        find(data.source)
+
+    from unstir.data.load import load
+    from unstir.evaluation.figures.degradations import draw_degradations
+
+    figure, names = draw_degradations(load(data), n, seed)
+    place = _save(figure, place)
+    values = {"source": source, "n": n, "seed": seed, "degradations": names, "out": str(place)}
+    Report(as_json).end(f"The degradations are in {place}", values)
+
+
 @show.command(epilog="Example: unstir show reverse runs/mnist --label 3 --out reverse.gif")
 def reverse(
     run: options.RunPath,

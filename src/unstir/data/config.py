@@ -5,9 +5,11 @@ from __future__ import annotations
 from os import fspath
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from unstir.config import Number, Part, Positive
+
+DegradationName = Literal["colorization", "inpainting", "uncropping", "jpeg", "super-resolution"]
 
 
 def _square(size: object) -> object:
@@ -29,6 +31,9 @@ class DataConfig(Part):
         channels: 1 (luma), 3 (transparency over white) or 4 (transparency kept). None: 1 if every image is stored
             as gray, otherwise 3; arrays keep the channels they have.
         flip: whether training mirrors images left-right at random.
+        degradations: the ways in which a model is told each image degraded, one of them at a time
+            (:mod:`unstir.data.degradations`). If there are any, the images have two columns more: the picture
+            ``degraded``, and the classes ``task``, which of these it is.
         corrupt_limit: how many unreadable images may be skipped before it is an error.
     """
 
@@ -36,4 +41,13 @@ class DataConfig(Part):
     size: Annotated[tuple[Positive, Positive] | None, BeforeValidator(_square)] = None
     channels: Literal[1, 3, 4] | None = None
     flip: bool = False
+    degradations: tuple[DegradationName, ...] = ()
     corrupt_limit: Annotated[int, Number, Field(ge=0, le=10**9)] = 10
+
+    @model_validator(mode="after")
+    def _degradations_fit(self) -> DataConfig:
+        if len({*self.degradations}) < len(self.degradations):
+            raise ValueError("degradations names one of them twice")
+        if "colorization" in self.degradations and self.channels in (1, 4):
+            raise ValueError(f"colorization needs images of 3 channels, and channels is {self.channels}")
+        return self

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from unstir.data import degradations as ways
 from unstir.data.columns import Column, blocks, class_column, column
 from unstir.errors import InputError
 
@@ -28,12 +29,14 @@ class ImageData:
             ``label``, their captions ``caption``, "" where an image has none.
         fingerprint: hash of pixels and columns, whatever place they came from.
         name: what to call the set.
+        degradations: the ways in which examples are told degraded, made on the fly; () for none.
     """
 
     pixels: np.ndarray
     columns: Mapping[str, Column]
     fingerprint: str
     name: str
+    degradations: tuple[str, ...] = ()
 
     @classmethod
     def from_array(
@@ -107,13 +110,18 @@ class ImageData:
 
     def facts(self) -> dict[str, dict[str, object]]:
         """What a network must know of each column to be told it, by name: see :meth:`Column.facts`."""
-        return {name: known.facts() for name, known in self.columns.items()}
+        facts = {name: known.facts() for name, known in self.columns.items()}
+        if self.degradations:
+            facts[ways.DEGRADED] = {"kind": "picture", "width": self.shape[0] + 1}
+            facts[ways.TASK] = {"kind": "classes", "classes": self.degradations}
+        return facts
 
     def examples(
         self,
         indices: np.ndarray | Sequence[int],
         flips: np.ndarray | None = None,
         names: Container[str] | None = None,
+        passes: np.ndarray | None = None,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor | list[str]]]:
         """The images at ``indices`` and what is known of them, ready for the network.
 
@@ -121,11 +129,14 @@ class ImageData:
             indices: int (B,), each in 0..N-1.
             flips: bool (B,); those images are mirrored left-right, and with each its pictures.
             names: of the columns that are wanted; None for all.
+            passes: int (B,), in which pass over the set each image is met, on which depends how it is degraded;
+                None for 0.
 
         Returns:
             The images, float32 (B, C, H, W) in [-1, 1]; and by name the columns: classes int64 (B,), numbers
             float32 (B, K), embeddings float32 (B, D) or (B, L, D), pictures float32 (B, C', H', W') in [-1, 1],
-            text a list of B.
+            text a list of B. Where there are degradations, also ``degraded``, float32 (B, C + 1, H, W), whose
+            last channel is 1 at hidden pixels and else 0, and ``task``, int64 (B,).
         """
         indices = np.asarray(indices)
         told: dict[str, torch.Tensor | list[str]] = {}
@@ -138,6 +149,11 @@ class ImageData:
                 told[name] = _images(known.values, indices, flips)
             else:
                 told[name] = torch.from_numpy(known.values[indices])
+        if self.degradations and (names is None or ways.DEGRADED in names or ways.TASK in names):
+            picked = _picked(self.pixels, indices, flips)
+            met = np.zeros(len(indices), dtype=np.int64) if passes is None else passes
+            degraded, task = ways.degraded(picked, indices, met, self.degradations)
+            told |= {ways.DEGRADED: torch.from_numpy(degraded), ways.TASK: torch.from_numpy(task)}
         return _images(self.pixels, indices, flips), told
 
 
@@ -155,6 +171,16 @@ class Splits:
     held_out: ImageData
     note: str = ""
 
+    def degraded(self, degradations: tuple[str, ...]) -> Splits:
+        """The same images, told degraded in these ways.
+
+        Raises:
+            InputError: if they cannot be.
+        """
+        ways.check(degradations, self.train.shape[0], self.train.columns)
+        train, held_out = (replace(part, degradations=degradations) for part in (self.train, self.held_out))
+        return replace(self, train=train, held_out=held_out)
+
 
 def fingerprint(pixels: np.ndarray, columns: Mapping[str, Column]) -> str:
     """Hash of shape and pixels, and of the columns' names, kinds and values: 32 hexadecimal digits."""
@@ -168,11 +194,17 @@ def fingerprint(pixels: np.ndarray, columns: Mapping[str, Column]) -> str:
     return digest.hexdigest()
 
 
-def _images(pixels: np.ndarray, indices: np.ndarray, flips: np.ndarray | None) -> torch.Tensor:
-    """Pixels (N, C, H, W) at ``indices``, some mirrored, as float32 (B, C, H, W) in [-1, 1]."""
+def _picked(pixels: np.ndarray, indices: np.ndarray, flips: np.ndarray | None) -> np.ndarray:
+    """Pixels (N, C, H, W) at ``indices``, some mirrored, (B, C, H, W)."""
     picked = pixels[indices]
     if flips is not None and flips.any():
         picked[flips] = picked[flips][..., ::-1]
+    return picked
+
+
+def _images(pixels: np.ndarray, indices: np.ndarray, flips: np.ndarray | None) -> torch.Tensor:
+    """Pixels (N, C, H, W) at ``indices``, some mirrored, as float32 (B, C, H, W) in [-1, 1]."""
+    picked = _picked(pixels, indices, flips)
     # In numpy, on this one thread: torch would wake all of its threads for a millisecond's work, which on a
     # busy machine costs a hundred times as much.
     images = np.divide(picked, np.float32(127.5), dtype=np.float32)

@@ -29,9 +29,10 @@ def load(config: DataConfig) -> Splits:
         config: what to load, and its shape.
 
     Raises:
-        InputError: for a source that is not there, cannot be fetched, or holds fewer than two images; for more
-            unreadable images than ``corrupt_limit``; for sizes that differ while ``size`` is None; for a cache
-            that cannot be written or whose disk is full; for a size in which what is made here cannot be had.
+        InputError: for a source that is not there, cannot be fetched, or holds fewer than two images; for images
+            that cannot be degraded as is asked; for more unreadable ones than ``corrupt_limit``; for sizes that
+            differ while ``size`` is None; for a size in which what is made here cannot be had; for a cache that
+            cannot be written or whose disk is full.
     """
     source = source_of(config)
     folder = kept.place(source, config)
@@ -52,7 +53,8 @@ def load(config: DataConfig) -> Splits:
         ImageData(*entry.part(number), fingerprint, source.name)
         for number, fingerprint in enumerate(entry.description.fingerprints)
     )
-    return Splits(train, held_out, "; ".join(filter(None, (source.note, entry.description.note))))
+    splits = Splits(train, held_out, "; ".join(filter(None, (source.note, entry.description.note))))
+    return splits.degraded(config.degradations)
 
 
 def _contents(source: Source, config: DataConfig, scratch: Path, show: bool) -> Contents:

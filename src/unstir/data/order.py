@@ -39,6 +39,11 @@ def order(n: int, seed: int, start: int, count: int) -> np.ndarray:
     return indices
 
 
+def passes(n: int, start: int, count: int) -> np.ndarray:
+    """The epoch, int64 (count,), of each of the positions ``start .. start + count - 1`` of the stream."""
+    return np.arange(start, start + count) // n
+
+
 @lru_cache(maxsize=4)
 def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))

@@ -28,6 +28,7 @@ Facts = Mapping[str, Mapping[str, object]]
 
 VERBS = {
     "draw": ("draw images", "unstir sample RUN"),
+    "edit": ("restore degraded pictures", "run.edit(task, images) in Python"),
     "invert": ("find the noise of an image", "run.invert(images) in Python"),
     "clean": ("clean images", "unstir edit clean RUN IMAGE"),
     "predict": ("predict clean images at every level of noise", "unstir show levels RUN"),

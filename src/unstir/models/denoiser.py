@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from unstir.diffusion import Condition, Denoiser, GridSchedule, NoiseLevel, Prediction, Schedule
 from unstir.diffusion.times import Importance, uniform
 from unstir.errors import InputError
+from unstir.models import palette
 from unstir.models.config import Labels, label_indices
 from unstir.models.drawing import Drawing, Order
 from unstir.models.model import Batch, Examples, Model, check_shape
@@ -75,9 +76,16 @@ class DenoiserModel(Drawing):
         return batch
 
     def losses(self, turn: str, batch: Batch, average: Model) -> dict[str, Tensor]:
-        """Return the objective; levels drawn by importance are weighted by what makes up for it."""
-        x0, level, eps = batch["x0"], batch["level"], batch["eps"]
-        loss = self.objective(self.denoiser, x0, level, eps, batch.get("condition"))
+        """Return the objective; levels drawn by importance are weighted by what makes up for it.
+
+        Of an image of which a part is known, told as a degraded picture, the other pixels alone count.
+        """
+        x0, level, eps, condition = batch["x0"], batch["level"], batch["eps"], batch.get("condition")
+        known = self.known(condition)
+        if known is None:
+            loss = self.objective(self.denoiser, x0, level, eps, condition)
+        else:
+            loss = self.objective(known(self.denoiser), x0, level, eps, condition) * known.weight
         if "weight" in batch:
             return {"loss": loss * batch["weight"].to(loss), "unweighted_loss": loss}
         return {"loss": loss}
@@ -93,15 +101,21 @@ class DenoiserModel(Drawing):
             self.times.record(batch["level"].t, losses["unweighted_loss"])
 
     def walk(self, order: Order) -> Iterator[Tensor]:
-        """Yield the images after each step from noise."""
+        """Yield the images after each step from noise; where a degraded picture is told, of its size."""
+        shape, guide = self.config.samples.shape, order.guide
+        known = self.known(order.condition)
+        if known is not None:
+            shape = (shape[0], *known.picture.shape[-2:])
+            self.config.check_takes(shape)
+            guide = known if guide is None else lambda denoise: known(order.guide(denoise))
         steps = walk(
             self.denoiser,
-            self.config.samples.shape,
+            shape,
             order.seeds,
             order.condition,
             order.settings,
             order.start,
-            order.guide,
+            guide,
             self.guided(order.condition),
             None if order.weaker is None else order.weaker.predicting(),  # type: ignore[attr-defined]
         )
@@ -117,6 +131,10 @@ class DenoiserModel(Drawing):
                 return denoiser(x, level, condition)
 
         return predict
+
+    def known(self, condition: Condition | None) -> palette.Known | None:
+        """Return what a condition makes known for sure of images; None where it is no pixels that are noised."""
+        return None if "codec" in self.parts else palette.Known.of(condition)
 
     def guided(self, condition: Condition | None) -> list[str]:
         """Return what guidance strengthens: all that the model has learned to do without."""
@@ -171,6 +189,26 @@ class DenoiserModel(Drawing):
                 names = self.guided(condition)
                 noised.append(walk_back(model.denoiser, codes, condition, settings, names=names).cpu())
         return torch.cat(noised)
+
+    def edit(self, task: str, images: Tensor, mask: Tensor | None = None, *, seed: int = 0, **how: Any) -> Samples:
+        """Restore degraded pictures, if the model is told such ones; known pixels are returned as they are.
+
+        Args:
+            task: Out of those that the model was trained for, such as ``colorization``.
+            images: float32 (N, C, H, W) in [-1, 1]; any H and W for a convolutional network. For colorization
+                their gray is told, for super-resolution they have been enlarged.
+            mask: For ``inpainting`` and ``uncropping``, and for these alone: bool (N or 1, 1, H, W), true at the
+                pixels to be filled.
+            seed: Image i is drawn from seed + i, so that the same picture several times gives several results.
+            **how: As in ``draw``.
+
+        Raises:
+            InputError: For a model that is told no degraded picture, or not of this task; for images or a mask
+                that do not fit; or for a value out of range.
+        """
+        given = palette.told(self.config, task, palette.gray(images) if task == "colorization" else images, mask)
+        x = self.sample(len(images), told=given, seed=seed, **how).tensor.clamp(-1, 1)
+        return Samples(x if mask is None else torch.where(mask, x, images))
 
     def clean(self, images: Tensor, sigma: float | None = None, *, progress: bool = False) -> Samples:
         """Return the clean images that the model believes in, E[x0 | x], each by one call of the network.

@@ -45,7 +45,11 @@ class DenoiserConfig(ModelConfig):
     @property
     def verbs(self) -> tuple[str, ...]:  # type: ignore[override]
         """Cleaning, and unless it knows one level alone all that needs the others."""
-        return ("clean",) if self.diffusion.one_level else ("draw", "clean", "invert", "predict")
+        if self.diffusion.one_level:
+            return ("clean",)
+        if {"degraded", "task"} <= self.told.keys():  # of known pixels its network has learned nothing
+            return ("draw", "edit")
+        return ("draw", "clean", "invert", "predict")
 
     def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102
         from unstir.models.denoiser import DenoiserModel
@@ -126,6 +130,19 @@ class DenoiserConfig(ModelConfig):
             raise InputError(
                 "This model knows many levels of noise: say how noisy the image is, such as --sigma 25"
             )
+
+    def check_task(self, task: str, masked: bool) -> None:
+        """Check that a model restores pictures of a task, and that a mask comes with it where one has to.
+
+        Raises:
+            InputError: If not.
+        """
+        self.require("edit")
+        known = self.told["task"].classes
+        if task not in known:
+            raise InputError(f"This model was not trained for {task}: its tasks are {', '.join(known)}")
+        if masked != (task in ("inpainting", "uncropping")):
+            raise InputError(f"The task {task} takes no mask" if masked else f"The task {task} needs a mask")
 
     def check_takes(self, shape: tuple[int, ...]) -> None:
         """Check that the model can take images of ``shape`` (C, H, W): its own, or where its network can any size.

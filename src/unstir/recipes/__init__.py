@@ -22,6 +22,7 @@ from unstir.recipes.mnist import (
 )
 from unstir.recipes.ncsn import cifar10_ncsn, mnist_ncsn
 from unstir.recipes.own_images import HOUR, images
+from unstir.recipes.palette import mnist_inpaint, palette
 from unstir.recipes.photos import cars64, church64, faces128, stl10_96
 from unstir.recipes.request import Request
 from unstir.training.config import Config, TrainingConfig
@@ -45,12 +46,14 @@ RECIPES: dict[str, Recipe] = {
     "mnist-hybrid": mnist_hybrid,
     "mnist-vae": mnist_vae,
     "mnist-gan": mnist_gan,
+    "mnist-inpaint": mnist_inpaint,
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
     "cifar10-adm": cifar10_adm,
     "cifar10-ncsn": cifar10_ncsn,
     "mnist-classifier": mnist_classifier,
     "cifar10-classifier": cifar10_classifier,
+    "palette": palette,
     "church64": church64,
     "cars64": cars64,
     "stl10-96": stl10_96,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from unstir.data.dataset import ImageData
-from unstir.data.order import order
+from unstir.data.order import order, passes
 from unstir.models.model import Batch, Model
 
 
@@ -25,4 +25,5 @@ def training_batch(model: Model, data: ImageData, *, seed: int, step: int, size:
     generator = torch.Generator().manual_seed(step_seed(seed, step))
     indices = order(len(data), seed, step * size, size)
     flips = torch.rand(size, generator=generator).numpy() < 0.5 if flip else None
-    return model.prepare(data.examples(indices, flips, model.config.reads), generator)
+    met = passes(len(data), step * size, size)
+    return model.prepare(data.examples(indices, flips, model.config.reads, met), generator)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from unstir.data.dataset import ImageData
 from unstir.files import whole_file
@@ -19,6 +20,9 @@ SHARE, LAST_SHARE = 0.01, 0.06
 """The parts of a budget in seconds that a picture along the way and the last one may take."""
 
 LEAST_EVALUATIONS = 5
+
+_ACROSS = 16
+"""Images in a row of a picture of what was restored."""
 
 
 class Pictures(Protocol):
@@ -118,7 +122,11 @@ class Drawn:
             self.evaluation_seconds = time.monotonic() - began
         drawn = model.sample(self.size, told=told, **model.quick(self.evaluations(last)))
         drawn.tensor.nan_to_num_()  # as fp16 may draw early: no reason to stop training
-        return drawn.save(path)
+        if "edit" not in model.config.verbs:
+            return drawn.save(path)
+        with whole_file(path) as partial:
+            Samples(_restored(images, told["degraded"], drawn.tensor)).grid(_ACROSS).save(partial)
+        return path
 
     def evaluations(self, last: bool) -> int:
         """Return how often a picture may ask the network: as often as the model's own drawing does, or less."""
@@ -130,6 +138,13 @@ class Drawn:
     def last_seconds(self) -> float:
         """Return about how long the last picture takes."""
         return self.evaluations(last=True) * self.evaluation_seconds
+
+
+def _restored(images: Tensor, degraded: Tensor, drawn: Tensor) -> Tensor:
+    """Return rows of images in threes: (N, C, H, W) as they are, as is told (N, C + 1, H, W), and restored."""
+    whole = len(drawn) // _ACROSS * _ACROSS
+    threes = torch.stack([images, degraded[:, :-1], drawn])[:, :whole]
+    return torch.cat([rows.flatten(0, 1) for rows in threes.split(_ACROSS, dim=1)])
 
 
 def picture_size(config: ModelConfig) -> int:

@@ -1,0 +1,212 @@
+"""``unstir edit colorize``, ``uncrop``, ``restore``, ``upscale``: what a model told degraded pictures can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from unstir.cli import options
+from unstir.cli.places import picture_place
+from unstir.cli.report import Report
+from unstir.data.folder import IMAGE_SUFFIXES, JPEG_SUFFIXES
+from unstir.errors import InputError
+from unstir.files import write_new
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from unstir.models.systems import DenoiserConfig
+
+palette = typer.Typer()
+
+ImagePath = Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture, of any kind and size.")]
+Several = Annotated[int, typer.Option("-n", metavar="N", min=1, max=256, help="How many results, side by side.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Where the result goes, such as x.png.", show_default="RUN/edits/IMAGE-TASK.png"),
+]
+
+
+@palette.command(epilog="Example: unstir edit colorize runs/palette gray.png -n 4 --out coloured.png")
+@options.with_drawing
+def colorize(
+    run: options.RunPath,
+    image: ImagePath,
+    n: Several = 1,
+    seed: options.Seed = 0,
+    *,
+    asked: dict[str, Any],
+    out: Out = None,
+    as_json: options.Json = False,
+) -> None:
+    """Give a picture colours, by what is gray in it."""
+    config = _config(run, "colorization", asked)
+    pixels, note = _fitted(_read(image, config), config)
+    _edit(run, image, config, "colorization", "colorized", pixels, None, note, n, seed, asked, out, as_json)
+
+
+@palette.command(epilog="Example: unstir edit uncrop runs/palette photo.png --side left --out wider.png")
+@options.with_drawing
+def uncrop(
+    run: options.RunPath,
+    image: ImagePath,
+    side: Annotated[
+        Literal["left", "right", "top", "bottom", "all"], typer.Option(help="Where the picture is to grow.")
+    ] = "all",
+    n: Several = 1,
+    seed: options.Seed = 0,
+    *,
+    asked: dict[str, Any],
+    out: Out = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make a picture twice as large in area, and paint what lies beyond its edge."""
+    import numpy as np
+
+    from unstir.data.degradations import beyond, canvas
+
+    config = _config(run, "uncropping", asked)
+    pixels = _read(image, config)
+    if config.network.any_size:
+        size = canvas(*pixels.shape[1:], side)
+    else:
+        size = config.samples.shape[1], config.samples.shape[2]
+    hidden = beyond(*size, side)
+    known = int((~hidden).any(1).sum()), int((~hidden).any(0).sum())
+    pixels, note = _resized(pixels, known)
+    whole = np.zeros((len(pixels), *size), dtype=np.uint8)
+    whole[:, ~hidden] = pixels.reshape(len(pixels), -1)
+    _edit(run, image, config, "uncropping", "uncropped", whole, hidden, note, n, seed, asked, out, as_json)
+
+
+@palette.command(epilog="Example: unstir edit restore runs/palette poor.jpg --out better.png")
+@options.with_drawing
+def restore(
+    run: options.RunPath,
+    image: ImagePath,
+    n: Several = 1,
+    seed: options.Seed = 0,
+    *,
+    asked: dict[str, Any],
+    out: Out = None,
+    as_json: options.Json = False,
+) -> None:
+    """Restore a picture that JPEG has compressed too much."""
+    config = _config(run, "jpeg", asked)
+    pixels, note = _fitted(_read(image, config), config)
+    _edit(run, image, config, "jpeg", "restored", pixels, None, note, n, seed, asked, out, as_json)
+
+
+@palette.command(epilog="Example: unstir edit upscale runs/palette small.png --factor 2 --out large.png")
+@options.with_drawing
+def upscale(
+    run: options.RunPath,
+    image: ImagePath,
+    factor: Annotated[
+        Literal["2", "4"], typer.Option(help="How many times as wide and as high the result is.")
+    ] = "2",
+    n: Several = 1,
+    seed: options.Seed = 0,
+    *,
+    asked: dict[str, Any],
+    out: Out = None,
+    as_json: options.Json = False,
+) -> None:
+    """Enlarge a picture, and paint the detail that it lacks."""
+    from unstir.data.degradations import resized
+
+    config = _config(run, "super-resolution", asked)
+    pixels, times = _read(image, config), int(factor)
+    note = ""
+    if not config.network.any_size:
+        height, width = (max(1, round(side / times)) for side in config.samples.shape[1:])
+        pixels, note = _resized(pixels, (height, width))
+        large = resized(pixels, *config.samples.shape[1:])
+    else:
+        large = resized(pixels, *(times * side for side in pixels.shape[1:]))
+    _edit(run, image, config, "super-resolution", "upscaled", large, None, note, n, seed, asked, out, as_json)
+
+
+def _config(run: Path, task: str, asked: dict[str, Any]) -> DenoiserConfig:
+    """Return the configuration of a model that does a task, and draws as is asked.
+
+    Raises:
+        InputError: If it does not.
+    """
+    from unstir.models.file import read_config
+
+    _, config = read_config(run)
+    config.require("edit")
+    config.check_task(task, masked=task == "uncropping")  # type: ignore[attr-defined]
+    config.drawing(asked)
+    return config  # type: ignore[return-value]
+
+
+def _read(path: Path, config: DenoiserConfig) -> np.ndarray:
+    """Return a picture as uint8 (C, H, W), with the channels that the model's images have.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    from unstir.data.decode import decode_file
+
+    channels = config.samples.shape[0]
+    if channels not in (1, 3, 4):
+        raise InputError(f"The model's images have {channels} channels, which no picture has")
+    return decode_file(path, channels)
+
+
+def _fitted(pixels: np.ndarray, config: DenoiserConfig) -> tuple[np.ndarray, str]:
+    """Return a picture in a size that the model takes, and a sentence of what was done to it."""
+    size = config.samples.shape[1], config.samples.shape[2]
+    return (pixels, "") if config.network.any_size else _resized(pixels, size)
+
+
+def _resized(pixels: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, str]:
+    """Return a picture (C, H, W) that covers a size, its centre cut out, and a sentence of what was done to it."""
+    from unstir.data.decode import decode
+
+    if pixels.shape[1:] == size:
+        return pixels, ""
+    note = f"The picture was resized to {size[1]} by {size[0]} pixels, as this network takes one size alone"
+    return decode(pixels, size, len(pixels)), note
+
+
+def _edit(
+    run: Path,
+    image: Path,
+    config: DenoiserConfig,
+    task: str,
+    done: str,
+    pixels: np.ndarray,
+    hidden: np.ndarray | None,
+    note: str,
+    n: int,
+    seed: int,
+    asked: dict[str, Any],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Edit a picture, uint8 (C, H, W), of which some pixels may be hidden, bool (H, W), and save the results."""
+    endings = [ending for ending in IMAGE_SUFFIXES if len(pixels) < 4 or ending not in JPEG_SUFFIXES]
+    place = picture_place(out, run, f"edits/{image.stem}-{done}.png", endings)
+    report = Report(as_json)
+    if pixels.shape[1:] != config.samples.shape[1:]:
+        (height, width), (own_height, own_width) = pixels.shape[1:], config.samples.shape[1:]
+        note = f"The result has {width} by {height} pixels; the model was trained on {own_width} by {own_height}"
+    report.say(note)
+
+    import torch
+
+    from unstir.models.file import load
+    from unstir.models.samples import Samples
+
+    images = (torch.tensor(pixels) / 127.5 - 1).expand(n, *pixels.shape)
+    mask = None if hidden is None else torch.tensor(hidden)[None, None]
+    edited = load(run).edit(task, images, mask, seed=seed, batch=16, progress=True, **asked)  # type: ignore[operator]
+    place = write_new(place, Samples(torch.cat([*edited.tensor], dim=-1)[None]).picture(0).save)
+    values = {"run": str(run), "image": str(image), "task": task, "n": n, "seed": seed, "out": str(place)}
+    values |= {"shape": list(pixels.shape), "note": note}
+    report.end(f"The {done} picture is in {place}" if n == 1 else f"{n} {done} pictures are in {place}", values)

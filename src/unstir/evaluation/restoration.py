@@ -1,0 +1,157 @@
+r"""How near restored pictures come to the truth: PSNR, SSIM, and a distance in the features of a classifier.
+
+.. math:: \mathrm{PSNR} = 10 \log_{10} \frac{255^2}{\mathrm{MSE}}, \qquad
+    d(x, y) = \frac{1}{L} \sum_l \frac{1}{H_l W_l} \sum_{h, w} | \hat f_l(x)_{hw} - \hat f_l(y)_{hw} |^2
+
+SSIM is that of Wang et al. 2004. The distance d is that of Zhang et al. 2018 (LPIPS) with weights of 1, its
+features f those of the L layers of the set's own classifier (:mod:`unstir.evaluation.ruler`), each scaled to
+length 1 over its channels: it needs no download, fits digits as well as photographs, and compares models of one
+set.
+
+A model that paints what might have been there is not the nearest to what was: a blurred answer has a better PSNR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from unstir.data.dataset import ImageData, Splits
+from unstir.data.degradations import DEGRADED
+from unstir.evaluation.ruler import ruler
+from unstir.processes import gathered, processes
+from unstir.progress import tracked
+
+if TYPE_CHECKING:
+    from unstir.models.classifier import Classifier
+    from unstir.models.denoiser import DenoiserModel
+
+LEAST_ERROR = 0.25
+"""Of 255: below it two images are the same, since pixels are whole numbers. It bounds PSNR, by 60 decibels."""
+
+Figures = dict[str, dict[str, dict[str, float]]]
+"""By task, by what is measured (``input``, ``mean_colour`` of what is known, ``model``), by figure."""
+
+
+def measure_restoration(
+    model: DenoiserModel,
+    splits: Splits,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    batch: int = 64,
+    progress: bool = False,
+    **options: Any,
+) -> Figures:
+    """Measure what a model makes of degraded held-out images, and how near they are as they are.
+
+    Each task of the model gets the same images, degraded as in pass 0. Several processes share them, and all get
+    the same answer. The classifier comes from the cache or is trained; without labels there is no distance.
+
+    Args:
+        model: Told degraded pictures.
+        splits: The set that it was trained on.
+        n: How many images, at most.
+        seed: Image i is drawn from seed + i.
+        batch: How many are drawn together.
+        progress: Whether to show progress bars, if standard error is a terminal.
+        **options: Of drawing.
+
+    Returns:
+        For each task, of its ``input`` (hidden pixels gray), where pixels are hidden of ``mean_colour`` (the known
+        ones' in their place), and of the ``model``: ``psnr`` in decibels, ``ssim`` and ``distance``, each the mean
+        over the images.
+    """
+    place, count = processes(), min(n, len(splits.held_out))
+    share = np.array_split(np.arange(count), place.num_processes)[place.process_index]
+    labelled = splits.train.num_classes > 1 and splits.held_out.labels is not None
+    classifier = ruler(splits) if labelled else None
+    figures: Figures = {}
+    for task in model.config.told["task"].classes:
+        held_out = splits.degraded((task,)).held_out
+        found: dict[str, dict[str, list[Tensor]]] = {}
+        starts = range(0, len(share), batch)
+        for start in tracked(starts, len(starts), task, progress):
+            rows = share[start : start + batch]
+            truth, pictures = _restored(model, held_out, task, rows, seed, options)
+            for name, images in pictures.items():
+                for figure, values in compare(images, truth, classifier).items():
+                    found.setdefault(name, {}).setdefault(figure, []).append(values)
+        figures[task] = _means(found)
+    return figures
+
+
+def compare(images: Tensor, truth: Tensor, classifier: Classifier | None = None) -> dict[str, Tensor]:
+    """Return ``psnr``, ``ssim``, and with a classifier ``distance``, each (B,).
+
+    Args:
+        images: (B, C, H, W) in [-1, 1]; values beyond are clipped, and all are rounded to 8 bits.
+        truth: Of the same shape.
+        classifier: Of such images.
+    """
+    x, y = (((one.clamp(-1, 1) + 1) * 127.5).round() for one in (images, truth))
+    error = ((x - y) ** 2).flatten(1).mean(1).clamp(min=LEAST_ERROR**2)
+    similar = [_ssim(a, b) for a, b in zip(x.numpy(), y.numpy(), strict=True)]
+    found = {"psnr": 10 * torch.log10(255**2 / error), "ssim": torch.tensor(similar)}
+    if classifier is not None:
+        found["distance"] = distance(classifier, x / 127.5 - 1, y / 127.5 - 1)
+    return found
+
+
+def _ssim(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the SSIM of two images (C, H, W) of 0 to 255, in the authors' Gaussian window of 11 pixels."""
+    from skimage.metrics import structural_similarity
+
+    sigma = min(1.5, max(min(x.shape[1:]) - 1, 1) / 8)  # a narrower window where the image is
+    how = {"gaussian_weights": True, "sigma": sigma, "use_sample_covariance": False}
+    return float(structural_similarity(x, y, channel_axis=0, data_range=255.0, **how))
+
+
+@torch.no_grad()
+def distance(classifier: Classifier, x: Tensor, y: Tensor) -> Tensor:
+    """Return how far images are apart (B,) in the features of all layers; 0 if equal, at most 2."""
+    total, layers = torch.zeros(len(x)), list(classifier.body)
+    x, y = x.to(classifier.device), y.to(classifier.device)
+    for layer in layers:
+        x, y = layer(x), layer(y)
+        a, b = (functional.normalize(one.float(), dim=1) for one in (x, y))
+        total += ((a - b) ** 2).sum(1).mean((1, 2)).cpu()
+    return total / len(layers)
+
+
+def _restored(
+    model: DenoiserModel, data: ImageData, task: str, rows: np.ndarray, seed: int, options: Mapping[str, Any]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return images, and what there is of them by name: as is told, a simple guess, and what the model draws."""
+    truth, given = data.examples(rows, names=(DEGRADED,))
+    told = given[DEGRADED]
+    assert isinstance(told, Tensor)
+    picture, mask = told[:, :-1], told[:, -1:] > 0.5
+    pictures = {"input": picture}
+    if task in ("inpainting", "uncropping"):
+        known = (~mask).float()
+        mean = (picture * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1)
+        pictures["mean_colour"] = torch.where(mask, mean, picture)
+    masked = mask if "mean_colour" in pictures else None
+    pictures["model"] = model.edit(
+        task, picture, masked, seed=seed + int(rows[0]), batch=len(rows), **options
+    ).tensor
+    return truth, pictures
+
+
+def _means(found: Mapping[str, Mapping[str, list[Tensor]]]) -> dict[str, dict[str, float]]:
+    """Return the mean over all images of what every process found."""
+    every: dict[str, dict[str, list[Tensor]]] = {}
+    for part in gathered(found):
+        for name, figures in part.items():
+            for figure, values in figures.items():
+                every.setdefault(name, {}).setdefault(figure, []).extend(values)
+    return {
+        name: {figure: float(torch.cat(values).double().mean()) for figure, values in figures.items()}
+        for name, figures in every.items()
+    }

@@ -1,0 +1,87 @@
+"""The figures of restored images, against what they are by their definitions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from unstir.config import checked
+from unstir.data.config import DataConfig
+from unstir.data.load import load
+from unstir.evaluation import restoration
+from unstir.evaluation.restoration import compare, distance, measure_restoration
+from unstir.models.config import systems
+from unstir.models.denoiser import DenoiserModel
+
+TASKS = ("inpainting", "uncropping", "jpeg", "super-resolution")
+
+
+def model_of(splits: Any) -> DenoiserModel:
+    told = {"degraded": {"kind": "picture"}, "task": {"kind": "classes"}}
+    values = {
+        "network": {"kind": "plain", "channels": [8, 16]},
+        "told": told,
+        "sampling": {"steps": 2},
+        "precision": "float32",
+    }
+    config = checked(systems["denoiser"], {"kind": "denoiser", **values})
+    torch.manual_seed(0)
+    return config.seeing(splits.train.shape, splits.train.facts()).build({}).eval()  # type: ignore[return-value]
+
+
+def classifier() -> Any:
+    config = checked(systems["classifier"], {"kind": "classifier"})
+    torch.manual_seed(0)
+    return config.seeing((3, 16, 16), {"label": {"kind": "classes", "classes": ("a", "b")}}).build({}).eval()
+
+
+def test_psnr_by_its_definition_and_ssim_of_what_is_alike() -> None:
+    random = np.random.default_rng(0)
+    y = torch.tensor(random.integers(20, 236, (3, 3, 16, 16))) / 127.5 - 1
+    moved = y + torch.tensor([0, 8, -16]).view(3, 1, 1, 1) / 127.5
+    found = compare(moved, y)
+    assert found["psnr"].tolist() == pytest.approx(
+        [20 * math.log10(255 / error) for error in (0.25, 8, 16)], rel=1e-5
+    )
+    assert found["ssim"][0] == 1 and (found["ssim"][1:] < 1).all()
+    # Two noises have nothing in common, and of flat images SSIM is known: (2ab + c) / (a^2 + b^2 + c).
+    noise = torch.tensor(random.integers(0, 256, (1, 1, 64, 64))) / 127.5 - 1
+    assert abs(float(compare(noise, noise.flip(-1).roll(7, -2))["ssim"])) < 0.1
+    a, b, c = 100.0, 140.0, (0.01 * 255) ** 2
+    flat = [torch.full((1, 1, 8, 8), value / 127.5 - 1) for value in (a, b)]
+    assert float(compare(*flat)["ssim"]) == pytest.approx((2 * a * b + c) / (a * a + b * b + c), rel=1e-4)
+
+
+def test_the_distance_grows_with_the_difference_and_is_symmetric() -> None:
+    judge, random = classifier(), torch.Generator().manual_seed(0)
+    y, noise = (torch.randn(4, 3, 16, 16, generator=random) * 0.3 for _ in range(2))
+    far = [distance(judge, y + step * noise, y) for step in (0, 0.1, 0.5, 2)]
+    assert not far[0].any()
+    assert all((a < b).all() for a, b in itertools.pairwise(far))
+    torch.testing.assert_close(distance(judge, y, y + noise), distance(judge, y + noise, y))
+    assert compare(y, y + noise, judge).keys() == {"psnr", "ssim", "distance"}
+
+
+def test_each_task_is_measured_beside_its_input_on_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = load(DataConfig(source="digits", degradations=TASKS))
+    model, judge = model_of(splits), None
+    monkeypatch.setattr(restoration, "ruler", lambda splits: judge)
+    found = measure_restoration(model, splits, n=10, batch=4)
+    assert tuple(found) == TASKS
+    for task, figures in found.items():
+        hides = task in ("inpainting", "uncropping")
+        assert [*figures] == ["input", *(["mean_colour"] if hides else []), "model"]
+        assert all({"psnr", "ssim"} == {*one} for one in figures.values())
+        if hides:  # where a model that learned nothing at least keeps what is known
+            assert figures["model"]["psnr"] > 5
+    truth, given = splits.degraded(("jpeg",)).held_out.examples(np.arange(10))
+    by_hand = compare(torch.as_tensor(given["degraded"])[:, :-1], truth)["psnr"].mean()
+    assert found["jpeg"]["input"]["psnr"] == pytest.approx(float(by_hand), rel=1e-6)
+    drawn = model.edit("jpeg", torch.as_tensor(given["degraded"])[:, :-1], batch=3)
+    by_hand = compare(drawn.tensor, truth)["psnr"].mean()  # whatever the batch
+    assert found["jpeg"]["model"]["psnr"] == pytest.approx(float(by_hand), rel=1e-4)
