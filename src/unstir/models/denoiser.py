@@ -13,7 +13,8 @@ from unstir.diffusion import Condition, Denoiser, GridSchedule, NoiseLevel, Sche
 from unstir.diffusion.times import Importance, uniform
 from unstir.errors import InputError
 from unstir.models.config import Labels, label_indices
-from unstir.models.drawing import Drawing, Order
+from unstir.models.drawing import Order
+from unstir.models.editing import Editing
 from unstir.models.model import Batch, Examples, Model, check_shape
 from unstir.models.samples import Samples
 from unstir.networks.conditioner import Conditioner
@@ -29,7 +30,7 @@ TILE, OVERLAP = 256, 32
 """Pixels a side of what is cleaned at once, and by how many its pieces overlap."""
 
 
-class DenoiserModel(Drawing):
+class DenoiserModel(Editing):
     """A denoiser under its condition, trained by the objective of its configuration.
 
     Attributes:
@@ -100,8 +101,7 @@ class DenoiserModel(Drawing):
             order.seeds,
             order.condition,
             order.settings,
-            order.start,
-            order.guide,
+            order.course,
             self.guided(order.condition),
         )
         for step in steps:

@@ -6,7 +6,7 @@ Sample i comes from the seed ``seed + i`` alone, whatever the batch it is drawn 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from unstir.models.model import Model, check_shape
 from unstir.models.samples import Samples
 from unstir.networks.told import Told
 from unstir.progress import counter
-from unstir.sampling.draw import Guide
+from unstir.sampling.draw import Course, Guide
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,13 @@ class Order:
         seeds: One for each sample.
         condition: What is told of them, on the model's device.
         settings: How to draw.
-        start: The noise to start from, or None to draw it from the seeds.
-        guide: A guidance beside the condition's own, or None.
+        course: How the walk is led.
     """
 
     seeds: Sequence[int]
     condition: Condition | None
     settings: Any
-    start: Tensor | None = None
-    guide: Guide | None = None
+    course: Course = Course()  # noqa: RUF009
 
 
 class Drawing(Model):
@@ -48,7 +46,7 @@ class Drawing(Model):
 
     @abstractmethod
     def walk(self, order: Order) -> Iterator[Tensor]:
-        """Yield the samples (B, ...) of one batch after each of ``order.settings.steps`` steps; the last is it."""
+        """Yield the samples (B, ...) of one batch after each of its steps; the last is it."""
 
     def quick(self, evaluations: int) -> dict[str, object]:
         """Return the options with which ``draw`` asks the network about so often and makes the best of it."""
@@ -101,11 +99,39 @@ class Drawing(Model):
         Raises:
             InputError: For a value out of range, a label the model does not know, or a model that cannot draw.
         """
+        rows = 1 + max(indices, default=-1)
+        if noise is not None:
+            self.check_noise(noise)
+            if len(noise) < rows:
+                raise InputError(f"Noise was given for {len(noise)} images, and {rows} are to be drawn")
+
+        def course(part: Sequence[int]) -> Course:
+            if noise is None:
+                return Course(guide=guide)
+            own = noise[torch.tensor(part)].to(self.device)
+            return Course(lambda *_: own, guide)
+
+        return self.led(
+            indices, course, label=label, told=told, seed=seed, batch=batch, progress=progress, **options
+        )
+
+    def led(
+        self,
+        indices: Sequence[int],
+        course: Callable[[Sequence[int]], Course],
+        *,
+        label: Labels = None,
+        told: Mapping[str, Tensor] | None = None,
+        seed: int = 0,
+        batch: int = 64,
+        progress: bool = False,
+        **options: object,
+    ) -> Iterator[Samples]:
+        """Draw as :meth:`draw` does, each batch of indices led by its ``course``; all courses have one number of steps."""
         self.config.require("draw")
         settings = self.config.drawing(options)
         labels = label_indices(self.config.classes, label, indices)
-        rows = 1 + max(indices, default=-1)
-        check_told(self.config.told, told or {}, rows)
+        check_told(self.config.told, told or {}, 1 + max(indices, default=-1))
         given = {*(told or {}), *(["label"] if labels is not None else [])}
         self.config.hideable("Drawing without it", self.config.told.keys() - given)
         if options.get("guidance") and not given:
@@ -114,32 +140,27 @@ class Drawing(Model):
             )
         if batch < 1:
             raise InputError(f"At least 1 image is drawn at a time, not {batch}")
-        if noise is not None:
-            self.check_noise(noise)
-            if len(noise) < rows:
-                raise InputError(f"Noise was given for {len(noise)} images, and {rows} are to be drawn")
-        return self._stream(indices, labels, dict(told or {}), noise, seed, batch, guide, progress, settings)
+        return self._stream(indices, labels, dict(told or {}), course, seed, batch, progress, settings)
 
     def _stream(
         self,
         indices: Sequence[int],
         labels: list[int] | None,
         told: dict[str, Tensor],
-        noise: Tensor | None,
+        course: Callable[[Sequence[int]], Course],
         seed: int,
         batch: int,
-        guide: Guide | None,
         progress: bool,
         settings: Settings,
     ) -> Iterator[Samples]:
         model = self.lowered()
-        total = -(-len(indices) // batch) * settings.steps
+        batches = [indices[first : first + batch] for first in range(0, len(indices), batch)]
+        total = len(batches) * course(batches[0]).steps(settings.steps) if batches else 0
         with counter(total, "drawing", progress) as advance:
-            for first in range(0, len(indices), batch):
-                part = indices[first : first + batch]
+            for number, part in enumerate(batches):
                 rows = torch.tensor(part)
                 values = {name: v[rows if len(v) > 1 else rows * 0] for name, v in told.items()}
-                own = None if labels is None else torch.tensor(labels[first : first + batch])
+                own = None if labels is None else torch.tensor(labels[number * batch :][: len(part)])
                 if own is not None:
                     values["label"] = own
                 condition = model.condition(values)
@@ -147,8 +168,7 @@ class Drawing(Model):
                     [seed + i for i in part],
                     None if condition is None else condition.to(self.device),
                     settings,
-                    None if noise is None else noise[rows].to(self.device),
-                    guide,
+                    course(part),
                 )
                 with torch.no_grad(), model.in_precision:
                     for x in model.walk(order):

@@ -43,7 +43,7 @@ class DenoiserConfig(ModelConfig):
     @property
     def verbs(self) -> tuple[str, ...]:  # type: ignore[override]
         """Cleaning, and unless it knows one level alone all that needs the others."""
-        return ("clean",) if self.diffusion.one_level else ("draw", "clean", "invert", "predict")
+        return ("clean",) if self.diffusion.one_level else ("draw", "clean", "invert", "inpaint", "predict")
 
     def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102
         from unstir.models.denoiser import DenoiserModel
