@@ -226,7 +226,7 @@ def cut_off(patch: pytest.MonkeyPatch) -> None:
 
     def short(self: ModelConfig, asked: Any) -> Any:
         settings = drawing(self, asked)  # type: ignore[arg-type]
-        if settings.evaluations > 50 and sys._getframe(1).f_code.co_name == "draw":
+        if settings.evaluations > 50 and sys._getframe(1).f_code.co_name == "led":
             raise Reached
         return settings
 

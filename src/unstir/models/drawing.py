@@ -127,7 +127,7 @@ class Drawing(Model):
         progress: bool = False,
         **options: object,
     ) -> Iterator[Samples]:
-        """Draw as :meth:`draw` does, each batch of indices led by its ``course``; all courses have one number of steps."""
+        """Draw as :meth:`draw` does, each batch of indices led by its ``course``; all are of as many steps."""
         self.config.require("draw")
         settings = self.config.drawing(options)
         labels = label_indices(self.config.classes, label, indices)

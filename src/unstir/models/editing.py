@@ -1,7 +1,7 @@
 """What a model that draws can do with an image without having been trained for it: fill in, vary, sharpen.
 
-Each is a walk that is led otherwise (:class:`unstir.sampling.draw.Course`). Result i is drawn from ``seed + i`` alone, and
-from image i, or from the only one. Images larger than the model's are worked on in overlapping tiles
+Each is a walk that is led otherwise (:class:`unstir.sampling.draw.Course`). Result i is drawn from ``seed + i``
+alone, and from image i, or from the only one. Images larger than the model's are worked on in overlapping tiles
 (:func:`unstir.sampling.tiles.tiled`).
 """
 
@@ -82,8 +82,8 @@ class Editing(Drawing):
 
         Args:
             images: float32 (N, C, H, W) in [-1, 1].
-            strength: The share of the steps that are walked, the last ones, from 0, the images themselves, to 1, from
-                pure noise as :meth:`draw`.
+            strength: The share of the steps that are walked, the last ones, from 0, the images themselves, to 1,
+                from pure noise as :meth:`draw`.
             n: As of the class.
             **how: As of the class.
 
@@ -95,7 +95,9 @@ class Editing(Drawing):
         walked = walked_steps(strength, steps)
 
         def course(part: Sequence[int], known: Tensor) -> Course:
-            return Course() if strength == 1 else Course(noised(known), route=lambda levels: [*levels[-1 - walked :]])
+            return (
+                Course() if strength == 1 else Course(noised(known), route=lambda levels: [*levels[-1 - walked :]])
+            )
 
         if walked == 0:
             count = self._count(images, n)
@@ -161,17 +163,19 @@ class Editing(Drawing):
         theirs = "x".join(map(str, images.shape[1:]))
         if images.dim() != 4 or images.shape[1] != channels or images.shape[2] < height or images.shape[3] < width:
             raise InputError(
-                f"The model's images are {channels}x{height}x{width}, and these are {theirs}: as large ones are taken, "
-                f"or larger ones in tiles"
+                f"The model's images are {channels}x{height}x{width}, and these are {theirs}: as large ones are "
+                "taken, or larger ones in tiles"
             )
         count = len(images) if n is None else n
         if count < 1 or (len(images) > 1 and count != len(images)):
-            raise InputError(f"{count} results were asked for of {len(images)} images: give one image, or one for each")
+            raise InputError(
+                f"{count} results were asked for of {len(images)} images: give one image, or one for each"
+            )
         return count
 
 
 def inpainting_route(method: Method, steps: int, straight: bool = False) -> Route:
-    """Return the route of a method over a grid of so many steps: RePaint's jumps are as long as the paper's, 1 / 25 of it.
+    """Return the route of a method over a grid of so many steps: RePaint's jumps are 1 / 25 of it, as the paper's.
 
     Args:
         method: How known pixels are held to.

@@ -77,7 +77,7 @@ def pure_noise(like: Tensor) -> Start:
 
 
 def noised(images: Tensor) -> Start:
-    """Return the start in clean ``images`` (B, C, H, W) under the first level's noise (Meng et al. 2022, SDEdit)."""
+    """Return the start in clean ``images`` (B, C, H, W) under the first noise (SDEdit, Meng et al. 2022)."""
     return lambda level, noise: level.noise(images, noise(images))
 
 
@@ -117,7 +117,7 @@ def walk(
     seeds: Sequence[int],
     condition: Condition | None,
     config: SamplingConfig,
-    course: Course = Course(),  # noqa: B008
+    course: Course = Course(),
     names: Sequence[str] | None = None,
 ) -> Iterator[Step]:
     """Yield the steps from noise to one batch of images.

@@ -4,10 +4,11 @@ The rest of the image is drawn beside known pixels that stand at the walk's own 
 
 .. math:: x_t \leftarrow m\, x_t + (1 - m) (\alpha_t x_0 + \sigma_t \epsilon), \qquad \epsilon \sim N(0, I)
 
-with m 1 where the image is to be filled in (Song et al. 2021, appendix I.2). It is not the model's conditional: what is
-drawn at a level sees known pixels under that level's noise alone, and what was decided before cannot be taken back. RePaint
-(Lugmayr et al. 2022) goes back and forth: after some steps towards data it adds their noise again, and the steps that
-follow fit what was drawn to what is known. Given enough of it the hidden pixels follow the conditional.
+with m 1 where the image is to be filled in (Song et al. 2021, appendix I.2). It is not the model's conditional:
+what is drawn at a level sees known pixels under that level's noise alone, and what was decided before cannot be
+taken back. RePaint (Lugmayr et al. 2022) goes back and forth: after some steps towards data it adds their noise
+again, and the steps that follow fit what was drawn to what is known. Given enough of it the hidden pixels follow
+the conditional.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class Replacement:
         sampler: The solver.
         known: Clean images, shape (B, ...) or (1, ...); where hidden, their values have no effect.
         hidden: Which pixels are to be filled in; bool, of a shape that broadcasts with the images.
-        noise: Fresh noise for known pixels. With one of its own, the solver's is as without the constraint, and where all
-            is hidden so are the images.
+        noise: Fresh noise for known pixels. With one of its own, the solver's is as without the constraint, and
+            where all is hidden so are the images.
     """
 
     def __init__(self, sampler: Sampler, known: Tensor, hidden: Tensor, noise: Noise) -> None:
@@ -68,9 +69,9 @@ class Replacement:
 def jumps(levels: Sequence[Place], length: int = 10, resamples: int = 10) -> list[Place]:
     """Return the levels with RePaint's jumps back (Lugmayr et al. 2022, appendix B).
 
-    From the last level with noise, and from every ``length``-th before it, the walk goes ``length`` levels back towards
-    noise and down again, ``resamples - 1`` times; where there are not so many levels above, it does not. Over 250 steps,
-    10 by 10, these are the paper's 4,571 levels and 2,410 steps towards data.
+    From the last level with noise, and from every ``length``-th before it, the walk goes ``length`` levels back
+    towards noise and down again, ``resamples - 1`` times; where there are not so many levels above, it does not.
+    Over 250 steps, 10 by 10, these are the paper's 4,571 levels and 2,410 steps towards data.
 
     Args:
         levels: From noise to data, as :func:`unstir.sampling.grid` gives them, the last one clean.

@@ -1,23 +1,24 @@
 r"""Posterior guidance: draws images that agree with a measurement of them, by gradients through the denoiser.
 
-Of a clean image only :math:`y = A x_0 + r n` is known, A linear and n standard normal noise: an image through a mask or a
-blur. What a walk needs is the score given y,
+Of a clean image only :math:`y = A x_0 + r n` is known, A linear and n standard normal noise: an image through a
+mask or a blur. What a walk needs is the score given y,
 
 .. math:: \nabla_x \log p(x | y) = \nabla_x \log p(x) + \nabla_x \log p(y | x)
 
-Given x, the clean image has the mean :math:`\hat x_0(x)` and the covariance :math:`V = \frac{\sigma^2}{\alpha} J`, where
-:math:`J = \partial \hat x_0 / \partial x` (Tweedie's second moment). Taken as Gaussian with these two,
+Given x, the clean image has the mean :math:`\hat x_0(x)` and the covariance :math:`V = (\sigma^2 / \alpha) J`,
+where :math:`J = \partial \hat x_0 / \partial x` (Tweedie's second moment). Taken as Gaussian with these two,
 
 .. math:: \nabla_x \log p(y | x) \approx J^\top A^\top u, \qquad (A V A^\top + r^2 I)\, u = y - A \hat x_0
 
-(Rozet et al. 2024, moment matching; Finzi et al. 2023). Of data that are Gaussian, correlated or not, it is exact. The
-system is solved by conjugate gradients from u = 0, which need products with J alone: one backward pass each.
+(Rozet et al. 2024, moment matching; Finzi et al. 2023). Of data that are Gaussian, correlated or not, it is
+exact. The system is solved by conjugate gradients from u = 0, which need products with J alone: one backward pass
+each.
 
-Why this one of its family: diffusion posterior sampling (Chung et al. 2023) takes the residual itself for u, and so needs a
-step length that is tuned for each task; one round of conjugate gradients is that with the length that the curvature gives.
-Pseudoinverse guidance (Song et al. 2023) takes V for a multiple of I, so that it has a variance to choose, and knows
-nothing of which pixels go together: at low noise it pulls at the known pixels alone. More rounds know more of it, at one
-more backward pass each; there is nothing to tune.
+Why this one of its family: diffusion posterior sampling (Chung et al. 2023) takes the residual itself for u, and
+so needs a step length that is tuned for each task; one round of conjugate gradients is that with the length that
+the curvature gives. Pseudoinverse guidance (Song et al. 2023) takes V for a multiple of I, so that it has a
+variance to choose, and knows nothing of which pixels go together: at low noise it pulls at the known pixels
+alone. More rounds know more of it, at one more backward pass each; there is nothing to tune.
 """
 
 from __future__ import annotations
@@ -111,7 +112,9 @@ def measured(denoise: Denoise, y: Tensor, measurement: Measurement, noise: float
         InputError: For noise or rounds out of range.
     """
     if not noise > 0 or rounds < 1:
-        raise InputError(f"Noise of {noise:g} and {rounds} rounds: noise is above 0, and there is at least one round")
+        raise InputError(
+            f"Noise of {noise:g} and {rounds} rounds: noise is above 0, and there is at least one round"
+        )
 
     def guided(x: Tensor, level: NoiseLevel) -> Prediction:
         alpha, sigma = level.coefficients(x)

@@ -1,8 +1,8 @@
 """Large images in overlapping pieces: what a network cannot take at once it takes tile by tile.
 
-Where tiles overlap, the answer is their mean under weights that rise from each tile's edge: no seam is seen. For a walk
-from noise the mean is taken of the predictions, at every level, so that the tiles of one image are drawn together and
-agree (Bar-Tal et al. 2023, MultiDiffusion).
+Where tiles overlap, the answer is their mean under weights that rise from each tile's edge: no seam is seen. For
+a walk from noise the mean is taken of the predictions, at every level, so that the tiles of one image are drawn
+together and agree (Bar-Tal et al. 2023, MultiDiffusion).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def tiled(denoise: Denoise, side: tuple[int, int], overlap: int) -> Denoise:
     """
 
     def whole(x: Tensor, level: NoiseLevel) -> Prediction:
-        pieces = tiles(*x.shape[-2:], side, overlap)
+        pieces = tiles(x.shape[-2], x.shape[-1], side, overlap)
         windows = [window(tile, overlap).to(x) for tile in pieces]
         predictions = [denoise(x[..., rows, columns], level) for rows, columns in pieces]
 
