@@ -1,4 +1,4 @@
-"""Known pixels are put in before each question, RePaint's jumps are the paper's, and the hidden half comes out right."""
+"""Known pixels are put in before each question, jumps are the paper's, and the hidden half comes out right."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def normal(seed: int):
 
 
 def errors(known: Tensor, filled: Tensor) -> tuple[float, float]:
-    """Return how far the hidden half's regression on the known one and its covariance are from the conditional's."""
+    """Return how far the hidden half's gain on the known one and its covariance are from the conditional's."""
     gain = torch.linalg.lstsq(known[:, :2], filled[:, 2:]).solution.T
     rest = filled[:, 2:] - known[:, :2] @ gain.T
     covariance = rest.T @ rest / len(rest)
