@@ -24,7 +24,8 @@ from unstir.recipes import RECIPES
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMANDS = ("demo", "train", "sample", "evaluate", "edit", "show", "export", "recipes", "datasets", "samplers")
-BELOW = ("edit clean", "show schedules", "show forward", "show reverse", "show levels")
+EDITS = ("edit clean", "edit inpaint", "edit vary", "edit deblur")
+BELOW = (*EDITS, "show schedules", "show forward", "show reverse", "show levels")
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS, *BELOW])
@@ -163,6 +164,9 @@ def test_evaluate_bits(
         ("sample runs/digits --steps 2 -n 4 --out x.npz", "../../x.npz"),
         ("sample runs/digits --steps 2 -n 4 --out x/", "../../x/1-1.png"),
         ("edit clean runs/digits photos/0.png --sigma 25", "edits/0-cleaned.png"),
+        ("edit inpaint runs/digits digit.png --mask mask.png --label 1 --steps 2", "edits/digit-inpainted.png"),
+        ("edit vary runs/digits digit.png --label 1 --steps 2", "edits/digit-varied.png"),
+        ("edit deblur runs/digits digit.png --sigma 1 --label 1 --steps 2", "edits/digit-sharp.png"),
         ("evaluate runs/digits --steps 2 -n 4", "evaluations/ddim-2-n4-seed0.json"),
         ("show reverse runs/digits -n 1", "figures/reverse.png"),
         ("show reverse runs/digits -n 1 --out x.gif", "../../x.gif"),

@@ -92,3 +92,83 @@ def test_a_network_of_one_size_says_so(here: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == (
         "unstir: The image is 24 pixels wide and 20 high, and this fully connected network takes 8 by 8 alone.\n"
     )
+
+
+def pixels(path: str | Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+@pytest.mark.parametrize("method", ["posterior", "repaint", "replacement"])
+def test_a_hole_is_filled_and_the_rest_stays_bit_for_bit(
+    method: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["edit", "inpaint", "runs/unlabelled", "digit.png", "--mask", "mask.png", "--method", method]
+    assert run([*line, "--steps", "8", "--out", "filled.png"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    # Over 8 steps a jump is of one level: from each of the last 7, nine times.
+    evaluations = 8 + 9 * 7 if method == "repaint" else 8
+    assert f"({method}): {evaluations} evaluations of the network" in said[0]
+    assert said[1] == "The filled-in picture is in filled.png"
+    known = pixels("mask.png") == 0
+    assert (pixels("filled.png")[known] == pixels("digit.png")[known]).all()
+    assert (pixels("filled.png")[~known] != pixels("digit.png")[~known]).any()
+
+
+def test_a_full_mask_is_sampling_and_an_empty_one_the_picture(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (8, 8), 255).save("full.png")
+    Image.new("L", (8, 8), 0).save("empty.png")
+    how = ["--steps", "3", "--seed", "4", "--sampler", "ddpm"]
+    line = ["edit", "inpaint", "runs/unlabelled", "digit.png", *how]
+    assert run([*line, "--mask", "full.png", "--out", "all.png", "-n", "4", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["evaluations"] == 3
+    assert run(["sample", "runs/unlabelled", "-n", "4", *how, "--out", "drawn.npz"]) == 0
+    row = pixels("all.png")
+    drawn = np.load("drawn.npz")["arr_0"][..., 0].repeat(8, 1).repeat(8, 2)  # each pixel is shown as 8 by 8
+    for i in range(4):
+        assert (row[2:66, 2 + 66 * i : 66 + 66 * i] == drawn[i]).all()
+    assert run([*line, "--mask", "empty.png", "--out", "nothing.png"]) == 0
+    assert (pixels("nothing.png") == pixels("digit.png")).all()
+
+
+def test_pictures_of_other_sizes_are_tiled_or_resized_as_asked(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    big = np.random.default_rng(1).integers(0, 256, (11, 16), dtype=np.uint8)
+    hidden = np.zeros((11, 16), dtype=np.uint8)
+    hidden[3:7, 2:12] = 255
+    Image.fromarray(big).save("big.png")
+    Image.fromarray(hidden).save("hidden.png")
+    line = ["edit", "inpaint", "runs/unlabelled", "big.png", "--mask", "hidden.png", "--steps", "2"]
+    assert run(line) == 2
+    assert "16 by 11 pixels, and the model's images are 8 by 8: ask for --larger tiles" in capsys.readouterr().err
+    for way in ("tiles", "resize"):
+        assert run([*line, "--larger", way, "--out", f"{way}.png"]) == 0
+        assert (pixels(f"{way}.png")[hidden == 0] == big[hidden == 0]).all()
+        assert (pixels(f"{way}.png")[hidden > 0] != big[hidden > 0]).any()
+    for edited in (
+        ["vary", "--larger", "resize"],
+        ["vary", "--larger", "tiles"],
+        ["deblur", "--sigma", "1", "--larger", "tiles"],
+    ):
+        line = ["edit", edited[0], "runs/unlabelled", "big.png", *edited[1:], "--steps", "2", "--json"]
+        assert run(line) == 0
+        assert pixels(json.loads(capsys.readouterr().out)["out"]).shape == (11, 16)
+    Image.fromarray(big[:5]).save("low.png")
+    assert run(["edit", "vary", "runs/unlabelled", "low.png", "--larger", "tiles"]) == 2
+    assert "too large for its tiles: ask for --larger resize" in capsys.readouterr().err
+
+
+def test_a_variation_of_no_strength_is_the_picture_and_of_full_strength_a_sample(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for strength, evaluations in (("0", 0), ("0.5", 2), ("1", 4)):
+        line = ["edit", "vary", "runs/digits", "digit.png", "--strength", strength, "--label", "3", "--steps", "4"]
+        assert run([*line, "--out", f"{strength}.png", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["evaluations"] == evaluations
+    assert (pixels("0.png") == pixels("digit.png")).all()
+    assert run(["sample", "runs/digits", "-n", "1", "--label", "3", "--steps", "4", "--out", "one/"]) == 0
+    assert (pixels("1.png") == pixels("one/0-3.png")).all()
+    assert (pixels("0.5.png") != pixels("1.png")).any() and (pixels("0.5.png") != pixels("0.png")).any()

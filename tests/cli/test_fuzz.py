@@ -100,6 +100,11 @@ LINES = {
     "evaluate": ["evaluate", "runs/digits", "-n", "2", "--steps", "2"],
     "export": ["export", "runs/digits", "--out", "exported.safetensors"],
     "edit clean": ["edit", "clean", "runs/digits", "photos/1.png", "--sigma", "25"],
+    "edit inpaint": [
+        *("edit", "inpaint", "runs/digits", "digit.png", "--mask", "mask.png", "--label", "1", "--steps", "2")
+    ],
+    "edit vary": ["edit", "vary", "runs/digits", "digit.png", "--label", "1", "--steps", "2"],
+    "edit deblur": ["edit", "deblur", "runs/digits", "digit.png", "--sigma", "1", "--label", "1", "--steps", "2"],
     "show forward": ["show", "forward", "photos/1.png"],
     "show reverse": ["show", "reverse", "runs/digits"],
     "show levels": ["show", "levels", "runs/digits"],
@@ -214,7 +219,7 @@ def cut_off(patch: pytest.MonkeyPatch) -> None:
         *("unstir.evaluation.measure.measure", "unstir.evaluation.bits.measure_bits", "unstir.cli.show.write_new"),
         *("unstir.evaluation.figures.reverse.reverse_stages", "unstir.evaluation.figures.levels.level_losses"),
         *("unstir.models.denoiser.DenoiserModel.clean", "unstir.evaluation.figures.schedules.draw_schedules"),
-        "unstir.evaluation.figures.forward.draw_forward",
+        *("unstir.evaluation.figures.forward.draw_forward", "unstir.models.editing.Editing._edited"),
     ):
         patch.setattr(name, reached)
 
@@ -226,7 +231,7 @@ def cut_off(patch: pytest.MonkeyPatch) -> None:
 
     def short(self: ModelConfig, asked: Any) -> Any:
         settings = drawing(self, asked)  # type: ignore[arg-type]
-        if settings.evaluations > 50 and sys._getframe(1).f_code.co_name == "draw":
+        if settings.evaluations > 50 and sys._getframe(1).f_code.co_name == "led":
             raise Reached
         return settings
 

@@ -18,7 +18,7 @@ from unstir.diffusion.parameterization import X0
 from unstir.diffusion.schedule import flow, linear, vp
 from unstir.sampling import SeededNoise, grid, invert, langevin, sample, samplers, trajectory
 from unstir.sampling.config import SamplingConfig
-from unstir.sampling.draw import make_denoise, walk, walk_back
+from unstir.sampling.draw import Course, make_denoise, walk, walk_back
 
 M, S, R = 0.3, 0.5, 0.4
 Y = torch.tensor([[0.9, -0.7, 0.1], [-1.2, 0.4, 0.6]]).double()
@@ -156,7 +156,7 @@ def test_a_walk_and_its_way_back_take_a_guide() -> None:
     config = SamplingConfig(steps=40, clip="none")
     guide_y = lambda denoise: observed(denoise, IMAGES)  # noqa: E731
     start = SeededNoise([3, 4])(IMAGES)
-    *_, last = walk(DENOISER, (3, 1, 1), [3, 4], None, config, start=start, guide=guide_y)
+    *_, last = walk(DENOISER, (3, 1, 1), [3, 4], None, config, Course(lambda *_: start, guide_y))
     levels = grid(linear(), 40)
     right = sample(posterior, start.flatten(1), levels, config.build(linear()), torch.zeros_like)
     torch.testing.assert_close(last.x.flatten(1), right, rtol=1e-6, atol=1e-6)

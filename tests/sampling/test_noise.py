@@ -24,6 +24,13 @@ def test_seeds_and_draws_differ() -> None:
     assert correlation.abs().max().item() < 0.25
 
 
+def test_streams_of_a_seed_differ_and_are_each_its_own() -> None:
+    like = torch.zeros(2, 500)
+    rows = torch.cat([SeededNoise([0, 1], stream)(like) for stream in (0, 1, 2)])
+    assert (torch.corrcoef(rows) - torch.eye(6)).abs().max().item() < 0.25
+    assert torch.equal(SeededNoise([1], 2)(like[1:]), rows[5:])
+
+
 def test_equal_seeds_give_equal_noise() -> None:
     noise = SeededNoise([3, 3])(torch.zeros(2, 10))
     assert torch.equal(noise[0], noise[1])

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unstir.sampling.tiles import tiles, window
+from unstir.diffusion import NoiseLevel, Prediction
+from unstir.diffusion.exact import GaussianMixtureDenoiser
+from unstir.diffusion.schedule import linear
+from unstir.sampling import DDIM, SeededNoise, grid, sample
+from unstir.sampling.tiles import tiled, tiles, window
 
 
 def blended(x: Tensor, side: int, overlap: int, shift: bool = False) -> Tensor:
@@ -55,3 +59,42 @@ def test_what_a_small_filter_sees_is_what_it_would_see_of_the_whole() -> None:
     inner = (slice(None), slice(None), slice(2, -2), slice(2, -2))
     error, edges = (total / weights - whole)[inner].abs(), (whole - x)[inner].abs()
     assert error.mean() < 0.05 * edges.mean()
+
+
+def test_tiles_of_a_denoiser_that_knows_no_places_are_the_whole() -> None:
+    mixture = GaussianMixtureDenoiser(torch.zeros(1, 1).double(), torch.tensor([0.5]), torch.ones(1))
+
+    def pointwise(x: Tensor, level: NoiseLevel) -> Prediction:
+        found = mixture(x.reshape(-1, 1), level)
+        each = found.x0.reshape(x.shape), found.eps.reshape(x.shape)
+        return Prediction(*each, level, variance=each[0] ** 2)
+
+    x, level = torch.randn(2, 3, 11, 20, dtype=torch.float64), linear()(0.4)
+    x.requires_grad_()
+    whole, found = pointwise(x, level), tiled(pointwise, (6, 8), 3)(x, level)
+    for one, other in ((whole.x0, found.x0), (whole.eps, found.eps), (whole.variance, found.variance)):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(*(torch.autograd.grad(p.x0.sum(), x)[0] for p in (whole, found)))
+
+
+def test_tiles_drawn_together_agree_where_they_overlap() -> None:
+    """Each tile is an image of one brightness; drawn apart, neighbours differ, together they blend."""
+    flats = torch.tensor([-0.8, 0.8]).double()[:, None, None, None].expand(2, 1, 6, 6)
+    mixture = GaussianMixtureDenoiser(flats, torch.tensor([0.05, 0.05]), torch.ones(2))
+    sides: list[tuple[int, ...]] = []
+
+    def denoise(x: Tensor, level: NoiseLevel) -> Prediction:
+        sides.append(tuple(x.shape[-2:]))
+        return mixture(x, level)
+
+    noise = SeededNoise(range(200))
+    start = noise(torch.zeros(200, 1, 6, 9).double())
+    levels, parts = grid(linear(), 20), (slice(6), slice(3, 9))
+
+    def differ(left: Tensor, right: Tensor) -> float:
+        return float(((left.mean((1, 2, 3)) - right.mean((1, 2, 3))).abs() > 0.3).double().mean())
+
+    together = sample(tiled(denoise, (6, 6), 3), start, levels, DDIM(), noise)
+    assert set(sides) == {(6, 6)} and len(sides) == 2 * 20
+    apart = [sample(mixture, start[..., part], levels, DDIM(), noise) for part in parts]
+    assert differ(together[..., :3], together[..., 6:]) < 0.6 * differ(apart[0][..., :3], apart[1][..., 3:])

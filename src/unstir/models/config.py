@@ -31,6 +31,7 @@ VERBS = {
     "edit": ("restore degraded pictures", "run.edit(task, images) in Python"),
     "invert": ("find the noise of an image", "run.invert(images) in Python"),
     "clean": ("clean images", "unstir edit clean RUN IMAGE"),
+    "inpaint": ("fill in, vary and deblur images", "unstir edit inpaint RUN IMAGE --mask MASK"),
     "predict": ("predict clean images at every level of noise", "unstir show levels RUN"),
     "classify": ("classify images", "run.classify(images) in Python"),
     "embed": ("embed images", "run.embed(images) in Python"),

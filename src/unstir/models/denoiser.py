@@ -14,7 +14,8 @@ from unstir.diffusion.times import Importance, uniform
 from unstir.errors import InputError
 from unstir.models import palette
 from unstir.models.config import Labels, label_indices
-from unstir.models.drawing import Drawing, Order
+from unstir.models.drawing import Order
+from unstir.models.editing import Editing
 from unstir.models.model import Batch, Examples, Model, check_shape
 from unstir.models.samples import Samples
 from unstir.networks.conditioner import Conditioner
@@ -30,7 +31,7 @@ TILE, OVERLAP = 256, 32
 """Pixels a side of what is cleaned at once, and by how many its pieces overlap."""
 
 
-class DenoiserModel(Drawing):
+class DenoiserModel(Editing):
     """A denoiser under its condition, trained by the objective of its configuration.
 
     Attributes:
@@ -102,20 +103,19 @@ class DenoiserModel(Drawing):
 
     def walk(self, order: Order) -> Iterator[Tensor]:
         """Yield the images after each step from noise; where a degraded picture is told, of its size."""
-        shape, guide = self.config.samples.shape, order.guide
+        shape, course = self.config.samples.shape, order.course
         known = self.known(order.condition)
         if known is not None:
             shape = (shape[0], *known.picture.shape[-2:])
             self.config.check_takes(shape)
-            guide = known if guide is None else lambda denoise: known(order.guide(denoise))
+            course = course.guided(known)
         steps = walk(
             self.denoiser,
             shape,
             order.seeds,
             order.condition,
             order.settings,
-            order.start,
-            guide,
+            course,
             self.guided(order.condition),
             None if order.weaker is None else order.weaker.predicting(),  # type: ignore[attr-defined]
         )

@@ -7,7 +7,7 @@ in and whoever draws it.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,12 +17,12 @@ from torch import Tensor
 from unstir.diffusion import Condition
 from unstir.errors import InputError
 from unstir.models.codec import Codec, Identity
-from unstir.models.config import Labels, ModelConfig, Settings, check_scale, label_indices, prompt_list
+from unstir.models.config import Labels, ModelConfig, check_scale, label_indices, prompt_list
 from unstir.models.model import Model, check_shape
 from unstir.models.samples import Samples
 from unstir.networks.told import Told
 from unstir.progress import counter
-from unstir.sampling.draw import Guide
+from unstir.sampling.draw import Course, Guide
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,14 @@ class Order:
         seeds: One for each sample.
         condition: What is told of them, on the model's device.
         settings: How to draw.
-        start: The noise to start from, or None to draw it from the seeds.
-        guide: A guidance beside the condition's own, or None.
+        course: How the walk is led.
         weaker: A model that guidance pushes away from, or None.
     """
 
     seeds: Sequence[int]
     condition: Condition | None
     settings: Any
-    start: Tensor | None = None
-    guide: Guide | None = None
+    course: Course = Course()  # noqa: RUF009
     weaker: Drawing | None = None
 
 
@@ -54,35 +52,12 @@ class Classifies(Protocol):
     def guide(self, label: Tensor, scale: float = 1.0) -> Guide: ...  # noqa: D102
 
 
-@dataclass(frozen=True)
-class Steering:
-    """What steers a drawing beside what the model is told; see :meth:`Drawing.draw`."""
-
-    guide: Guide | None
-    classifier: Classifies | None
-    scale: float
-    weaker: Drawing | None
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes that are steered to, if there is a classifier."""
-        return self.classifier.config.classes if self.classifier else ()
-
-    def towards(self, label: Tensor | None) -> Guide | None:
-        """Return the guide of a batch whose images are to have these labels (B,): the classifier's comes last."""
-        guide = self.guide
-        if self.classifier is None or label is None:
-            return guide
-        last = self.classifier.guide(label, self.scale)
-        return last if guide is None else lambda denoise: last(guide(denoise))
-
-
 class Drawing(Model):
     """A model with the verb ``draw``."""
 
     @abstractmethod
     def walk(self, order: Order) -> Iterator[Tensor]:
-        """Yield the samples (B, ...) of one batch after each of ``order.settings.steps`` steps; the last is it."""
+        """Yield the samples (B, ...) of one batch after each of its steps; the last is it."""
 
     def quick(self, evaluations: int) -> dict[str, object]:
         """Return the options with which ``draw`` asks the network about so often and makes the best of it."""
@@ -105,31 +80,65 @@ class Drawing(Model):
         self,
         indices: Sequence[int],
         *,
+        noise: Tensor | None = None,
+        guide: Guide | None = None,
+        **how: Any,
+    ) -> Iterator[Samples]:
+        """Draw the samples of these indices, a batch at a time.
+
+        Args:
+            indices: At least 0; process r of n takes ``indices[r::n]``.
+            noise: The noise to start from, with a row for each index from 0 on; None draws it from the seeds.
+            guide: A function from one ``Denoise`` to another, which steers the drawing; gradients may flow in it.
+            **how: As of :meth:`led`.
+
+        Yields:
+            Up to ``batch`` samples, on the CPU.
+
+        Raises:
+            InputError: For a value out of range, a label the model does not know, or a model that cannot draw.
+        """
+        rows = 1 + max(indices, default=-1)
+        if noise is not None:
+            self.check_noise(noise)
+            if len(noise) < rows:
+                raise InputError(f"Noise was given for {len(noise)} images, and {rows} are to be drawn")
+
+        def course(part: Sequence[int]) -> Course:
+            if noise is None:
+                return Course(guide=guide)
+            own = noise[torch.tensor(part)].to(self.device)
+            return Course(lambda *_: own, guide)
+
+        return self.led(indices, course, **how)
+
+    def led(
+        self,
+        indices: Sequence[int],
+        course: Callable[[Sequence[int]], Course],
+        *,
         label: Labels = None,
         prompt: str | Sequence[str] | None = None,
         told: Mapping[str, Tensor] | None = None,
-        noise: Tensor | None = None,
         seed: int | Sequence[int] = 0,
         batch: int = 64,
-        guide: Guide | None = None,
         classifier: Classifies | None = None,
         scale: float | None = None,
         weaker: Drawing | None = None,
         progress: bool = False,
         **options: object,
     ) -> Iterator[Samples]:
-        """Draw the samples of these indices, a batch at a time.
+        """Draw as :meth:`draw` does, each batch led in a way of its own.
 
         Args:
-            indices: At least 0; process r of n takes ``indices[r::n]``.
+            indices: As of :meth:`draw`.
+            course: From the indices of a batch to how its walk is led; all are of as many steps.
             label: One label for all, or a row of which sample i gets the i-th; None takes the classes in turn.
             prompt: What the model is told as its text: one for all, or several in turn; None hides it.
             told: What else the model is told, by name, with a row for each index from 0 on or one row for all.
                 What is left out is hidden from it.
-            noise: The noise to start from, with a row for each index from 0 on; None draws it from the seeds.
             seed: Sample i is drawn from seed + i; or a row of seeds, of which sample i gets the i-th.
             batch: How many are drawn together.
-            guide: A function from one ``Denoise`` to another, which steers the drawing; gradients may flow in it.
             classifier: A classifier of noised images, whose gradient steers towards the label; of a model without
                 labels, the labels are its classes.
             scale: s of the classifier's guidance, 0 to 1000; None is 1.
@@ -148,13 +157,14 @@ class Drawing(Model):
         self.config.require("draw")
         check_scale(scale, classifier)
         settings = self.config.drawing(options, classifier and classifier.config, weaker and weaker.config)
-        labels = label_indices((classifier or self).config.classes, label, indices)
-        rows = 1 + max(indices, default=-1)
-        check_told(self.config.told, told or {}, rows)
+        classes = (classifier or self).config.classes
+        labels = label_indices(classes, label, indices)
+        rows, values = 1 + max(indices, default=-1), dict(told or {})
+        check_told(self.config.told, values, rows)
         prompts = prompt_list(self.config.texts, prompt)
         self.read({name: prompts for name in self.config.texts if prompts})  # or it cannot be
         given = {
-            *(told or {}),
+            *values,
             *(["label"] if self.config.classes else []),
             *(self.config.texts if prompts else []),
         }
@@ -167,55 +177,38 @@ class Drawing(Model):
             raise InputError(f"{len(seed)} seeds were given for {rows} images: give one, or one for each")
         if batch < 1:
             raise InputError(f"At least 1 image is drawn at a time, not {batch}")
-        if noise is not None:
-            self.check_noise(noise)
-            if len(noise) < rows:
-                raise InputError(f"Noise was given for {len(noise)} images, and {rows} are to be drawn")
-        steering = Steering(guide, classifier, 1.0 if scale is None else scale, weaker)
-        return self._stream(
-            indices, labels, prompts, dict(told or {}), noise, seed, batch, steering, progress, settings
-        )
+        batches = [indices[first : first + batch] for first in range(0, len(indices), batch)]
+        drawn_as = None if labels is None else dict(zip(indices, labels))
 
-    def _stream(
-        self,
-        indices: Sequence[int],
-        labels: list[int] | None,
-        prompts: Sequence[str],
-        told: dict[str, Tensor],
-        noise: Tensor | None,
-        seed: int | Sequence[int],
-        batch: int,
-        steering: Steering,
-        progress: bool,
-        settings: Settings,
-    ) -> Iterator[Samples]:
-        model = self.lowered()
-        total = -(-len(indices) // batch) * settings.steps
-        with counter(total, "drawing", progress) as advance:
-            for first in range(0, len(indices), batch):
-                part = indices[first : first + batch]
-                rows = torch.tensor(part)
-                values = {name: v[rows if len(v) > 1 else rows * 0] for name, v in told.items()}
-                own = None if labels is None else torch.tensor(labels[first : first + batch])
-                if own is not None and self.config.classes:
-                    values["label"] = own
-                said = [prompts[i % len(prompts)] for i in part] if prompts else []
-                values |= model.read({name: said for name in self.config.texts if said})
-                condition = Condition.of(values) if values else None
-                order = Order(
-                    [seed[i] if isinstance(seed, Sequence) else seed + i for i in part],
-                    None if condition is None else condition.to(self.device),
-                    settings,
-                    None if noise is None else noise[rows].to(self.device),
-                    steering.towards(own),
-                    steering.weaker,
-                )
-                with torch.no_grad(), model.in_precision:
-                    for x in model.walk(order):
-                        last = x
-                        advance()
-                    x = model.codec.decode(last).cpu()
-                yield Samples(x, own, steering.classes or self.config.classes, part, said)
+        def ordered(part: Sequence[int]) -> tuple[Order, Tensor | None, list[str]]:
+            rows = torch.tensor(part)
+            condition = {name: value[rows if len(value) > 1 else rows * 0] for name, value in values.items()}
+            own = None if drawn_as is None else torch.tensor([drawn_as[i] for i in part])
+            if own is not None and self.config.classes:
+                condition["label"] = own
+            said = [prompts[i % len(prompts)] for i in part] if prompts else []
+            condition |= self.read({name: said for name in self.config.texts if said})
+            led = course(part)
+            if classifier is not None and own is not None:
+                led = led.guided(classifier.guide(own, 1.0 if scale is None else scale))
+            seeds = [seed[i] if isinstance(seed, Sequence) else seed + i for i in part]
+            told = Condition.of(condition).to(self.device) if condition else None
+            return Order(seeds, told, settings, led, weaker), own, said
+
+        def stream() -> Iterator[Samples]:
+            model = self.lowered()
+            total = len(batches) * course(batches[0]).steps(settings.steps) if batches else 0
+            with counter(total, "drawing", progress) as advance:
+                for part in batches:
+                    order, own, said = ordered(part)
+                    with torch.no_grad(), model.in_precision:
+                        for x in model.walk(order):
+                            last = x
+                            advance()
+                        x = model.codec.decode(last).cpu()
+                    yield Samples(x, own, classes, part, said)
+
+        return stream()
 
     def sample(self, n: int = 64, *, noise: Tensor | None = None, **how: Any) -> Samples:
         """Draw ``n`` samples, or with ``noise`` as many as that has, and return them together.

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from unstir.diffusion import Condition
+from unstir.diffusion import Condition, NoiseLevel
 from unstir.errors import InputError
 from unstir.models.drawing import Drawing, Order
 from unstir.networks.conditioner import Conditioner
 from unstir.networks.told import Told
 from unstir.sampling import SeededNoise
+from unstir.sampling.draw import pure_noise
 
 if TYPE_CHECKING:
     from unstir.models.systems import LatentConfig
@@ -66,10 +67,8 @@ class LatentDrawing(Drawing):
         Raises:
             InputError: For a guide, which has no steps to steer here.
         """
-        if order.guide is not None:
+        if order.course.guide is not None:
             raise InputError(f"This model is {self.config.about} and draws at once: leave the guide out")
-        z = order.start
-        if z is None:
-            like = torch.empty(len(order.seeds), self.config.latent, device=self.device)
-            z = SeededNoise(order.seeds)(like)
-        yield self.generate(z, order.condition)
+        like = torch.empty(len(order.seeds), self.config.latent, device=self.device)
+        start = order.course.start or pure_noise(like)
+        yield self.generate(start(NoiseLevel(1.0, 0.0, 1.0), SeededNoise(order.seeds)), order.condition)

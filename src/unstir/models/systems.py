@@ -49,7 +49,7 @@ class DenoiserConfig(ModelConfig):
             return ("clean",)
         if {"degraded", "task"} <= self.told.keys():  # of known pixels its network has learned nothing
             return ("draw", "edit")
-        return ("draw", "clean", "invert", "predict")
+        return ("draw", "clean", "invert", "inpaint", "predict")
 
     def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102
         from unstir.models.denoiser import DenoiserModel

@@ -19,6 +19,7 @@ __all__ = [
     "Heun",
     "Noise",
     "PredictorCorrector",
+    "Replacement",
     "Sampler",
     "SeededNoise",
     "Step",
@@ -26,7 +27,9 @@ __all__ = [
     "from_sigmas",
     "grid",
     "invert",
+    "jumps",
     "langevin",
+    "measured",
     "sample",
     "samplers",
     "spacings",
@@ -43,10 +46,12 @@ if TYPE_CHECKING:
     from unstir.sampling.euler import Euler
     from unstir.sampling.grid import from_sigmas, grid, spacings
     from unstir.sampling.heun import Heun
+    from unstir.sampling.inpainting import Replacement, jumps
     from unstir.sampling.inversion import invert
     from unstir.sampling.langevin import AnnealedLangevin, langevin
     from unstir.sampling.noise import SeededNoise
     from unstir.sampling.plms import PLMS
+    from unstir.sampling.posterior import measured
     from unstir.sampling.predictor_corrector import PredictorCorrector
     from unstir.sampling.trajectory import Sampler, Step, sample, trajectory
     from unstir.sampling.unipc import UniPC
@@ -61,10 +66,12 @@ else:
         "unstir.sampling.euler": ("Euler",),
         "unstir.sampling.grid": ("from_sigmas", "grid", "spacings"),
         "unstir.sampling.heun": ("Heun",),
+        "unstir.sampling.inpainting": ("Replacement", "jumps"),
         "unstir.sampling.inversion": ("invert",),
         "unstir.sampling.langevin": ("AnnealedLangevin", "langevin"),
         "unstir.sampling.noise": ("SeededNoise",),
         "unstir.sampling.plms": ("PLMS",),
+        "unstir.sampling.posterior": ("measured",),
         "unstir.sampling.predictor_corrector": ("PredictorCorrector",),
         "unstir.sampling.trajectory": ("Sampler", "Step", "sample", "trajectory"),
         "unstir.sampling.unipc": ("UniPC",),

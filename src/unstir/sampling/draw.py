@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from unstir.diffusion import Condition, Denoise, Denoiser, NoiseLevel, Prediction, Schedule, on_any_schedule
 from unstir.diffusion.config import ScheduleConfig
-from unstir.diffusion.noise_level import broadcast
-from unstir.sampling import SeededNoise, Step, grid, invert, trajectory
+from unstir.diffusion.noise_level import Noise, broadcast
+from unstir.sampling import Sampler, SeededNoise, Step, grid, invert, trajectory
 from unstir.sampling.clipping import clipped, dynamically_thresholded
 from unstir.sampling.config import DDIMConfig, SamplingConfig
 from unstir.sampling.guidance import absorbed, by_weaker, classifier_free, conditioned
@@ -20,6 +23,70 @@ Conditional = Callable[[Tensor, NoiseLevel, Condition | None], Prediction]
 
 Guide = Callable[[Denoise], Denoise]
 """What changes the predictions on the way, such as a guidance by another model's gradients."""
+
+Constraint = Callable[[Sampler], Sampler]
+"""What changes the images on the way, such as :class:`unstir.sampling.inpainting.Replacement`."""
+
+Start = Callable[[NoiseLevel, Noise], Tensor]
+"""Where a walk begins: images (B, C, H, W) at its first level, from its noise."""
+
+Place = TypeVar("Place")
+
+
+class Route(Protocol):
+    """Which levels of a grid are walked, such as the last few, or :func:`unstir.sampling.inpainting.jumps`."""
+
+    def __call__(self, levels: Sequence[Place], /) -> list[Place]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Course:
+    """How one batch's walk is led, beside its condition.
+
+    Attributes:
+        start: Where it begins; None: in pure noise of the model's own shape.
+        guide: Changes predictions, or None.
+        constraint: Changes images, or None.
+        route: Changes the grid.
+    """
+
+    start: Start | None = None
+    guide: Guide | None = None
+    constraint: Constraint | None = None
+    route: Route = list
+
+    def guided(self, guide: Guide) -> Course:
+        """Return the course with one more guide, which comes last."""
+        own = self.guide
+        return replace(self, guide=guide if own is None else lambda denoise: guide(own(denoise)))
+
+    def steps(self, count: int) -> int:
+        """Return how many steps a grid of ``count`` becomes."""
+        return len(self.route(range(count + 1))) - 1
+
+    def evaluations(self, config: SamplingConfig) -> int:
+        """Return how often the network is asked for each image: a solver begins anew where the levels rise."""
+        walked = self.route(range(config.steps + 1))
+        ends = [i for i, (here, there) in enumerate(pairwise(walked)) if there < here]
+        first, total = 0, 0
+        for end in ends:
+            if end > first:
+                total += config.sampler.evaluations(end - first + 1) - 1  # without the step to clean data
+            first = end + 1
+        return total + config.sampler.evaluations(len(walked) - 1 - first)
+
+
+def pure_noise(like: Tensor) -> Start:
+    """Return the start in pure noise of the shape and on the device of ``like`` (B, C, H, W).
+
+    It has the variance of the noised data: 1 where the process preserves it, sigma where it explodes.
+    """
+    return lambda level, noise: noise(like) * broadcast((level.alpha**2 + level.sigma**2).sqrt(), like)
+
+
+def noised(images: Tensor) -> Start:
+    """Return the start in clean ``images`` (B, C, H, W) under the first noise (SDEdit, Meng et al. 2022)."""
+    return lambda level, noise: level.noise(images, noise(images))
 
 
 def make_denoise(
@@ -67,8 +134,7 @@ def walk(
     seeds: Sequence[int],
     condition: Condition | None,
     config: SamplingConfig,
-    start: Tensor | None = None,
-    guide: Guide | None = None,
+    course: Course = Course(),
     names: Sequence[str] | None = None,
     weaker: Conditional | None = None,
 ) -> Iterator[Step]:
@@ -80,18 +146,16 @@ def walk(
         seeds: One for each image: the same seed gives the same image in any batch.
         condition: What to draw, for each image; None for an unconditional model.
         config: How to sample.
-        start: The images at the noisiest level, (B, C, H, W); None draws them from the seeds.
-        guide: As in :func:`make_denoise`.
+        course: How the walk is led.
         names: As in :func:`make_denoise`.
         weaker: As in :func:`make_denoise`.
     """
-    denoise, levels, schedule = _setting(denoiser, condition, config, guide, names, weaker)
-    noise = SeededNoise(seeds)
-    if start is None:
-        like = torch.empty(len(seeds), *shape, device=_device(denoiser))
-        # The prior has the variance of the noised data: 1 where the process preserves it, sigma where it explodes.
-        start = noise(like) * broadcast((levels[0].alpha ** 2 + levels[0].sigma ** 2).sqrt(), like)
-    return trajectory(denoise, start, levels, config.build(schedule), noise)
+    denoise, levels, schedule = _setting(denoiser, condition, config, course.guide, names, weaker)
+    levels, noise, sampler = course.route(levels), SeededNoise(seeds), config.build(schedule)
+    begin = course.start or pure_noise(torch.empty(len(seeds), *shape, device=_device(denoiser)))
+    if course.constraint is not None:
+        sampler = course.constraint(sampler)
+    return trajectory(denoise, begin(levels[0], noise), levels, sampler, noise)
 
 
 def walk_back(

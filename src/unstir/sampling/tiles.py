@@ -1,22 +1,31 @@
 """Large images in overlapping pieces: what a network cannot take at once it takes tile by tile.
 
-Where tiles overlap, the answer is their mean under weights that rise from each tile's edge: no seam is seen.
+Where tiles overlap, the answer is their mean under weights that rise from each tile's edge: no seam is seen. For
+a walk from noise the mean is taken of the predictions, at every level, so that the tiles of one image are drawn
+together and agree (Bar-Tal et al. 2023, MultiDiffusion).
 """
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import torch
 from torch import Tensor
+
+from unstir.diffusion import Denoise, NoiseLevel, Prediction
 
 Tile = tuple[slice, slice]
 """Rows and columns of an image."""
 
 
-def tiles(height: int, width: int, side: int, overlap: int) -> list[Tile]:
-    """Return tiles of at most ``side`` pixels a side that cover an image and overlap by at least ``overlap``."""
-    return list(itertools.product(_spans(height, side, overlap), _spans(width, side, overlap)))
+def tiles(height: int, width: int, side: int | tuple[int, int], overlap: int) -> list[Tile]:
+    """Return tiles of at most ``side`` pixels a side that cover an image and overlap by at least ``overlap``.
+
+    ``side`` is one number, or two for a tile's height and width.
+    """
+    high, wide = (side, side) if isinstance(side, int) else side
+    return list(itertools.product(_spans(height, high, overlap), _spans(width, wide, overlap)))
 
 
 def _spans(length: int, side: int, overlap: int) -> list[slice]:
@@ -36,3 +45,31 @@ def window(tile: Tile, overlap: int) -> Tensor:
 def _ramp(length: int, overlap: int) -> Tensor:
     place = torch.arange(1, length + 1)
     return torch.minimum(place, place.flip(0)).clamp(max=overlap + 1) / (overlap + 1)
+
+
+def tiled(denoise: Denoise, side: tuple[int, int], overlap: int) -> Denoise:
+    """Return the denoiser of images (B, ..., H, W) of any size from one of tiles; each is asked about by itself.
+
+    Args:
+        denoise: For images of ``side`` pixels.
+        side: Height and width of a tile.
+        overlap: By how many pixels tiles overlap at least, below ``side``.
+    """
+
+    def whole(x: Tensor, level: NoiseLevel) -> Prediction:
+        pieces = tiles(x.shape[-2], x.shape[-1], side, overlap)
+        windows = [window(tile, overlap).to(x) for tile in pieces]
+        predictions = [denoise(x[..., rows, columns], level) for rows, columns in pieces]
+
+        def joined(parts: list[Tensor]) -> Tensor:
+            total, weights = torch.zeros_like(x), torch.zeros_like(x)
+            for (rows, columns), weight, part in zip(pieces, windows, parts):
+                total[..., rows, columns] += weight * part
+                weights[..., rows, columns] += weight
+            return total / weights
+
+        x0, eps = joined([each.x0 for each in predictions]), joined([each.eps for each in predictions])
+        variances = [each.variance for each in predictions if each.variance is not None]
+        return replace(predictions[0], x0=x0, eps=eps, variance=joined(variances) if variances else None)
+
+    return whole
