@@ -90,7 +90,7 @@ class Restorations:
 
 
 class Drawn:
-    """Draws samples, asking the network as often as a budget in seconds bears.
+    """Draws samples, asking the network as often as a budget in seconds bears; restored ones below their truth.
 
     Args:
         config: The model's.
@@ -102,6 +102,7 @@ class Drawn:
         self.seconds = seconds
         self.size = picture_size(config)
         self.shown = held_out.examples(np.arange(self.size) % len(held_out), names=config.reads)
+        self.restores = "edit" in config.verbs
         self.own = config.drawing({}).evaluations
         self.evaluation_seconds = 0.0
 
@@ -122,7 +123,7 @@ class Drawn:
             self.evaluation_seconds = time.monotonic() - began
         drawn = model.sample(self.size, told=told, **model.quick(self.evaluations(last)))
         drawn.tensor.nan_to_num_()  # as fp16 may draw early: no reason to stop training
-        if "edit" not in model.config.verbs:
+        if not self.restores:
             return drawn.save(path)
         with whole_file(path) as partial:
             Samples(_restored(images, told["degraded"], drawn.tensor)).grid(_ACROSS).save(partial)
