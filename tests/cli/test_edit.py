@@ -148,6 +148,7 @@ def test_pictures_of_other_sizes_are_tiled_or_resized_as_asked(
         assert run([*line, "--larger", way, "--out", f"{way}.png"]) == 0
         assert (pixels(f"{way}.png")[hidden == 0] == big[hidden == 0]).all()
         assert (pixels(f"{way}.png")[hidden > 0] != big[hidden > 0]).any()
+    capsys.readouterr()
     for edited in (
         ["vary", "--larger", "resize"],
         ["vary", "--larger", "tiles"],
@@ -166,6 +167,7 @@ def test_a_variation_of_no_strength_is_the_picture_and_of_full_strength_a_sample
 ) -> None:
     for strength, evaluations in (("0", 0), ("0.5", 2), ("1", 4)):
         line = ["edit", "vary", "runs/digits", "digit.png", "--strength", strength, "--label", "3", "--steps", "4"]
+        capsys.readouterr()
         assert run([*line, "--out", f"{strength}.png", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["evaluations"] == evaluations
     assert (pixels("0.png") == pixels("digit.png")).all()

@@ -285,7 +285,7 @@ CASES = {
     "edit inpaint runs/unlabelled digit.png --mask mask.png --method magic": "magic",
     "edit inpaint runs/unlabelled digit.png --mask mask.png --steps 0": "steps",
     "edit inpaint runs/unlabelled digit.png --mask mask.png --out mask.png": "is there already",
-    "edit vary runs/unlabelled digit.png --strength 1.5": "1.5",
+    "edit vary runs/unlabelled digit.png --strength 1.5": "less than or equal to 1",
     "edit vary runs/unlabelled photos/1.png": "is in colour",
     "edit deblur runs/unlabelled digit.png": "--sigma",
     "edit deblur runs/unlabelled digit.png --sigma 0": "above 0 pixels",
