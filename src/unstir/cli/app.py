@@ -8,7 +8,6 @@ import typer
 
 from unstir.cli.demo import demo
 from unstir.cli.edit import edit
-from unstir.cli.edit_palette import palette
 from unstir.cli.evaluate import evaluate
 from unstir.cli.export import export
 from unstir.cli.lists import datasets, recipes, samplers
@@ -44,7 +43,6 @@ def unstir(
 app.command(epilog="Example: unstir demo --for 3m")(demo)
 app.command(epilog="Example: unstir train mnist --for 20m --set training.batch=64")(train)
 app.command(epilog=EXAMPLES)(sample)
-edit.registered_commands += palette.registered_commands
 app.add_typer(edit, epilog="Example: unstir edit clean runs/mnist-dae noisy.png --out cleaned.png")
 app.add_typer(show, epilog="Example: unstir show reverse runs/mnist --out reverse.gif")
 app.command(epilog="Example: unstir evaluate runs/mnist --metrics fcd --steps 20")(evaluate)

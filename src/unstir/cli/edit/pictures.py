@@ -54,13 +54,22 @@ def read_image(path: Path, config: DenoiserConfig) -> np.ndarray:
     Raises:
         InputError: If it cannot be read, or the model cannot take it.
     """
+    pixels = read_any(path, config)
+    config.check_takes(pixels.shape)
+    return pixels
+
+
+def read_any(path: Path, config: ModelConfig) -> np.ndarray:
+    """Return a picture of any size as uint8 (C, H, W), with the channels that the model's images have.
+
+    Raises:
+        InputError: If it cannot be read, or no picture has so many channels.
+    """
     from unstir.data.decode import decode_file
 
     channels = config.samples.shape[0]
     _check_channels(channels)
-    pixels = decode_file(path, channels)
-    config.check_takes(pixels.shape)
-    return pixels
+    return decode_file(path, channels)
 
 
 def read_own(path: Path, config: ModelConfig) -> np.ndarray:

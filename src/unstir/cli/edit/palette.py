@@ -8,33 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from unstir.cli import options
+from unstir.cli.edit import pictures
 from unstir.cli.places import picture_place
 from unstir.cli.report import Report
-from unstir.data.folder import IMAGE_SUFFIXES, JPEG_SUFFIXES
-from unstir.errors import InputError
-from unstir.files import write_new
 
 if TYPE_CHECKING:
     import numpy as np
 
     from unstir.models.systems import DenoiserConfig
 
-palette = typer.Typer()
-
-ImagePath = Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture, of any kind and size.")]
-Several = Annotated[int, typer.Option("-n", metavar="N", min=1, max=256, help="How many results, side by side.")]
 Out = Annotated[
     Path | None,
     typer.Option(help="Where the result goes, such as x.png.", show_default="RUN/edits/IMAGE-TASK.png"),
 ]
 
 
-@palette.command(epilog="Example: unstir edit colorize runs/palette gray.png -n 4 --out coloured.png")
 @options.with_drawing
 def colorize(
     run: options.RunPath,
-    image: ImagePath,
-    n: Several = 1,
+    image: pictures.ImagePath,
+    n: pictures.Count = 1,
     seed: options.Seed = 0,
     *,
     asked: dict[str, Any],
@@ -43,19 +36,18 @@ def colorize(
 ) -> None:
     """Give a picture colours, by what is gray in it."""
     config = _config(run, "colorization", asked)
-    pixels, note = _fitted(_read(image, config), config)
+    pixels, note = _fitted(pictures.read_any(image, config), config)
     _edit(run, image, config, "colorization", "colorized", pixels, None, note, n, seed, asked, out, as_json)
 
 
-@palette.command(epilog="Example: unstir edit uncrop runs/palette photo.png --side left --out wider.png")
 @options.with_drawing
 def uncrop(
     run: options.RunPath,
-    image: ImagePath,
+    image: pictures.ImagePath,
     side: Annotated[
         Literal["left", "right", "top", "bottom", "all"], typer.Option(help="Where the picture is to grow.")
     ] = "all",
-    n: Several = 1,
+    n: pictures.Count = 1,
     seed: options.Seed = 0,
     *,
     asked: dict[str, Any],
@@ -68,7 +60,7 @@ def uncrop(
     from unstir.data.degradations import beyond, canvas
 
     config = _config(run, "uncropping", asked)
-    pixels = _read(image, config)
+    pixels = pictures.read_any(image, config)
     if config.network.any_size:
         size = canvas(*pixels.shape[1:], side)
     else:
@@ -81,12 +73,11 @@ def uncrop(
     _edit(run, image, config, "uncropping", "uncropped", whole, hidden, note, n, seed, asked, out, as_json)
 
 
-@palette.command(epilog="Example: unstir edit restore runs/palette poor.jpg --out better.png")
 @options.with_drawing
 def restore(
     run: options.RunPath,
-    image: ImagePath,
-    n: Several = 1,
+    image: pictures.ImagePath,
+    n: pictures.Count = 1,
     seed: options.Seed = 0,
     *,
     asked: dict[str, Any],
@@ -95,19 +86,18 @@ def restore(
 ) -> None:
     """Restore a picture that JPEG has compressed too much."""
     config = _config(run, "jpeg", asked)
-    pixels, note = _fitted(_read(image, config), config)
+    pixels, note = _fitted(pictures.read_any(image, config), config)
     _edit(run, image, config, "jpeg", "restored", pixels, None, note, n, seed, asked, out, as_json)
 
 
-@palette.command(epilog="Example: unstir edit upscale runs/palette small.png --factor 2 --out large.png")
 @options.with_drawing
 def upscale(
     run: options.RunPath,
-    image: ImagePath,
+    image: pictures.ImagePath,
     factor: Annotated[
         Literal["2", "4"], typer.Option(help="How many times as wide and as high the result is.")
     ] = "2",
-    n: Several = 1,
+    n: pictures.Count = 1,
     seed: options.Seed = 0,
     *,
     asked: dict[str, Any],
@@ -118,7 +108,7 @@ def upscale(
     from unstir.data.degradations import resized
 
     config = _config(run, "super-resolution", asked)
-    pixels, times = _read(image, config), int(factor)
+    pixels, times = pictures.read_any(image, config), int(factor)
     note = ""
     if not config.network.any_size:
         height, width = (max(1, round(side / times)) for side in config.samples.shape[1:])
@@ -142,20 +132,6 @@ def _config(run: Path, task: str, asked: dict[str, Any]) -> DenoiserConfig:
     config.check_task(task, masked=task == "uncropping")  # type: ignore[attr-defined]
     config.drawing(asked)
     return config  # type: ignore[return-value]
-
-
-def _read(path: Path, config: DenoiserConfig) -> np.ndarray:
-    """Return a picture as uint8 (C, H, W), with the channels that the model's images have.
-
-    Raises:
-        InputError: If it cannot be read.
-    """
-    from unstir.data.decode import decode_file
-
-    channels = config.samples.shape[0]
-    if channels not in (1, 3, 4):
-        raise InputError(f"The model's images have {channels} channels, which no picture has")
-    return decode_file(path, channels)
 
 
 def _fitted(pixels: np.ndarray, config: DenoiserConfig) -> tuple[np.ndarray, str]:
@@ -190,8 +166,7 @@ def _edit(
     as_json: bool,
 ) -> None:
     """Edit a picture, uint8 (C, H, W), of which some pixels may be hidden, bool (H, W), and save the results."""
-    endings = [ending for ending in IMAGE_SUFFIXES if len(pixels) < 4 or ending not in JPEG_SUFFIXES]
-    place = picture_place(out, run, f"edits/{image.stem}-{done}.png", endings)
+    place = picture_place(out, run, f"edits/{image.stem}-{done}.png", pictures.endings(len(pixels)))
     report = Report(as_json)
     if pixels.shape[1:] != config.samples.shape[1:]:
         (height, width), (own_height, own_width) = pixels.shape[1:], config.samples.shape[1:]
@@ -201,12 +176,11 @@ def _edit(
     import torch
 
     from unstir.models.file import load
-    from unstir.models.samples import Samples
 
     images = (torch.tensor(pixels) / 127.5 - 1).expand(n, *pixels.shape)
     mask = None if hidden is None else torch.tensor(hidden)[None, None]
     edited = load(run).edit(task, images, mask, seed=seed, batch=16, progress=True, **asked)  # type: ignore[operator]
-    place = write_new(place, Samples(torch.cat([*edited.tensor], dim=-1)[None]).picture(0).save)
+    place = pictures.save_row(edited, place)
     values = {"run": str(run), "image": str(image), "task": task, "n": n, "seed": seed, "out": str(place)}
     values |= {"shape": list(pixels.shape), "note": note}
     report.end(f"The {done} picture is in {place}" if n == 1 else f"{n} {done} pictures are in {place}", values)
