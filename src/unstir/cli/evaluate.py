@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unstir.cli import options
+from unstir.cli.attributes import attributes
 from unstir.cli.places import default_place
 from unstir.cli.report import Report
 from unstir.cli.restoration import restoration
 from unstir.cli.steering import steered
 from unstir.errors import InputError
-from unstir.evaluation.metrics import LIKELIHOODS, METRICS, check
+from unstir.evaluation.metrics import ALONE, LIKELIHOODS, METRICS, check
 from unstir.files import write_new
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def evaluate(
     metrics: Annotated[
         str,
         typer.Option(
-            help="What to measure: fcd, accuracy, recall, classes, bpd, bpd_ode, with commas; or restoration."
+            help="What to measure: fcd, accuracy, recall, classes, bpd, bpd_ode, with commas; or restoration, or "
+            "attributes."
         ),
     ] = ",".join(METRICS),
     n: Annotated[
@@ -88,7 +90,8 @@ def evaluate(
 
     The ruler of drawn images is a classifier trained once on the same data; results compare models of one set. For
     bpd, --steps is the number of levels: all unless given, or 1,000 of a continuous schedule; for bpd_ode 100.
-    Restoration is of each task of a run that is told degraded pictures.
+    Restoration is of each task of a run that is told degraded pictures; attributes is of what captions of scenes
+    state, of training ones and of held-out combinations, N of each.
     """
     from unstir.models.file import read_config
     from unstir.training.run_folder import data_of
@@ -96,10 +99,14 @@ def evaluate(
     _, config = read_config(run)
     wanted = [metric.strip() for metric in metrics.split(",")]
     check(wanted)
-    if "restoration" in wanted:
-        if len(wanted) > 1:
-            raise InputError("The metric restoration stands alone: it restores images, and the others draw them")
+    alone = [metric for metric in wanted if metric in ALONE]
+    if alone and len(wanted) > 1:
+        raise InputError(f"The metric {alone[0]} stands alone: ask for the others by themselves")
+    if alone == ["restoration"]:
         restoration(run, config, n, seed, asked, batch, data, as_json)
+        return
+    if alone:
+        attributes(run, config, n, seed, asked, steered(config, asked, classifier, scale, weaker), batch, as_json)
         return
     draws = any(metric in METRICS for metric in wanted)
     bits = any(metric in LIKELIHOODS for metric in wanted)

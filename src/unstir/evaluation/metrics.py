@@ -19,16 +19,17 @@ LIKELIHOODS: dict[str, str] = {
 }
 """Metrics that need no samples and no labels."""
 
-RESTORATIONS: dict[str, str] = {
+ALONE: dict[str, str] = {
     "restoration": "PSNR, SSIM and a distance of restored held-out images, of a run that is told degraded ones",
+    "attributes": "share of what captions of scenes state that pictures show, of a run that is told them",
 }
-"""Metrics of images that are restored; they need no labels, and stand alone."""
+"""Metrics of some runs only; they need no labels, and stand alone."""
 
 
 def check(metrics: Iterable[str]) -> None:
     """Raise an `InputError` that names the nearest known metric if one of ``metrics`` is unknown."""
     for metric in metrics:
-        known = [*METRICS, *LIKELIHOODS, *RESTORATIONS]
+        known = [*METRICS, *LIKELIHOODS, *ALONE]
         if metric not in known:
             raise InputError(
                 f"no metric is called '{metric}' (there are {', '.join(known)}){nearest(metric, known)}"
