@@ -1,4 +1,4 @@
-"""The lower half of digits, hidden and filled in: by the mean, by a model never trained for it, and by one that was.
+"""The lower half of digits, hidden and filled in: by their mean, by a model of digits, by one trained for it.
 
 unstir train mnist --images 45000 --set network.channels=[64,128] --set training.batch=64 \
     --set told={} --out runs/mnist-untold
