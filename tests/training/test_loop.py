@@ -173,7 +173,8 @@ def test_the_folder_holds_what_was_asked_for_and_the_model_what_it_is(
     assert written == config.asked() | {"fingerprint": digits.train.fingerprint, "begun": begun}
     assert written["seed"] == 5
     assert written["model"]["samples"] == {"bounded": True}
-    assert written["model"]["told"] == {"label": {"kind": "classes", "socket": None, "of": None, "dropout": 0.1}}
+    label = {"kind": "classes", "socket": None, "of": None, "column": None, "encoder": "", "dropout": 0.1}
+    assert written["model"]["told"] == {"label": label}
     seen = {"fingerprint": digits.train.fingerprint, "begun": Begun(arithmetic={"cpu": "float32"})}
     assert RunFolder(out).read_config() == config.model_copy(update=seen)
     model = load(out).config

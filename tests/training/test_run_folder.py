@@ -57,7 +57,7 @@ def test_what_is_written_is_what_was_asked_for(
         assert folder.read_config() == asked.model_copy(update={"fingerprint": config.fingerprint})
         written = yaml.safe_load(folder.config.read_text())["model"]
         assert written["samples"] == {"bounded": True}
-        assert written["told"]["label"].keys() == {"kind", "socket", "of", "dropout"}
+        assert written["told"]["label"].keys() == {"kind", "socket", "of", "column", "encoder", "dropout"}
     unbounded = asked.model.model_copy(update={"samples": SampleInfo(bounded=False)})
     config = asked.model_copy(update={"model": unbounded})
     folder.write_config(config)

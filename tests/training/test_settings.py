@@ -30,6 +30,10 @@ OTHER: dict[str, Any] = {
     "model.precision": "bf16",
     "model.told.label.socket": "image",
     "model.told.seen.socket": "tokens",
+    "model.told.caption.socket": "image",
+    "model.told.gist.socket": "tokens",
+    "model.told.label.column": "kind",
+    "model.told.caption.column": "text",
     "model.sampling.sampler.epsilon": 0.5,
     "model.diffusion.schedule.steps": 1001,
     "model.diffusion.parameterization": "karras",
@@ -47,7 +51,7 @@ OTHER: dict[str, Any] = {
 NAMED = ("model.kind", "model.network.kind", "model.sampling.sampler.name")
 """What names one of several kinds, whose other settings then start at their defaults."""
 
-FACTS = ("kind", "classes", "width", "length", "mean", "std", "of")
+FACTS = ("kind", "classes", "width", "length", "mean", "std", "hash", "of")
 """What the data or a part turns out to be, and kinds of what is told."""
 
 
@@ -113,6 +117,7 @@ def _optional(key: str, name: str) -> bool:
     return (
         key == "model.diffusion.variance"
         or (key == "model.told.label.socket" and name in ("mnist-vae", "mnist-gan"))
+        or key in ("model.told.label.encoder", "model.told.seen.encoder", "model.told.seen.column")
         or (key, name) == ("model.diffusion.times", "mnist-dae")  # which has no grid
         or (key == "model.diffusion.corruption" and name != "mnist-dae")
         or (key, name) == ("model.diffusion.objective", "mnist-hybrid")
