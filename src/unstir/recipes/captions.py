@@ -13,7 +13,7 @@ from unstir.networks.config import UNetConfig
 from unstir.networks.told import Told
 from unstir.recipes.request import Request
 from unstir.sampling.config import SamplingConfig
-from unstir.training.config import Begun, Config
+from unstir.training.config import Config
 
 ENOUGH = 600_000.0
 """A budget of less arithmetic, in GFLOP, gets a small network: the large one wants 200,000 images."""
@@ -35,21 +35,17 @@ def emoji_text(request: Request) -> Config:
 
 
 def _drawn_from_text(name: str, request: Request, source: str, side: int) -> Config:
-    seconds = None if request.images else request.seconds or 20 * 60.0
-    speed = None if seconds is None else request.speed()
-    short = seconds is not None and speed is not None and seconds * speed.gflops < ENOUGH
+    sized = request.sized(ENOUGH, 20 * 60)
     return Config(
         recipe=name,
-        note=f"A {'small' if short else 'large'} network, as training is taken to reach {speed.words()}"
-        if speed
-        else "",
-        begun=Begun(gflops=speed.gflops if speed else None),
+        note=sized.note,
+        begun=sized.begun,
         data=DataConfig(source=request.data or source, size=(side, side), channels=3),
         training=request.training(seconds=20 * 60, batch=64, optimizer="muon", learning_rate=2e-3),
         model=DenoiserConfig(
             told=CAPTION,
             network=UNetConfig(
-                channels=(64, 128) if short else (128, 192),
+                channels=(64, 128) if sized.small else (128, 192),
                 blocks=1,
                 attention=("none", "full"),
                 patch=2,

@@ -12,7 +12,7 @@ from unstir.networks.config import FullyConnectedConfig, UNetConfig
 from unstir.recipes.own_images import images
 from unstir.recipes.request import LABEL, Request
 from unstir.sampling.config import DDPMConfig, SamplingConfig
-from unstir.training.config import Begun, Config
+from unstir.training.config import Config
 
 SHORT = 160_000.0
 """A budget of less arithmetic, in GFLOP, gets a small network in small batches: more images, more steps.
@@ -23,15 +23,12 @@ Three minutes on two cores with bfloat16 matrix units, five on two without.
 
 def mnist(request: Request) -> Config:
     """MNIST by label: a U-Net on 2x2 patches, chosen by the budget; legible in a minute on two cores."""
-    speed = request.speed() if request.seconds is not None else None
-    short = speed is not None and (request.seconds or 0.0) * speed.gflops < SHORT
-    channels, batch = ((64, 128), 64) if short else ((128, 192), 128)
+    sized = request.sized(SHORT)
+    channels, batch = ((64, 128), 64) if sized.small else ((128, 192), 128)
     return Config(
         recipe="mnist",
-        note=f"A {'small' if short else 'large'} network, as training is taken to reach {speed.words()}"
-        if speed
-        else "",
-        begun=Begun(gflops=speed.gflops if speed else None),
+        note=sized.note,
+        begun=sized.begun,
         data=DataConfig(source=request.data or "mnist"),
         training=request.training(seconds=5 * 60, batch=batch, optimizer="muon", learning_rate=2e-3),
         model=DenoiserConfig(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from unstir.errors import InputError
 from unstir.networks.told import Told
-from unstir.training.config import Config, TrainingConfig
+from unstir.training.config import Begun, Config, TrainingConfig
 
 SHARE = 0.55
 """Of the speed of convolutions by themselves, what whole training steps reach."""
@@ -52,6 +52,21 @@ class Request:
             own.update(images=self.images, seconds=self.seconds)
         return TrainingConfig(**own)
 
+    def sized(self, enough: float, seconds: float | None = None) -> Sized:
+        """Return whether the budget asks for a small network: it is in time, and bears less than ``enough`` GFLOP.
+
+        Args:
+            enough: What the large network wants.
+            seconds: The recipe's own budget, where that is to be asked too; None leaves it to the large network.
+        """
+        seconds = None if self.images is not None else self.seconds or seconds
+        if seconds is None:
+            return Sized(False, "", Begun())
+        speed = self.speed()
+        small = seconds * speed.gflops < enough
+        note = f"A {'small' if small else 'large'} network, as training is taken to reach {speed.words()}"
+        return Sized(small, note, Begun(gflops=speed.gflops))
+
     def speed(self) -> Speed:
         """Return about what training reaches on this machine over whole steps."""
         if self.gflops is not None:
@@ -65,6 +80,14 @@ class Request:
 
         fastest, reliable = gathered(top_speed())[0]  # of several processes all choose by the first one's
         return Speed(SHARE * fastest, reliable)
+
+
+class Sized(NamedTuple):
+    """Whether a network is to be small, with what the run says of it and what it is begun with."""
+
+    small: bool
+    note: str
+    begun: Begun
 
 
 class Speed(NamedTuple):
