@@ -1,4 +1,4 @@
-"""Scenes of the set `shapes` with their captions: a row of those to train on, and one that are held out.
+"""Scenes of the set `shapes` with their captions: one row to train on, and one held out.
 
 python examples/shapes.py docs/shapes.png
 """

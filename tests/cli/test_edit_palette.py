@@ -74,10 +74,25 @@ def test_each_task_gives_a_picture_of_its_size(here: Path, capsys: Capture) -> N
     assert np.abs(first.astype(int) - pixels("runs/all/edits/gray-colorized.png")).mean() < 2
 
 
+def test_a_model_that_was_trained_to_fill_in_does_so(here: Path, capsys: Capture) -> None:
+    given, mask = pixels("photos/1.png"), np.zeros((20, 24), dtype=np.uint8)
+    mask[5:12, 3:9] = 255
+    Image.fromarray(mask).save("mask.png")
+    assert run(["edit", "inpaint", "runs/all", "photos/1.png", "--mask", "mask.png", "-n", "2", "--json"]) == 0
+    out, error = capsys.readouterr()
+    said = json.loads(out)
+    assert said["method"] == "trained" and "the model was trained to fill in" in error
+    first, second = np.split(pixels(said["out"]), 2, axis=1)
+    for result in (first, second):
+        assert (result[mask == 0] == given[mask == 0]).all()
+    assert (first != second)[mask > 0].mean() > 0.5
+
+
 def test_a_network_of_one_size_gets_pictures_of_it_and_says_so(here: Path, capsys: Capture) -> None:
+    Image.fromarray(pixels("photos/1.png")).convert("L").save("gray.png")
     for line, known in {
-        "uncrop runs/flat photos/1.png --side left": "4 by 8",
-        "upscale runs/flat photos/1.png": "4 by 4",
+        "uncrop runs/flat gray.png --side left": "4 by 8",
+        "upscale runs/flat gray.png": "4 by 4",
     }.items():
         assert run(["edit", *line.split()]) == 0
         said = capsys.readouterr().out.splitlines()
@@ -94,6 +109,10 @@ def test_a_network_of_one_size_gets_pictures_of_it_and_says_so(here: Path, capsy
             "trained for colorization: its tasks are uncropping, super-resolution",
         ),
         ("edit restore runs/digits photos/1.png", "is a diffusion model and cannot restore degraded pictures"),
+        ("edit uncrop runs/flat photos/1.png", "is in colour, and the model's images are gray"),
+        ("edit inpaint runs/all photos/1.png --mask mask.png --method repaint", "leave --method repaint out"),
+        ("edit inpaint runs/all photos/1.png --mask mask.png --larger tiles", "leave --larger tiles out"),
+        ("edit inpaint runs/flat photos/1.png --mask mask.png", "is in colour"),
         ("edit restore runs/all absent.png", "There is no image at absent.png"),
         ("edit restore runs/all file", "cannot be read as an image"),
         ("edit restore runs/all photos/1.png --out file", "is there already"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -100,7 +101,9 @@ CASES = {
     "sample runs/digits --guidance-min 3 --guidance-max 2": "guidance_min, 3, lies above guidance_max, 2",
     "sample runs/digits --guidance 0 --guidance-max 2": "which is off",
     "sample runs/digits --guidance-rescale 2": "guidance_rescale",
+    "sample runs/digits --classifier others": "trained on other images than runs/digits",
     "evaluate runs/digits --metrics bpd --classifier classifiers/cosine": "--classifier is for drawing",
+    "evaluate runs/digits --metrics attributes": "told the captions of 'shapes'",
 }
 
 
@@ -110,6 +113,9 @@ def test_what_does_not_fit_is_told_in_a_sentence(
 ) -> None:
     (here / "stray/checkpoints").mkdir(parents=True)
     shutil.copy(next((here / "runs/digits/checkpoints").iterdir()), "stray/checkpoints/step.safetensors")
+    shutil.copytree("classifiers/cosine", "others")
+    kept = Path("others/config.yaml")
+    kept.write_text(re.sub("fingerprint: .*", f"fingerprint: {'0' * 32}", kept.read_text()))
     before = sorted(here.rglob("*"))
     assert run(line.split()) == 2
     said = capsys.readouterr().err

@@ -64,7 +64,8 @@ def evaluate(
             metavar="N",
             min=2,
             max=options.MOST,
-            help="How many images to draw; for bpd and restoration, how many held-out ones.",
+            help="How many images to draw; for bpd and restoration, how many held-out ones; for "
+            "attributes, how many captions of each kind.",
         ),
     ] = 1000,
     terms: Annotated[
@@ -103,10 +104,15 @@ def evaluate(
     if alone and len(wanted) > 1:
         raise InputError(f"The metric {alone[0]} stands alone: ask for the others by themselves")
     if alone == ["restoration"]:
+        if classifier or scale or weaker:
+            raise InputError(
+                "--classifier, --scale and --weaker are for drawing, and restoration draws nothing new"
+            )
         restoration(run, config, n, seed, asked, batch, data, as_json)
         return
     if alone:
-        attributes(run, config, n, seed, asked, steered(config, asked, classifier, scale, weaker), batch, as_json)
+        steering = steered(run, config, asked, classifier, scale, weaker)
+        attributes(run, config, n, seed, asked, steering, batch, as_json)
         return
     draws = any(metric in METRICS for metric in wanted)
     bits = any(metric in LIKELIHOODS for metric in wanted)
@@ -119,7 +125,7 @@ def evaluate(
         if vain:
             raise InputError(f"--{vain[0].replace('_', '-')} is for drawing images, and {metrics} draws none")
         asked["sampler"] = "ddpm"  # the bound is the ancestral sampler's, whatever the run draws by
-    steering = steered(config, asked, classifier, scale, weaker)
+    steering = steered(run, config, asked, classifier, scale, weaker)
     sampling = steering.settings
     source = data_of(run, data)
     _check_source(source, draws)

@@ -89,7 +89,7 @@ def sample(
 
     _, config = read_config(run)
     config.require("draw")
-    steering = steered(config, asked, classifier, scale, weaker)
+    steering = steered(run, config, asked, classifier, scale, weaker)
     if out is None:
         out = str(default_place(run, f"samples/sample-seed{seed}.png"))
     else:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unstir.errors import InputError
 from unstir.models.config import ModelConfig, Settings, check_scale
 from unstir.models.file import read_config
+from unstir.training.run_folder import images_of
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Steering:
 
 
 def steered(
+    run: Path,
     config: ModelConfig,
     asked: Mapping[str, object],
     classifier: Path | None,
@@ -49,18 +52,22 @@ def steered(
     """Return how a model is to be drawn from.
 
     Args:
-        config: The model's.
+        run: The model.
+        config: Its configuration.
         asked: The options of drawing.
         classifier: What ``--classifier`` names.
         scale: What ``--scale`` says.
         weaker: What ``--weaker`` names.
 
     Raises:
-        InputError: For a value out of range, a model that is not there, or one that cannot guide this one.
+        InputError: For a value out of range, a model that is not there, or one that cannot guide this one, as it
+            is of another kind, or was seen to be trained on other images.
     """
     check_scale(scale, classifier)
     named = {"classifier": classifier, "weaker": weaker}
     models = {name: path for name, path in named.items() if path is not None}
     others = {name: read_config(path)[1] for name, path in models.items()}
     settings = config.drawing(asked, **others)
+    if classifier is not None and len({images_of(run), images_of(classifier)} - {""}) > 1:
+        raise InputError(f"The classifier {classifier} was trained on other images than {run}")
     return Steering(settings, others.get("classifier", config).classes, models, scale)

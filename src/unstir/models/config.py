@@ -28,7 +28,7 @@ Facts = Mapping[str, Mapping[str, object]]
 
 VERBS = {
     "draw": ("draw images", "unstir sample RUN"),
-    "edit": ("restore degraded pictures", "run.edit(task, images) in Python"),
+    "edit": ("restore degraded pictures", "unstir edit colorize RUN IMAGE"),
     "invert": ("find the noise of an image", "run.invert(images) in Python"),
     "clean": ("clean images", "unstir edit clean RUN IMAGE"),
     "inpaint": ("fill in, vary and deblur images", "unstir edit inpaint RUN IMAGE --mask MASK"),

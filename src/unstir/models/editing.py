@@ -40,7 +40,7 @@ class Editing(Drawing):
     """
 
     def inpaint(
-        self, images: Tensor, hidden: Tensor, n: int | None = None, *, method: Method = "repaint", **how: Any
+        self, images: Tensor, hidden: Tensor, n: int | None = None, *, method: Method = "posterior", **how: Any
     ) -> Samples:
         """Return the images with what is hidden filled in; known pixels are returned exactly.
 

@@ -1,6 +1,6 @@
 r"""The ADM U-Net (Dhariwal and Nichol 2021), and half of it, which reads an image.
 
-Against the U-Net of DDPM it is deeper and narrower; attends on several levels, by heads of few channels each;
+Against the U-Net of DDPM it has more levels; attends on several levels, by heads of few channels each;
 halves and doubles the resolution inside of residual blocks, as BigGAN does (Brock et al. 2019); and tells the time
 and the class to each block by an adaptive group norm,
 

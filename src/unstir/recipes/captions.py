@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from unstir.data.config import DataConfig
 from unstir.diffusion.config import DiffusionConfig
+from unstir.errors import InputError
 from unstir.models.systems import DenoiserConfig
 from unstir.networks.config import UNetConfig
 from unstir.networks.told import Told
@@ -31,7 +32,9 @@ def shapes_text(request: Request) -> Config:
 
 def emoji_text(request: Request) -> Config:
     """Captioned pictures, such as emoji, drawn from a text: 32x32; --data names your own, with captions."""
-    return _drawn_from_text("emoji-text", request, "emoji", 32)
+    if request.data is None:
+        raise InputError("The recipe 'emoji-text' needs --data FOLDER, a folder of your pictures with captions")
+    return _drawn_from_text("emoji-text", request, request.data, 32)
 
 
 def _drawn_from_text(name: str, request: Request, source: str, side: int) -> Config:

@@ -124,6 +124,12 @@ def empty(folder: Path) -> None:
         shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
 
 
+def images_of(run: Path) -> str:
+    """Return the fingerprint of the images that a run was trained on; "" of a model without its run."""
+    folder = RunFolder(read_config(run)[0].parent)
+    return folder.read_config().fingerprint if run.is_dir() and folder.config.exists() else ""
+
+
 def data_of(run: Path, source: str | None = None) -> DataConfig:
     """Return the data of a run, or another source of it: of a model file without a run, in the model's shape.
 

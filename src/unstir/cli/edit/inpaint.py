@@ -63,8 +63,9 @@ def inpaint(
     trained = "edit" in config.verbs
     if not trained:
         config.require("inpaint")
-    elif method is not None:
-        raise InputError(f"This model was trained to fill in: leave --method {method} out")
+    for option, value in {"method": method, "larger": larger}.items() if trained else ():
+        if value is not None:
+            raise InputError(f"This model was trained to fill in, at once: leave --{option} {value} out")
     sampling = config.drawing(asked)
     pixels = pictures.read_own(image, config)
     hidden = pictures.read_mask(mask, pixels)

@@ -43,7 +43,7 @@ def colorize(
 @options.with_drawing
 def uncrop(
     run: options.RunPath,
-    image: pictures.ImagePath,
+    image: pictures.OwnImagePath,
     side: Annotated[
         Literal["left", "right", "top", "bottom", "all"], typer.Option(help="Where the picture is to grow.")
     ] = "all",
@@ -60,7 +60,7 @@ def uncrop(
     from unstir.data.degradations import beyond, canvas
 
     config = _config(run, "uncropping", asked)
-    pixels = pictures.read_any(image, config)
+    pixels = pictures.read_own(image, config)
     if config.network.any_size:
         size = canvas(*pixels.shape[1:], side)
     else:
@@ -76,7 +76,7 @@ def uncrop(
 @options.with_drawing
 def restore(
     run: options.RunPath,
-    image: pictures.ImagePath,
+    image: pictures.OwnImagePath,
     n: pictures.Count = 1,
     seed: options.Seed = 0,
     *,
@@ -86,14 +86,14 @@ def restore(
 ) -> None:
     """Restore a picture that JPEG has compressed too much."""
     config = _config(run, "jpeg", asked)
-    pixels, note = _fitted(pictures.read_any(image, config), config)
+    pixels, note = _fitted(pictures.read_own(image, config), config)
     _edit(run, image, config, "jpeg", "restored", pixels, None, note, n, seed, asked, out, as_json)
 
 
 @options.with_drawing
 def upscale(
     run: options.RunPath,
-    image: pictures.ImagePath,
+    image: pictures.OwnImagePath,
     factor: Annotated[
         Literal["2", "4"], typer.Option(help="How many times as wide and as high the result is.")
     ] = "2",
@@ -108,7 +108,7 @@ def upscale(
     from unstir.data.degradations import resized
 
     config = _config(run, "super-resolution", asked)
-    pixels, times = pictures.read_any(image, config), int(factor)
+    pixels, times = pictures.read_own(image, config), int(factor)
     note = ""
     if not config.network.any_size:
         height, width = (max(1, round(side / times)) for side in config.samples.shape[1:])

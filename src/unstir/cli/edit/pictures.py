@@ -160,9 +160,12 @@ def scaled(images: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def save_row(results: Samples, place: Path) -> Path:
-    """Save one result pixel for pixel, or several as a row, and return where."""
-    picture = results.picture(0) if len(results) == 1 else results.grid(columns=len(results))
-    return write_new(place, picture.save)
+    """Save results pixel for pixel, side by side, and return where."""
+    import torch
+
+    from unstir.models.samples import Samples
+
+    return write_new(place, Samples(torch.cat([*results.tensor], dim=-1)[None]).picture(0).save)
 
 
 def told_cost(what: str, evaluations: int, n: int, gradients: bool) -> str:
