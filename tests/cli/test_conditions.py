@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -169,5 +170,5 @@ def test_the_examples_of_the_help_are_whole(capsys: Said) -> None:
     for example in EXAMPLES.split("\n\n")[1:]:
         assert example in said
         # Each is read as far as the run, which is not there.
-        assert run(example.split()[1:]) == 2
+        assert run(shlex.split(example)[1:]) == 2
         assert "runs/" in capsys.readouterr().err

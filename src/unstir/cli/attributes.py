@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from unstir.cli.places import default_place
 from unstir.cli.report import Report
 from unstir.cli.steering import Steering
@@ -40,6 +38,8 @@ def attributes(
     if not config.texts or source.source != "shapes":
         raise InputError("The metric attributes is of a run that is told the captions of 'shapes'")
     place = default_place(run, f"evaluations/attributes-n{n}-seed{seed}.json")
+
+    import numpy as np
 
     from unstir.data.load import load as load_images
 

@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from unstir.models.config import Label, ModelConfig
     from unstir.models.table import Table
 
-EXAMPLES = """Examples:
-
-unstir sample runs/mnist --label 7 --guidance 2 --out sevens.png
+EXAMPLES = """Example: unstir sample runs/mnist --label 7 --guidance 2 --out sevens.png
 
 unstir sample runs/mnist -n 1000 --out digits.npz
 
-unstir sample runs/emoji-text --prompt "a red apple" -n 16
+unstir sample runs/shapes-text --prompt "a red star at the top left" -n 16
 
 unstir sample runs/mnist-untold --classifier runs/mnist-classifier --label 3 --scale 2
 
