@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_told_in_a_sentence(
     shutil.copy(next((here / "runs/digits/checkpoints").iterdir()), "stray/checkpoints/step.safetensors")
     shutil.copytree("classifiers/cosine", "others")
     kept = Path("others/config.yaml")
-    kept.write_text(re.sub("fingerprint: .*", f"fingerprint: {'0' * 32}", kept.read_text()))
+    kept.write_text(re.sub("fingerprint: .*", f"fingerprint: '{'0' * 32}'", kept.read_text()))
     before = sorted(here.rglob("*"))
     assert run(line.split()) == 2
     said = capsys.readouterr().err

@@ -114,3 +114,32 @@ def test_wrong_arguments_are_told(make_model: MakeModel) -> None:
     for text, call in wrong.items():
         with pytest.raises(InputError, match=text):
             call()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_row_of_seeds_is_one_for_each(method: str, make_model: MakeModel) -> None:
+    model, x = make_model(), images(1)
+    how = {**HOW, "method": method}
+    row = model.inpaint(x, hole(), 2, **{**how, "seed": [9, 5]}).tensor
+    for seed, one in zip((9, 5), row, strict=True):
+        alone = model.inpaint(x, hole(), 1, **{**how, "seed": seed}).tensor[0]
+        torch.testing.assert_close(one, alone, rtol=1e-4, atol=1e-4)
+
+
+def test_the_method_is_posterior_unless_it_is_said(make_model: MakeModel) -> None:
+    model = make_model()
+    said = model.inpaint(images(1), hole(), method="posterior", **HOW)
+    assert torch.equal(model.inpaint(images(1), hole(), **HOW).tensor, said.tensor)
+
+
+@pytest.mark.parametrize("method", ["repaint", "replacement"])
+def test_one_step_cannot_hold_to_anything(method: str, make_model: MakeModel) -> None:
+    with pytest.raises(InputError, match=f"The method {method} needs at least 2 steps, and 1 is asked for"):
+        make_model().inpaint(images(1), hole(), method=method, **{**HOW, "steps": 1})
+
+
+def test_a_weaker_model_may_guide_the_filling_in_of_a_model_without_labels(make_model: MakeModel) -> None:
+    model, weaker = make_model(classes=0), make_model("unet", classes=0)
+    how = {"method": "replacement", "steps": 4, "seed": 5}
+    pushed = model.inpaint(images(1), hole(), weaker=weaker, guidance=2.0, **how).tensor
+    assert (pushed - model.inpaint(images(1), hole(), **how).tensor).abs().max() > 0.01

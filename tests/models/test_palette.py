@@ -133,6 +133,17 @@ def test_while_an_image_is_drawn_its_known_pixels_are_what_they_are_in_training(
                 assert abs(float(noise.std() / level.sigma) - 1) < 0.03
 
 
+def test_known_pixels_have_the_posteriors_variance_whatever_the_network_says() -> None:
+    known = palette.Known(torch.zeros(1, 1, 2, 2), torch.tensor([[[[True, False], [False, True]]]]))
+    level = cosine().level(300)
+
+    def denoise(x: Tensor, level: NoiseLevel) -> Prediction:
+        return Prediction(x, x, level, torch.ones_like(x), torch.ones_like(x))
+
+    found = known(denoise)(torch.ones(1, 1, 2, 2), level)
+    assert torch.equal(found.variance, (~known.pixels).float()) and torch.equal(found.drift, found.variance)
+
+
 def test_what_is_told_of_a_users_picture_is_what_was_told_in_training(data: ImageData) -> None:
     config = made(data).config
     for number, name in enumerate(NAMES):

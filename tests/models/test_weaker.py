@@ -36,6 +36,19 @@ def test_one_step_is_pushed_from_what_the_weaker_one_says(
     torch.testing.assert_close(drawn, strong + 1.5 * (strong - weak), rtol=1e-4, atol=1e-4 if exact else 0.1)
 
 
+@pytest.mark.parametrize(("own", "others"), [("bf16", "float32"), ("float32", "bf16")])
+def test_each_computes_in_its_own_number_format(own: str, others: str, make_model: MakeModel) -> None:
+    model, weaker = make_model(precision=own), make_model("unet", precision=others)
+    seen: dict[str, set[torch.dtype]] = {}
+    for name, each in {own: model, others: weaker}.items():
+        each.settled, kept = True, seen.setdefault(name, set())  # one copy computes from now on
+        for layer in each.lowered().modules():
+            if isinstance(layer, torch.nn.Linear):
+                layer.register_forward_hook(lambda _, __, out, kept=kept: kept.add(out.dtype))
+    model.sample(1, weaker=weaker, guidance=1.0, steps=1, label=0)
+    assert seen == {"bf16": {torch.bfloat16}, "float32": {torch.float32}}
+
+
 def test_away_from_itself_is_nowhere(make_model: MakeModel) -> None:
     model = make_model()
     how: dict[str, Any] = {"steps": 4, "label": [0, 2, 1]}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unstir.diffusion import NoiseLevel, Prediction
 from unstir.diffusion.exact import GaussianMixtureDenoiser
-from unstir.diffusion.schedule import linear
+from unstir.diffusion.schedule import flow, linear
 from unstir.errors import InputError
 from unstir.sampling import DDIM, DDPM, grid, sample
 
@@ -129,3 +129,18 @@ def test_a_learned_variance_lies_between_on_any_subset(here: int, there: int) ->
 def test_an_unknown_variance_is_refused() -> None:
     with pytest.raises(InputError, match="'middle'"):
         DDPM("middle")
+
+
+def test_pure_noise_is_not_guided() -> None:
+    """Of it a classifier can say nothing: where alpha is 0, a drift moves no mean."""
+    x = torch.ones(1, 1, 2, 2).double()
+    first, second, third = grid(flow(), 10)[:3]
+
+    def stepped(here: NoiseLevel, there: NoiseLevel, drift: float) -> Tensor:
+        def denoise(x: Tensor, level: NoiseLevel) -> Prediction:
+            return replace(Prediction.from_x0(0.0, x, level), drift=drift * torch.ones_like(x))
+
+        return DDPM().step(denoise, x, here, there, None, lambda like: torch.zeros_like(like))[0]
+
+    assert torch.equal(stepped(first, second, 5.0), stepped(first, second, 0.0))
+    assert (stepped(second, third, 5.0) > stepped(second, third, 0.0)).all()

@@ -133,3 +133,18 @@ def test_values_out_of_range_are_refused() -> None:
     for noise, rounds in ((0.0, 1), (0.1, 0)):
         with pytest.raises(InputError, match="noise is above 0"):
             measured(gaussian(MEAN, COVARIANCE), MEAN, Mask(HIDDEN), noise, rounds)
+
+
+def test_where_nothing_is_left_of_the_image_nothing_is_pulled() -> None:
+    """A network's answer changes with pure noise, though it should not; x0 and eps describe x all the same."""
+    weights = torch.randn(6, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+    def denoise(x: Tensor, level: NoiseLevel) -> Prediction:
+        return Prediction.from_x0((-x.flatten(1) @ weights).tanh().reshape(x.shape), x, level)
+
+    x = torch.randn(2, 1, 1, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    for t in (1.0, 0.9):
+        level = flow()(t)
+        found = measured(denoise, torch.zeros(2, 1, 1, 6).double(), Mask(HIDDEN), NOISE)(x, level)
+        torch.testing.assert_close(level.noise(found.x0, found.eps), x)
+    assert not torch.equal(found.x0, denoise(x, level).x0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -98,3 +99,13 @@ def test_tiles_drawn_together_agree_where_they_overlap() -> None:
     assert set(sides) == {(6, 6)} and len(sides) == 2 * 20
     apart = [sample(mixture, start[..., part], levels, DDIM(), noise) for part in parts]
     assert differ(together[..., :3], together[..., 6:]) < 0.6 * differ(apart[0][..., :3], apart[1][..., 3:])
+
+
+def test_tiles_join_the_drift_too() -> None:
+    def denoise(x: Tensor, level: NoiseLevel) -> Prediction:
+        return replace(Prediction.from_x0(0.5 * x, x, level), drift=3 * x)
+
+    x = torch.randn(1, 1, 9, 14, dtype=torch.float64)
+    found = tiled(denoise, (6, 6), 3)(x, linear()(0.5))
+    torch.testing.assert_close(found.drift, 3 * x)
+    torch.testing.assert_close(found.absorbed().x0, denoise(x, linear()(0.5)).absorbed().x0)

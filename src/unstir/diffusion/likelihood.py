@@ -138,7 +138,7 @@ def flow_log_density(
         scale = (alpha**2 + sigma**2).sqrt()
         with torch.enable_grad():
             z = z.detach().requires_grad_()
-            v = denoise(scale * z, level).v / scale
+            v = denoise(scale * z, level).absorbed().v / scale
             return v.detach(), _divergence(v, z, probes)
 
     check_falling(levels)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unstir.diffusion import Condition, Denoiser, GridSchedule, NoiseLevel, Prediction, Schedule
-from unstir.diffusion.times import Importance, uniform
+from unstir.diffusion.times import Importance, stratified, uniform
 from unstir.errors import InputError
 from unstir.models import palette
 from unstir.models.config import Labels, label_indices
@@ -60,13 +60,9 @@ class DenoiserModel(Editing):
         return self.denoiser.schedule
 
     def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
-        """Draw each image's level and noise, and what is hidden from it.
-
-        Times are stratified: image i's uniform number lies in [i, i + 1) / B, which leaves the loss's mean as it
-        is and lowers its variance.
-        """
+        """Draw each image's level, stratified, and noise, and what is hidden from it."""
         x0 = self.codec.encode(examples[0])
-        u = (torch.arange(len(x0)) + torch.rand(len(x0), generator=generator, dtype=torch.float64)) / len(x0)
+        u = stratified(len(x0), generator)
         eps = torch.randn(x0.shape, generator=generator)
         batch = Batch(x0=x0, eps=eps, **self.part_hidden(examples, generator))
         important = isinstance(self.times, Importance)
@@ -182,7 +178,7 @@ class DenoiserModel(Editing):
         starts = range(0, len(images), batch)
         for first in tracked(starts, len(starts), "inverting", progress):
             rows = slice(first, first + batch)
-            condition = None if labels is None else self.condition({"label": labels[rows]})
+            condition = None if labels is None else Condition.of({"label": torch.tensor(labels[rows])})
             with torch.no_grad(), self.in_precision:
                 codes = self.codec.encode(images[rows].to(self.device))
                 condition = None if condition is None else condition.to(self.device)

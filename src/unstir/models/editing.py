@@ -26,7 +26,7 @@ from unstir.sampling.posterior import Blur, Mask, Measurement, measured
 from unstir.sampling.tiles import tiled
 
 Method = Literal["repaint", "replacement", "posterior"]
-"""How known pixels are held to: put in before each step, so with jumps back, or by gradients."""
+"""How known pixels are held to: put in before each step with jumps back, put in without them, or by gradients."""
 
 ROUNDING = 1 / 255
 """Half a step of 8 bits, on the scale of [-1, 1]: the most by which a picture's pixels have been rounded."""
@@ -63,7 +63,10 @@ class Editing(Drawing):
                 f"{hidden.dtype} {tuple(hidden.shape)}"
             )
         there, seed = hidden.to(self.device), how.get("seed", 0)
-        route = inpainting_route(method, self.config.drawing(_options(how)).steps, bool(hidden.all()))
+        steps = self._steps(how)
+        route = inpainting_route(method, steps, bool(hidden.all()))
+        if method != "posterior" and steps < 2 and not hidden.all():
+            raise InputError(f"The method {method} needs at least 2 steps, and {steps} is asked for")
 
         def course(part: Sequence[int], known: Tensor) -> Course:
             if hidden.all():
@@ -71,7 +74,8 @@ class Editing(Drawing):
             if method == "posterior":
                 mask = Mask(there)
                 return Course(guide=_given(mask(known), mask, ROUNDING))
-            noise = SeededNoise([seed + i for i in part], stream=1)
+            seeds = [seed[i] if isinstance(seed, Sequence) else seed + i for i in part]
+            noise = SeededNoise(seeds, stream=1)
             return Course(constraint=lambda sampler: Replacement(sampler, known, there, noise), route=route)
 
         drawn = self._edited(images, n, course, how)
@@ -91,7 +95,7 @@ class Editing(Drawing):
             InputError: For a strength that is no share, images of another shape, or as :meth:`draw`.
         """
         self.config.require("inpaint")
-        steps = self.config.drawing(_options(how)).steps
+        steps = self._steps(how)
         walked = walked_steps(strength, steps)
 
         def course(part: Sequence[int], known: Tensor) -> Course:
@@ -133,8 +137,6 @@ class Editing(Drawing):
         shape = self.config.samples.shape
         if how.get("classifier") and tuple(images.shape[1:]) != shape:
             raise InputError("A classifier guides images of the model's own size, and these are larger")
-        if self.parts.get("codec"):
-            raise InputError("This model draws codes of images, and what is known of an image is its pixels")
 
         def whole(part: Sequence[int]) -> Course:
             own = images[list(part)] if len(images) > 1 else images.expand(len(part), *images.shape[1:])
@@ -144,6 +146,12 @@ class Editing(Drawing):
             return replace(result, start=result.start or pure_noise(own), guide=guide)
 
         return Samples.joined(self.led(range(count), whole, **how))
+
+    def _steps(self, how: dict[str, Any]) -> int:
+        """Return the steps of the grid that drawing with these arguments takes."""
+        classifier, weaker = how.get("classifier"), how.get("weaker")
+        others = classifier and classifier.config, weaker and weaker.config
+        return self.config.drawing(_options(how), *others).steps
 
     def _in_tiles(self, guide: Guide | None) -> Guide:
         """Return the guide for images larger than the model's, of which it sees tiles that overlap by half."""

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from unstir.diffusion import Denoise, NoiseLevel
 from unstir.diffusion.schedule_change import as_known
-from unstir.diffusion.times import uniform
+from unstir.diffusion.times import stratified, uniform
 from unstir.errors import InputError
 from unstir.models.classifier import shifted
 from unstir.models.config import Label, label_indices
@@ -50,8 +50,7 @@ class NoisyClassifier(Model):
         """Draw each image's level and noise, stratified; in training move it by whole pixels first."""
         x0, told = examples
         x0 = shifted(x0, generator) if self.training else x0
-        u = (torch.arange(len(x0)) + torch.rand(len(x0), generator=generator, dtype=torch.float64)) / len(x0)
-        level = levels_at(self.schedule, uniform(self.schedule, u))
+        level = levels_at(self.schedule, uniform(self.schedule, stratified(len(x0), generator)))
         eps = torch.randn(x0.shape, generator=generator)
         return Batch(x=level.noise(x0, eps), level=level, label=told["label"])
 
@@ -93,6 +92,8 @@ class NoisyClassifier(Model):
                 than none.
         """
         check_shape(self, images)
+        if not len(images):
+            return torch.zeros(0, len(self.config.labels), dtype=torch.float64)
         if not isinstance(level, NoiseLevel):
             if not level >= 0:
                 raise InputError(f"The standard deviation of noise is at least 0, not {level}")

@@ -8,7 +8,8 @@ Else all but the hidden pixels are known, and nothing of them is left to the net
     \hat\epsilon \leftarrow m \hat\epsilon + (1 - m) (x - \alpha y) / \sigma
 
 So the loss counts hidden pixels alone, as Palette's does, and while an image is drawn the known ones are at every
-level what they are in training, whatever the sampler; no constraint beside it is needed.
+level what they are in training; no constraint beside it is needed. (The sampler ``ddpm`` with the variance large
+alone has them noisier on its way.)
 """
 
 from __future__ import annotations
@@ -61,10 +62,12 @@ class Known:
             alpha, sigma = level.coefficients(x)
             eps = divide(x - alpha * self.picture, sigma)
             drift = None if prediction.drift is None else prediction.drift.masked_fill(self.pixels, 0)
+            variance = None if prediction.variance is None else prediction.variance.masked_fill(self.pixels, 0)
             return replace(
                 prediction,
                 x0=torch.where(self.pixels, self.picture, prediction.x0),
                 eps=torch.where(self.pixels, eps, prediction.eps),
+                variance=variance,
                 drift=drift,
             )
 

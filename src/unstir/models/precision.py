@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import torch
@@ -32,7 +32,9 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Return the context in which networks run in ``precision``."""
     types = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    return torch.autocast(device.type, types[precision]) if precision in types else nullcontext()
+    if precision not in types:
+        return torch.autocast(device.type, enabled=False)
+    return torch.autocast(device.type, types[precision])
 
 
 def low_precision_copy(model: Module) -> Module:

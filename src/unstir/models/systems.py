@@ -33,6 +33,8 @@ class DenoiserConfig(ModelConfig):
     @model_validator(mode="after")
     def _told_fits(self) -> DenoiserConfig:
         self.network.check(self.told)
+        if {"degraded", "task"} <= self.told.keys() and self.diffusion.objective == "dual":
+            raise ValueError("the objective dual counts known pixels: with degraded pictures choose another")
         return self
 
     @property
@@ -49,7 +51,8 @@ class DenoiserConfig(ModelConfig):
             return ("clean",)
         if {"degraded", "task"} <= self.told.keys():  # of known pixels its network has learned nothing
             return ("draw", "edit")
-        return ("draw", "clean", "invert", "inpaint", "predict")
+        known = () if "codec" in self.parts else ("inpaint",)  # pixels, of which a model of codes knows none
+        return ("draw", "clean", "invert", *known, "predict")
 
     def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102
         from unstir.models.denoiser import DenoiserModel
@@ -264,7 +267,10 @@ def _codec(config: ModelConfig) -> str:
 
 def _is_told(config: ModelConfig) -> dict[str, tuple[object, ...]]:
     """Return what each value that a model is told may be."""
-    return {name: (one.kind, one.classes, one.width) for name, one in config.told.items()}
+    return {
+        name: (one.kind, one.classes, one.width, one.hash, one.kind == "text" and one.enters)
+        for name, one in config.told.items()
+    }
 
 
 def _named(schedule: ScheduleConfig) -> str:

@@ -132,7 +132,7 @@ class VAE(LatentDrawing):
             self.config.hideable("A code without a label")
             return None
         labels = label_indices(self.config.classes, label, range(count))
-        return self.condition({"label": labels})
+        return None if labels is None else Condition.of({"label": torch.tensor(labels)})
 
 
 def gaussian_surprise(x: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:

@@ -55,5 +55,6 @@ class DDPM:
         mean = broadcast(of_x0, x) * prediction.x0 + broadcast(of_x, x) * x
         log_spread = log_variance(prediction, there, self.variance)
         if prediction.drift is not None:
-            mean = mean + log_spread.exp() * prediction.drift
+            guided = broadcast(here.alpha > 0, x)  # pure noise says nothing of the class
+            mean = mean + guided * log_spread.exp() * prediction.drift
         return mean + (0.5 * log_spread).exp() * noise(x), None

@@ -21,10 +21,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unstir.diffusion import Condition, Denoise, NoiseLevel, Prediction
 from unstir.diffusion.noise_level import broadcast
@@ -123,7 +125,8 @@ def by_classifier(
     def guided(x: Tensor, level: NoiseLevel) -> Prediction:
         prediction = denoise(x, level)
         through = torch.is_grad_enabled() and x.requires_grad
-        with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        plain = sdpa_kernel(SDPBackend.MATH) if through else nullcontext()  # fused ones have no second derivative
+        with torch.enable_grad(), torch.autocast(x.device.type, enabled=False), plain:
             at = x if through else x.detach().requires_grad_()
             total = log_probability(at, level).sum()
             (slope,) = torch.autograd.grad(total, at, create_graph=through)

@@ -68,17 +68,18 @@ class Blur:
         sigma: The standard deviation of the blur in pixels, above 0.
 
     Raises:
-        InputError: If ``sigma`` is not above 0.
+        InputError: If ``sigma`` is not above 0, or larger than 10 sides.
     """
 
     def __init__(self, height: int, width: int, sigma: float) -> None:
-        if not 0 < sigma < float("inf"):
-            raise InputError(f"The sigma of a blur is above 0 pixels, not {sigma:g}")
+        if not 0 < sigma <= 10 * max(height, width):
+            raise InputError(f"The sigma of a blur is above 0 pixels and at most 10 sides, not {sigma:g}")
         self.down, self.across = (blur_matrix(length, sigma) for length in (height, width))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the blurred images."""
-        return self.down.to(x) @ x @ self.across.to(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.down.to(x) @ x @ self.across.to(x)
 
 
 def blur_matrix(length: int, sigma: float) -> Tensor:
@@ -132,12 +133,8 @@ def measured(denoise: Denoise, y: Tensor, measurement: Measurement, noise: float
 
         pull = slope(_solved(covariance, y - measurement(x0.detach()), rounds))
         variance = None if prediction.variance is None else prediction.variance.detach()
-        return replace(
-            prediction,
-            x0=x0.detach() + divide(sigma**2 * pull, alpha),
-            eps=prediction.eps.detach() - sigma * pull,
-            variance=variance,
-        )
+        found = Prediction(x0.detach(), prediction.eps.detach(), prediction.level, variance, pull).absorbed()
+        return replace(found, drift=None if prediction.drift is None else prediction.drift.detach())
 
     return guided
 

@@ -70,6 +70,13 @@ def tiled(denoise: Denoise, side: tuple[int, int], overlap: int) -> Denoise:
 
         x0, eps = joined([each.x0 for each in predictions]), joined([each.eps for each in predictions])
         variances = [each.variance for each in predictions if each.variance is not None]
-        return replace(predictions[0], x0=x0, eps=eps, variance=joined(variances) if variances else None)
+        drifts = [each.drift for each in predictions if each.drift is not None]
+        return replace(
+            predictions[0],
+            x0=x0,
+            eps=eps,
+            variance=joined(variances) if variances else None,
+            drift=joined(drifts) if drifts else None,
+        )
 
     return whole

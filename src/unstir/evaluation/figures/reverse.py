@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from unstir.diffusion import NoiseLevel
+from unstir.diffusion import Condition, NoiseLevel
 from unstir.evaluation.figures.strip import draw_strip
 from unstir.models.config import Labels, label_indices
 from unstir.models.denoiser import DenoiserModel
@@ -43,7 +43,7 @@ def reverse_stages(
     """
     config = run.config.drawing({})
     labels = label_indices(run.config.classes, label, range(n))
-    condition = None if labels is None else run.condition({"label": labels})
+    condition = None if labels is None else Condition.of({"label": torch.tensor(labels)})
     kept = set(np.linspace(0, config.steps, min(count, config.steps + 1)).round().astype(int).tolist())
     stages = []
     denoiser = run.lowered().denoiser
