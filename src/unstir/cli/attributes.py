@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ from unstir.cli.places import default_place
 from unstir.cli.report import Report
 from unstir.cli.steering import Steering
 from unstir.errors import InputError
-from unstir.files import write_new
 
 if TYPE_CHECKING:
     from unstir.models.config import ModelConfig
@@ -31,12 +29,14 @@ def attributes(
     Raises:
         InputError: If the run is told no captions, or was not trained on scenes.
     """
+    from unstir.models.encoders import check_encoder
     from unstir.training.run_folder import data_of
 
-    config.require("draw")
     source = data_of(run)
-    if not config.texts or source.source != "shapes":
-        raise InputError("The metric attributes is of a run that is told the captions of 'shapes'")
+    if not config.texts or source.source != "shapes" or config.samples.shape[0] != 3:
+        raise InputError("The metric attributes is of a run that is told the captions of 'shapes', in colour")
+    for name, one in config.texts.items():
+        check_encoder(name, one)
     place = default_place(run, f"evaluations/attributes-n{n}-seed{seed}.json")
 
     import numpy as np
@@ -49,16 +49,19 @@ def attributes(
     from unstir.models.file import load
     from unstir.processes import gathered, processes
 
-    report, reader, model, rank = Report(as_json), scene_reader(), load(run), processes()
-    how, found = asked | steering.arguments(), {}
+    report, model, rank = Report(as_json), load(run), processes()
+    report.say("Pictures are read by a reader of scenes, which is trained once, in some minutes, and kept")
+    reader = scene_reader()
+    how, found, drawn = asked | steering.arguments(), {}, {}
     for name, data in {"seen": splits.train, "held-out": splits.held_out}.items():
-        count = min(n, len(data))
+        count = drawn[name] = min(n, len(data))
         report.say(f"Drawing from {count:,} captions of {name} combinations, by {run}")
         chosen = np.linspace(0, len(data) - 1, count).round().astype(int)
-        captions = [str(data.columns["caption"].values[i]) for i in chosen]
+        how["prompt"] = [str(data.columns["caption"].values[i]) for i in chosen]
+        # A label is the kind that the caption names first.
+        how["label"] = data.labels[chosen].tolist() if steering.classes and data.labels is not None else None
         share, rightness = range(count)[rank.process_index :: rank.num_processes], Rightness()
-        main = rank.is_main_process
-        for part in model.draw(share, prompt=captions, seed=seed, batch=batch, progress=main, **how):  # type: ignore[operator]
+        for part in model.draw(share, seed=seed, batch=batch, progress=rank.is_main_process, **how):  # type: ignore[operator]
             rightness.add(reader.read(part.tensor), part.prompts)
         whole = Rightness()
         for other in gathered(rightness):
@@ -69,19 +72,11 @@ def attributes(
     values = {
         "run": str(run),
         "attributes": found,
-        "captions": n,
+        "captions": drawn,
         "seed": seed,
         "sampling": steering.settings.model_dump(mode="json"),
         **steering.values(),
     }
-    text, saved = json.dumps(values, indent=2) + "\n", None
-    try:
-        saved = write_new(place, lambda partial: partial.write_text(text))
-    finally:  # what took long is told even where the disk is full
-        rows = [
-            (key, *(f"{shares[key]:.1%}" for shares in found.values()))
-            for key in (*ATTRIBUTES, "attributes", "whole")
-        ]
-        report.table([("", *found), *rows])
-        if saved or as_json:
-            report.end(f"The figures are in {saved}", values | {"saved": saved and str(saved)})
+    names = (*ATTRIBUTES, "attributes", "whole")
+    rows = [(name, *(f"{shares[name]:.1%}" for shares in found.values())) for name in names]
+    report.keep(place, values, [("", *found), *rows])

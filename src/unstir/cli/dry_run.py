@@ -12,6 +12,7 @@ from unstir.cli.report import Report
 from unstir.cli.room import check_training
 from unstir.data.config import DataConfig
 from unstir.data.sources import DATASETS
+from unstir.networks.told import DEGRADED, TASK
 
 if TYPE_CHECKING:
     from unstir.models.model import Model
@@ -60,7 +61,8 @@ def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str
     from unstir.training.captions import with_captions
     from unstir.training.estimate import estimate, few, machine, parameter_count, synthetic
 
-    known = None if config.model.texts else expected_images(config.data)
+    beyond = {*config.model.reads} - {"label", DEGRADED, TASK}  # columns that noise cannot stand for
+    known = None if beyond else expected_images(config.data)
     if known is None:
         from unstir.data.load import load
 

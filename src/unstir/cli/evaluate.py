@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +14,6 @@ from unstir.cli.restoration import restoration
 from unstir.cli.steering import steered
 from unstir.errors import InputError
 from unstir.evaluation.metrics import ALONE, LIKELIHOODS, METRICS, check
-from unstir.files import write_new
 
 if TYPE_CHECKING:
     from unstir.data.config import DataConfig
@@ -104,13 +102,18 @@ def evaluate(
     if alone and len(wanted) > 1:
         raise InputError(f"The metric {alone[0]} stands alone: ask for the others by themselves")
     if alone == ["restoration"]:
-        if classifier or scale or weaker:
+        if classifier or scale is not None or weaker:
             raise InputError(
                 "--classifier, --scale and --weaker are for drawing, and restoration draws nothing new"
             )
         restoration(run, config, n, seed, asked, batch, data, as_json)
         return
     if alone:
+        if data is not None:
+            raise InputError(
+                "attributes is of the captions that the run was trained on: leave --data out"
+            )
+        config.require("draw")
         steering = steered(run, config, asked, classifier, scale, weaker)
         attributes(run, config, n, seed, asked, steering, batch, as_json)
         return
@@ -175,14 +178,8 @@ def evaluate(
         **({"sampling": sampling.model_dump(mode="json")} if draws else {}),
         **steering.values(),
     }
-    text = json.dumps(values, indent=2) + "\n"
-    saved = None
-    try:
-        saved = write_new(place, lambda partial: partial.write_text(text))
-    finally:  # what took long is told even where the disk is full, and written where nobody listens
-        report.table((name, _figure(value), _MEANINGS.get(name, "")) for name, value in measured.items())
-        if saved or as_json:
-            report.end(f"The figures are in {saved}", values | {"saved": saved and str(saved)})
+    rows = ((name, _figure(value), _MEANINGS.get(name, "")) for name, value in measured.items())
+    report.keep(place, values, rows)
 
 
 def _check_source(source: DataConfig, labels: bool) -> None:

@@ -6,9 +6,11 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from unstir.cli.streams import put
+from unstir.files import write_new
 
 
 def is_alone() -> bool:
@@ -52,6 +54,16 @@ class Report:
         with console.capture() as captured:
             console.print(table)
         put("\n".join(line.rstrip() for line in captured.get().splitlines()), sys.stdout)
+
+    def keep(self, place: Path, values: dict[str, Any], rows: Iterable[Sequence[str]]) -> None:
+        """Write figures to a new file and tell them: what took long is told even where the disk is full."""
+        text, saved = json.dumps(values, indent=2) + "\n", None
+        try:
+            saved = write_new(place, lambda partial: partial.write_text(text))
+        finally:
+            self.table(rows)
+            if saved or self.as_json:
+                self.end(f"The figures are in {saved}", values | {"saved": saved and str(saved)})
 
     def end(self, text: str, values: dict[str, Any]) -> None:
         """Say the last line, or the JSON object."""

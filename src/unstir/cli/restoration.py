@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unstir.cli.places import default_place
 from unstir.cli.report import Report
 from unstir.errors import InputError
-from unstir.files import write_new
 
 if TYPE_CHECKING:
     from unstir.models.config import ModelConfig
@@ -68,13 +66,7 @@ def restoration(
         "seed": seed,
         "sampling": sampling.model_dump(mode="json"),
     }
-    text, saved = json.dumps(values, indent=2) + "\n", None
-    try:
-        saved = write_new(place, lambda partial: partial.write_text(text))
-    finally:  # what took long is told even where the disk is full
-        report.table([_HEAD, *_rows(figures)])
-        if saved or as_json:
-            report.end(f"The figures are in {saved}", values | {"saved": saved and str(saved)})
+    report.keep(place, values, [_HEAD, *_rows(figures)])
 
 
 def _rows(figures: dict[str, dict[str, dict[str, float]]]) -> list[tuple[str, ...]]:

@@ -117,6 +117,7 @@ def configure(
     from unstir.data.sources import source_of
     from unstir.recipes import recipe
     from unstir.recipes.request import smoke as tiny
+    from unstir.training.captions import with_encoders
     from unstir.training.plan import Plan
     from unstir.training.run_folder import begun_in
     from unstir.training.settings import apply_settings
@@ -137,6 +138,7 @@ def configure(
         shrink = partial(tiny, own_data=request.data is not None) if smoke else None
         config = with_named_parts(apply_settings(config, settings, shrink), parts, folder)
         check_parts(config)
+        config = with_encoders(config)
         if "draw" in config.model.verbs:
             config.model.drawing({})  # before any training, not when the first picture is drawn
         source_of(config.data)
@@ -283,7 +285,7 @@ def _carry_out_run(
     from unstir.data.kept import added_since
     from unstir.training.checkpoint import newest_checkpoint, tidy
     from unstir.training.run_folder import RunFolder, check_only_run, empty
-    from unstir.training.start import check_out, check_same, with_data
+    from unstir.training.start import check_out, check_same, seeing, with_data
 
     check_out(config, out)
     if renew:
@@ -297,7 +299,7 @@ def _carry_out_run(
         if added is None:
             from unstir.data.load import load
 
-            check_same(with_data(config, load(config.data).train, out), out)
+            check_same(seeing(config, load(config.data).train, out), out)
         elif added:
             report.say(
                 f"'{config.data.source}' has {counted(added, 'more image')} by now, which a new --out takes too"
@@ -311,9 +313,9 @@ def _carry_out_run(
     splits = load(config.data)
     if splits.note:
         report.say(f"Of {config.data.source}: {splits.note}")
-    seen = with_data(config, splits.train, out)
     if not renew:
-        check_same(seen, out)
+        check_same(seeing(config, splits.train, out), out)
+    seen = with_data(config, splits.train, out)
 
     from unstir.training.estimate import parameter_count
     from unstir.training.loop import Interrupted, train

@@ -22,9 +22,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from unstir.errors import InputError
-
-DEGRADED, TASK = "degraded", "task"
-"""The columns: the picture that is told, and which of the degradations made it."""
+from unstir.networks.told import DEGRADED, TASK
 
 QUALITIES = (5, 30)
 """The least and the greatest of JPEG."""

@@ -138,8 +138,10 @@ def _restored(
         mean = (picture * known).sum((2, 3), keepdim=True) / known.sum((2, 3), keepdim=True).clamp(min=1)
         pictures["mean_colour"] = torch.where(mask, mean, picture)
     masked = mask if "mean_colour" in pictures else None
+    labelled = model.config.classes and data.labels is not None
+    label = data.labels[rows].tolist() if labelled else None  # type: ignore[index]
     pictures["model"] = model.edit(
-        task, picture, masked, seed=seed + int(rows[0]), batch=len(rows), **options
+        task, picture, masked, seed=seed + int(rows[0]), batch=len(rows), label=label, **options
     ).tensor
     return truth, pictures
 

@@ -162,7 +162,7 @@ class Drawing(Model):
         rows, values = 1 + max(indices, default=-1), dict(told or {})
         check_told(self.config.told, values, rows)
         prompts = prompt_list(self.config.texts, prompt)
-        self.read({name: prompts for name in self.config.texts if prompts})  # or it cannot be
+        self.read({name: prompts[:1] for name in self.config.texts if prompts})  # or it cannot be
         given = {
             *values,
             *(["label"] if self.config.classes else []),

@@ -30,6 +30,7 @@ _VOCABULARY = (
     "sentencepiece.bpe.model",
 )
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_SHARDS = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _PATIENCE = 5.0  # seconds to wait for the hub's first answer
 
 
@@ -76,7 +77,7 @@ def encoder_hash(name: str) -> str:
     vocabulary = [file for file in _VOCABULARY if file in there]
     if "tokenizer.json" in vocabulary:  # which holds all that the others do
         vocabulary = ["tokenizer.json"]
-    for file in ("config.json", *vocabulary, *weights_in(there)):
+    for file in ("config.json", *vocabulary, *sorted({*_BESIDE} & there), *weights_in(there)):
         digest.update(f"{file};".encode())
         with (folder / file).open("rb") as opened:
             while block := opened.read(2**24):
@@ -111,7 +112,7 @@ def _from_hub(name: str) -> Path:
     try:
         info = HfApi().model_info(name, timeout=_PATIENCE)
         names = [sibling.rfilename for sibling in info.siblings or ()]
-        wanted = [*weights_in(names), "config.json", *_VOCABULARY, *_BESIDE]
+        wanted = [*weights_in(names), "config.json", *_VOCABULARY, *_BESIDE, *_SHARDS]
         return Path(snapshot_download(name, revision=info.sha, allow_patterns=wanted))
     except Exception as error:  # of the network stack, whichever this version of huggingface_hub uses
         named = ", ".join(PACKAGED)

@@ -122,7 +122,7 @@ class Headings:
         if self._font.getlength(line) <= longest:
             return line
         line = line[:200]
-        while self._font.getlength(f"{line}...") > longest:
+        while line and self._font.getlength(f"{line}...") > longest:
             line = line[:-1]
         return f"{line}..."
 

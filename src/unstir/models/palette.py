@@ -24,12 +24,10 @@ from torch import Tensor
 from unstir.diffusion import Condition, NoiseLevel, Prediction
 from unstir.diffusion.prediction import divide
 from unstir.errors import InputError
+from unstir.networks.told import DEGRADED, TASK
 
 if TYPE_CHECKING:
     from unstir.models.systems import DenoiserConfig
-
-DEGRADED, TASK = "degraded", "task"
-"""What the model is told."""
 
 
 @dataclass(frozen=True)

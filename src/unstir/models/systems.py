@@ -12,6 +12,7 @@ from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.errors import InputError
 from unstir.models.config import Facts, ModelConfig, systems
 from unstir.networks.config import ADMReaderConfig, AnyNetwork, GeneratorConfig, ReaderConfig, UNetConfig
+from unstir.networks.told import DEGRADED, TASK
 from unstir.sampling.config import SamplingConfig
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class DenoiserConfig(ModelConfig):
     @model_validator(mode="after")
     def _told_fits(self) -> DenoiserConfig:
         self.network.check(self.told)
-        if {"degraded", "task"} <= self.told.keys() and self.diffusion.objective == "dual":
+        if {DEGRADED, TASK} <= self.told.keys() and self.diffusion.objective == "dual":
             raise ValueError("the objective dual counts known pixels: with degraded pictures choose another")
         return self
 
@@ -49,7 +50,7 @@ class DenoiserConfig(ModelConfig):
         """Cleaning, and unless it knows one level alone all that needs the others."""
         if self.diffusion.one_level:
             return ("clean",)
-        if {"degraded", "task"} <= self.told.keys():  # of known pixels its network has learned nothing
+        if {DEGRADED, TASK} <= self.told.keys():  # of known pixels its network has learned nothing
             return ("draw", "edit")
         known = () if "codec" in self.parts else ("inpaint",)  # pixels, of which a model of codes knows none
         return ("draw", "clean", "invert", *known, "predict")

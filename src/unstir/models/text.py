@@ -14,7 +14,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,9 @@ from unstir.networks.told import Told
 from unstir.processes import processes
 from unstir.progress import counter
 from unstir.tensors import read_tensors, write_tensors
+
+VERSION = 1
+"""Of what is kept of texts; whoever reads them otherwise raises it."""
 
 LONGEST = 77
 """Tokens of the longest text, CLIP's; longer ones are cut."""
@@ -72,7 +75,7 @@ class TextBook:
         wanted = sorted({*texts} - {""})
         keys = [(text, LONGEST) for text in wanted]
         if not self.known.keys() >= {*keys}:
-            text = json.dumps([self.hash, LONGEST, *wanted])
+            text = json.dumps([VERSION, self.hash, LONGEST, *wanted])
             name = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
             path = cache_folder() / "texts" / f"{name}.safetensors"
             with processes().main_process_first():
@@ -81,6 +84,7 @@ class TextBook:
                     found = self.read(wanted, LONGEST, BATCH, progress=True)
                     if processes().is_main_process:
                         _keep(path, found)
+                        found = _kept(path) or found  # mapped from the file: no memory of ours
             self.known |= dict(zip(keys, found, strict=True))
         read = [self.known[key] for key in keys]
         longest = max(len(one.tokens) for one in read)
@@ -131,7 +135,10 @@ class TextBook:
             _log.warning("'%s' is longer than %d tokens%s: the rest is not read", cut[0][:60], limit, others)
             ids = self.tokenizer([*texts], truncation=True, max_length=limit).input_ids
         order = sorted(range(len(texts)), key=lambda i: len(ids[i]))
-        read: dict[int, Read] = {}
+        ends, row = [0, *accumulate(len(ids[i]) for i in order)], 0
+        # One block for all: rows of their own would lie among what the encoder frees, which then stays taken.
+        width, clip = self.model.config.hidden_size, self.model.config.model_type == "clip_text_model"
+        tokens, wholes = (torch.empty(count, width, dtype=torch.float16) for count in (ends[-1], len(order)))
         with counter(len(texts), "reading captions", progress) as advance, torch.no_grad():
             for _, group in groupby(order, key=lambda i: len(ids[i])):
                 alike = [*group]
@@ -139,11 +146,12 @@ class TextBook:
                     part = alike[first : first + batch]
                     found = self.model(input_ids=torch.tensor([ids[i] for i in part]))
                     states = found.last_hidden_state
-                    clip = self.model.config.model_type == "clip_text_model"
-                    wholes = found.pooler_output if clip else states.mean(1)
-                    for i, tokens, whole in zip(part, states.half(), wholes.half(), strict=True):
-                        read[i] = Read(tokens.clone(), whole.clone())
+                    tokens[ends[row] : ends[row + len(part)]] = states.flatten(0, 1)
+                    wholes[row : row + len(part)] = found.pooler_output if clip else states.mean(1)
+                    row += len(part)
+                    for _ in part:
                         advance()
+        read = {i: Read(tokens[ends[r] : ends[r + 1]], wholes[r]) for r, i in enumerate(order)}
         return [read[i] for i in range(len(texts))]
 
     @cached_property

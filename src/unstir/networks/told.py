@@ -19,6 +19,9 @@ _USUAL: dict[str, Socket] = {
 }
 
 
+DEGRADED, TASK = "degraded", "task"
+"""The columns of a model that is told a degraded picture, and what it is to do with it."""
+
 FACTS = ("classes", "width", "length", "mean", "std", "hash")
 """What the data fills in of what is told."""
 

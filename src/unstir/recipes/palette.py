@@ -6,7 +6,7 @@ from unstir.data.config import DataConfig
 from unstir.diffusion.config import DiffusionConfig
 from unstir.models.systems import DenoiserConfig
 from unstir.networks.config import UNetConfig
-from unstir.networks.told import Told
+from unstir.networks.told import DEGRADED, TASK, Told
 from unstir.recipes.request import Request
 from unstir.sampling.config import SamplingConfig
 from unstir.training.config import Config
@@ -14,7 +14,7 @@ from unstir.training.config import Config
 ENOUGH = 600_000.0
 """A budget of less arithmetic, in GFLOP, gets a small network: the large one wants 200,000 images."""
 
-TOLD = {"degraded": Told(kind="picture"), "task": Told(kind="classes")}
+TOLD = {DEGRADED: Told(kind="picture"), TASK: Told(kind="classes")}
 
 
 def palette(request: Request) -> Config:

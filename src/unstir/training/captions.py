@@ -5,15 +5,32 @@ Which images a run of so many sees is known beforehand: of a short one only thei
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unstir.data.order import order
 from unstir.errors import InputError
+from unstir.models.encoders import PACKAGED, find_encoder
 from unstir.training.config import Config
 
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData
     from unstir.networks.told import Told
+
+
+def with_encoders(config: Config) -> Config:
+    """Return the configuration with its text encoders found: those that are folders by their whole paths.
+
+    Raises:
+        InputError: If one is not there.
+    """
+    told = dict(config.model.told)
+    for name, one in config.model.texts.items():
+        folder = Path(one.encoder).expanduser()
+        if one.encoder not in PACKAGED and folder.is_dir():
+            told[name] = one.model_copy(update={"encoder": str(folder.absolute())})
+        find_encoder(told[name].encoder)
+    return config.model_copy(update={"model": config.model.model_copy(update={"told": told})})
 
 
 def with_captions(config: Config, data: ImageData) -> Config:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from unstir.data.dataset import ImageData
@@ -15,14 +16,12 @@ from unstir.files import whole_file
 from unstir.models.config import ModelConfig
 from unstir.models.model import Model
 from unstir.models.samples import Samples
+from unstir.networks.told import DEGRADED
 
 SHARE, LAST_SHARE = 0.01, 0.06
 """The parts of a budget in seconds that a picture along the way and the last one may take."""
 
 LEAST_EVALUATIONS = 5
-
-_ACROSS = 16
-"""Images in a row of a picture of what was restored."""
 
 
 class Pictures(Protocol):
@@ -115,18 +114,19 @@ class Drawn:
         images, given = self.shown
         condition = model.condition(given, images)
         told = {} if condition is None else {name: value for name, (value, _) in condition.parts.items()}
-        told.pop("label", None)  # the classes come in turn
+        own = told.pop("label", None)  # the classes come in turn, but of what is restored
+        label = {"label": own.tolist()} if self.restores and own is not None else {}
         if self.seconds and not self.evaluation_seconds:
-            model.sample(self.size, told=told, **model.quick(1))
+            model.sample(self.size, told=told, **label, **model.quick(1))
             began = time.monotonic()
-            model.sample(self.size, told=told, **model.quick(1))
+            model.sample(self.size, told=told, **label, **model.quick(1))
             self.evaluation_seconds = time.monotonic() - began
-        drawn = model.sample(self.size, told=told, **model.quick(self.evaluations(last)))
+        drawn = model.sample(self.size, told=told, **label, **model.quick(self.evaluations(last)))
         drawn.tensor.nan_to_num_()  # as fp16 may draw early: no reason to stop training
         if not self.restores:
             return drawn.save(path)
         with whole_file(path) as partial:
-            Samples(_restored(images, told["degraded"], drawn.tensor)).grid(_ACROSS).save(partial)
+            _restored(images, told[DEGRADED], drawn.tensor).save(partial)
         return path
 
     def evaluations(self, last: bool) -> int:
@@ -141,11 +141,11 @@ class Drawn:
         return self.evaluations(last=True) * self.evaluation_seconds
 
 
-def _restored(images: Tensor, degraded: Tensor, drawn: Tensor) -> Tensor:
-    """Return rows of images in threes: (N, C, H, W) as they are, as is told (N, C + 1, H, W), and restored."""
-    whole = len(drawn) // _ACROSS * _ACROSS
-    threes = torch.stack([images, degraded[:, :-1], drawn])[:, :whole]
-    return torch.cat([rows.flatten(0, 1) for rows in threes.split(_ACROSS, dim=1)])
+def _restored(images: Tensor, degraded: Tensor, drawn: Tensor) -> Image.Image:
+    """Return a picture of rows of images in threes: as they are, as is told, (N, C + 1, H, W), and restored."""
+    across = min(16, len(drawn))
+    threes = torch.stack([images, degraded[:, :-1], drawn])[:, : len(drawn) // across * across]
+    return Samples(torch.cat([rows.flatten(0, 1) for rows in threes.split(across, dim=1)])).grid(across)
 
 
 def picture_size(config: ModelConfig) -> int:

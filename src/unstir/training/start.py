@@ -10,6 +10,7 @@ from unstir.data.sources import DATASETS
 from unstir.errors import InputError
 from unstir.files import visible
 from unstir.models.config import FrozenPart
+from unstir.models.encoders import encoder_hash
 from unstir.models.file import PLAN, check_part, read_config, relative
 from unstir.training.captions import with_captions
 from unstir.training.config import Config
@@ -50,8 +51,13 @@ def check_out(config: Config, out: Path) -> None:
         )
 
 
+def seeing(config: Config, data: ImageData, out: Path) -> Config:
+    """Return the configuration with what the data and the parts turned out to be; captions are not read."""
+    return with_parts(config, out).seeing(data.shape, data.facts(), data.fingerprint)
+
+
 def with_data(config: Config, data: ImageData, out: Path) -> Config:
-    """Return the configuration with what the training data and the parts turned out to be.
+    """Return the configuration with what the training data, its captions and the parts turned out to be.
 
     Args:
         config: As it was asked for.
@@ -61,7 +67,7 @@ def with_data(config: Config, data: ImageData, out: Path) -> Config:
     Raises:
         InputError: If the model cannot be told what the data has, or a part is missing.
     """
-    return with_captions(with_parts(config, out).seeing(data.shape, data.facts(), data.fingerprint), data)
+    return with_captions(seeing(config, data, out), data)
 
 
 def with_parts(config: Config, out: Path) -> Config:
@@ -138,7 +144,7 @@ def _check_encoders(config: Config, folder: RunFolder) -> None:
     if not config.model.texts or not folder.model.exists():
         return
     for name, one in read_config(folder.path)[1].texts.items():
-        if name in config.model.texts and one.hash != config.model.texts[name].hash:
+        if name in config.model.texts and one.hash != encoder_hash(config.model.texts[name].encoder):
             raise InputError(
                 f"--out {folder.path} holds a run whose {name} was read by another text encoder: '{one.encoder}' "
                 "has changed since; name another folder"

@@ -12,6 +12,7 @@ from unstir.cli.edit import pictures
 from unstir.cli.places import picture_place
 from unstir.cli.report import Report
 from unstir.errors import InputError
+from unstir.networks.told import DEGRADED, TASK
 
 
 @options.with_drawing
@@ -47,7 +48,8 @@ def deblur(
         raise InputError("--larger resize would change the blur: ask for --larger tiles")
     pixels = pictures.read_own(image, config)
     labels = pictures.picture_labels(label, config, n)
-    pictures.check_size(pixels, config, larger)
+    config.hideable("Editing without it", config.told.keys() - {"label", DEGRADED, TASK})
+    pictures.check_size(pixels, config, larger, scales=False)
     place = picture_place(out, run, f"edits/{image.stem}-sharp.png", pictures.endings(len(pixels)))
 
     from unstir.models.file import load

@@ -12,6 +12,7 @@ from unstir.cli.edit import pictures
 from unstir.cli.places import picture_place
 from unstir.cli.report import Report
 from unstir.errors import InputError
+from unstir.networks.told import DEGRADED, TASK
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,6 +71,7 @@ def inpaint(
     pixels = pictures.read_own(image, config)
     hidden = pictures.read_mask(mask, pixels)
     labels = pictures.picture_labels(label, config, n)
+    config.hideable("Editing without it", config.told.keys() - {"label", DEGRADED, TASK})
     if trained:
         config.check_task("inpainting", True)
         config.check_takes(pixels.shape)

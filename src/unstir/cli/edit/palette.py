@@ -11,6 +11,8 @@ from unstir.cli import options
 from unstir.cli.edit import pictures
 from unstir.cli.places import picture_place
 from unstir.cli.report import Report
+from unstir.errors import InputError
+from unstir.networks.told import DEGRADED, TASK
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,6 +133,9 @@ def _config(run: Path, task: str, asked: dict[str, Any]) -> DenoiserConfig:
     config.require("edit")
     config.check_task(task, masked=task == "uncropping")  # type: ignore[attr-defined]
     config.drawing(asked)
+    if config.classes:
+        raise InputError("This model is told a label too: tell it in Python, run.edit(task, images, label=...)")
+    config.hideable("Editing without it", config.told.keys() - {DEGRADED, TASK})
     return config  # type: ignore[return-value]
 
 

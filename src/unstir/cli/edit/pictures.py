@@ -114,8 +114,14 @@ def read_mask(path: Path, image: np.ndarray) -> np.ndarray:
     return pixels == 255
 
 
-def check_size(image: np.ndarray, config: ModelConfig, larger: str | None) -> None:
+def check_size(image: np.ndarray, config: ModelConfig, larger: str | None, scales: bool = True) -> None:
     """Check that a picture (C, H, W) is of the model's size, or that it was said what to do.
+
+    Args:
+        image: The picture.
+        config: The model's.
+        larger: What was said.
+        scales: Whether a scaled copy may be worked on.
 
     Raises:
         InputError: If not.
@@ -123,10 +129,12 @@ def check_size(image: np.ndarray, config: ModelConfig, larger: str | None) -> No
     _, height, width = config.samples.shape
     theirs, ours = f"{image.shape[2]} by {image.shape[1]}", f"{width} by {height}"
     said = f"The picture is {theirs} pixels, and the model's images are {ours}"
+    resize = ": ask for --larger resize" if scales else ""
+    if (larger == "tiles" or not scales) and (image.shape[1] < height or image.shape[2] < width):
+        raise InputError(f"{said}, which is too large for its tiles{resize}")
     if larger is None and image.shape[1:] != (height, width):
-        raise InputError(f"{said}: ask for --larger tiles, or for --larger resize to work on a scaled copy")
-    if larger == "tiles" and (image.shape[1] < height or image.shape[2] < width):
-        raise InputError(f"{said}, which is too large for its tiles: ask for --larger resize")
+        other = ", or for --larger resize to work on a scaled copy" if scales else ""
+        raise InputError(f"{said}: ask for --larger tiles{other}")
 
 
 def picture_labels(label: str | None, config: ModelConfig, n: int) -> list[str] | None:

@@ -11,6 +11,7 @@ from unstir.cli import options
 from unstir.cli.edit import pictures
 from unstir.cli.places import picture_place
 from unstir.cli.report import Report
+from unstir.networks.told import DEGRADED, TASK
 
 
 @options.with_drawing
@@ -44,6 +45,7 @@ def vary(
     sampling = config.drawing(asked)
     pixels = pictures.read_own(image, config)
     labels = pictures.picture_labels(label, config, n)
+    config.hideable("Editing without it", config.told.keys() - {"label", DEGRADED, TASK})
     pictures.check_size(pixels, config, larger)
     place = picture_place(out, run, f"edits/{image.stem}-varied.png", pictures.endings(len(pixels)))
 
