@@ -141,6 +141,8 @@ def test_a_run_is_measured_task_by_task(here: Path, capsys: Capture) -> None:
     said = json.loads(capsys.readouterr().out)
     assert list(said["restoration"]) == ["colorization", "inpainting", "uncropping", "jpeg", "super-resolution"]
     assert json.loads(Path(said["saved"]).read_text())["restoration"] == said["restoration"]
+    with Image.open(said["picture"]) as image:
+        assert image.size == (2 * 34 + 2, 15 * 34 + 2) or image.size[0] > 2 * 32  # 5 tasks, 3 rows each, 2 images
     assert said["restoration"]["uncropping"]["model"]["psnr"] > 0
 
 

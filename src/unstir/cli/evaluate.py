@@ -110,9 +110,7 @@ def evaluate(
         return
     if alone:
         if data is not None:
-            raise InputError(
-                "attributes is of the captions that the run was trained on: leave --data out"
-            )
+            raise InputError("attributes is of the captions that the run was trained on: leave --data out")
         config.require("draw")
         steering = steered(run, config, asked, classifier, scale, weaker)
         attributes(run, config, n, seed, asked, steering, batch, as_json)

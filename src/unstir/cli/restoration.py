@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from unstir.cli.places import default_place
 from unstir.cli.report import Report
 from unstir.errors import InputError
+from unstir.files import write_new
 
 if TYPE_CHECKING:
     from unstir.models.config import ModelConfig
@@ -47,15 +48,15 @@ def restoration(
         ours, theirs = ("x".join(map(str, shape)) for shape in (config.samples.shape, splits.held_out.shape))
         raise InputError(f"The run restores images of {ours}, and those of '{splits.held_out.name}' are {theirs}")
 
-    from unstir.evaluation.restoration import measure_restoration
+    from unstir.evaluation.restoration import measure_restoration, restored_picture
     from unstir.models.file import load
     from unstir.processes import processes
 
     count = min(n, len(splits.held_out))
     report = Report(as_json)
     report.say(f"Restoring {count:,} held-out images of {source.source} by {run}, in each of its tasks")
-    main = processes().is_main_process
-    figures = measure_restoration(load(run), splits, n=n, seed=seed, batch=batch, progress=main, **asked)  # type: ignore[arg-type]
+    main, model = processes().is_main_process, load(run)
+    figures = measure_restoration(model, splits, n=n, seed=seed, batch=batch, progress=main, **asked)  # type: ignore[arg-type]
     if not main:
         return
     values = {
@@ -66,6 +67,9 @@ def restoration(
         "seed": seed,
         "sampling": sampling.model_dump(mode="json"),
     }
+    picture = restored_picture(model, splits, seed=seed, **asked)  # type: ignore[arg-type]
+    values["picture"] = str(write_new(place.with_suffix(".png"), picture.save))
+    report.say(f"Some of them, for each task as they are, as is told and as restored, are in {values['picture']}")
     report.keep(place, values, [_HEAD, *_rows(figures)])
 
 

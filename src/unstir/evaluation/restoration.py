@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from unstir.data.dataset import ImageData, Splits
-from unstir.data.degradations import DEGRADED
+from unstir.data.degradations import DEGRADED, TASK
 from unstir.evaluation.ruler import ruler
+from unstir.models.samples import Samples
 from unstir.processes import gathered, processes
 from unstir.progress import tracked
 
@@ -72,7 +74,7 @@ def measure_restoration(
     labelled = splits.train.num_classes > 1 and splits.held_out.labels is not None
     classifier = ruler(splits) if labelled else None
     figures: Figures = {}
-    for task in model.config.told["task"].classes:
+    for task in model.config.told[TASK].classes:
         held_out = splits.degraded((task,)).held_out
         found: dict[str, dict[str, list[Tensor]]] = {}
         starts = range(0, len(share), batch)
@@ -84,6 +86,20 @@ def measure_restoration(
                     found.setdefault(name, {}).setdefault(figure, []).append(values)
         figures[task] = _means(found)
     return figures
+
+
+def restored_picture(
+    model: DenoiserModel, splits: Splits, *, n: int = 10, seed: int = 0, **options: Any
+) -> Image.Image:
+    """Return a picture of the first ``n`` images: for each task a row as they are, as is told, and as restored.
+
+    The arguments are those of :func:`measure_restoration`.
+    """
+    rows, images = np.arange(min(n, len(splits.held_out))), []
+    for task in model.config.told[TASK].classes:
+        truth, pictures = _restored(model, splits.degraded((task,)).held_out, task, rows, seed, options)
+        images += [truth, pictures["input"], pictures["model"]]
+    return Samples(torch.cat(images)).grid(len(rows))
 
 
 def compare(images: Tensor, truth: Tensor, classifier: Classifier | None = None) -> dict[str, Tensor]:
