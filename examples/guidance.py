@@ -8,6 +8,7 @@ python examples/guidance.py runs/mnist runs/mnist-untold runs/mnist-classifier d
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,10 @@ from unstir.diffusion import NoiseLevel
 from unstir.evaluation.measure import measure
 from unstir.evaluation.ruler import ruler
 from unstir.files import whole_file
+from unstir.models.classifier import Classifier
 from unstir.models.samples import Samples
+from unstir.sampling.draw import Guide
+from unstir.sampling.guidance import by_classifier
 from unstir.training.run_folder import data_of
 
 BATCH = 250
@@ -29,6 +33,16 @@ LIMITED = {"guidance_min": 0.3, "guidance_max": 3.0}
 SCALES = (1.0, 2.0, 4.0, 8.0)
 SHOWN = 20
 """Samples of each way that the picture shows."""
+
+
+def by_clean(reader: Classifier, s: float) -> Guide:
+    """Return a guide by a classifier of clean images, each of a batch towards its class in turn: what not to do."""
+
+    def log_probability(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
+        said = reader.head(reader.features(x)).float().log_softmax(1)
+        return said.gather(1, torch.arange(len(x))[:, None] % said.shape[1])[:, 0]
+
+    return lambda denoise: by_classifier(denoise, log_probability, s)
 
 
 def climbed(classifier: torch.nn.Module, shape: tuple[int, ...], labels: torch.Tensor) -> torch.Tensor:
@@ -48,7 +62,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("run", "untold", "classifier", "figure"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("-n", type=int, default=1000, help="how many images of each way are measured")
+    parser.add_argument(
+        "-n", type=int, default=1000, help="how many images of each way are measured, a multiple of 10"
+    )
     parser.add_argument("--data", help="where the runs' images are now")
     asked = parser.parse_args()
 
@@ -61,9 +77,14 @@ def main() -> None:
             how = {"classifier": classifier, "scale": s, "sampler": sampler, "guidance": None}
             ways.append((sampler, f"classifier, {sampler}, s = {s:g}", untold, how))
     reader = ruler(splits)
+    ways.append(
+        ("", "a clean classifier, ddim, s = 4", untold, {"guide": by_clean(reader, 4.0), "sampler": "ddim"})
+    )
     lines, curves, shown = [], {}, []
     for curve, name, model, how in ways:
         drawn = list(model.draw(range(asked.n), batch=BATCH, **how))
+        if drawn[0].labels is None:
+            drawn = [replace(part, labels=torch.arange(len(part)) % len(splits.train.classes)) for part in drawn]
         found = measure(drawn, splits, ("fcd", "accuracy", "recall"))
         whole = Samples.joined(drawn)
         spread = float(reader.read(whole.tensor)[0].var(0).sum())
