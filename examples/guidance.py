@@ -36,7 +36,7 @@ SHOWN = 20
 
 
 def by_clean(reader: Classifier, s: float) -> Guide:
-    """Return a guide by a classifier of clean images, each of a batch towards its class in turn: what not to do."""
+    """Return a guide by a classifier of clean images, towards the classes in turn: what not to do."""
 
     def log_probability(x: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
         said = reader.head(reader.features(x)).float().log_softmax(1)
