@@ -10,14 +10,11 @@ from unstir.data.config import DataConfig
 from unstir.diffusion.config import DiffusionConfig
 from unstir.errors import InputError
 from unstir.models.systems import DenoiserConfig
-from unstir.networks.config import UNetConfig
 from unstir.networks.told import Told
+from unstir.recipes.own_images import at_32
 from unstir.recipes.request import Request
 from unstir.sampling.config import SamplingConfig
 from unstir.training.config import Config
-
-ENOUGH = 600_000.0
-"""A budget of less arithmetic, in GFLOP, gets a small network: the large one wants 200,000 images."""
 
 CAPTION = {
     "caption": Told(kind="text", encoder="minilm", dropout=0.1),
@@ -38,7 +35,7 @@ def emoji_text(request: Request) -> Config:
 
 
 def _drawn_from_text(name: str, request: Request, source: str, side: int) -> Config:
-    sized = request.sized(ENOUGH, 20 * 60)
+    network, sized = at_32(request, 20 * 60)
     return Config(
         recipe=name,
         note=sized.note,
@@ -47,13 +44,7 @@ def _drawn_from_text(name: str, request: Request, source: str, side: int) -> Con
         training=request.training(seconds=20 * 60, batch=64, optimizer="muon", learning_rate=2e-3),
         model=DenoiserConfig(
             told=CAPTION,
-            network=UNetConfig(
-                channels=(64, 128) if sized.small else (128, 192),
-                blocks=1,
-                attention=("none", "full"),
-                patch=2,
-                norm="layer",
-            ),
+            network=network,
             diffusion=DiffusionConfig(parameterization="v", objective="v"),
             sampling=SamplingConfig(guidance=2.0),
         ),

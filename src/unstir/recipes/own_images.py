@@ -11,7 +11,7 @@ from unstir.diffusion.config import DiffusionConfig
 from unstir.errors import InputError
 from unstir.models.systems import DenoiserConfig
 from unstir.networks.config import UNetConfig
-from unstir.recipes.request import LABEL, Request, Speed
+from unstir.recipes.request import LABEL, Request, Sized, Speed
 from unstir.sampling.config import SamplingConfig
 from unstir.training.config import Begun, Config
 
@@ -80,6 +80,18 @@ def images(request: Request) -> Config:
             sampling=SamplingConfig(),
         ),
     )
+
+
+def at_32(request: Request, seconds: float) -> tuple[UNetConfig, Sized]:
+    """Return the network for 32x32 pixels, a small one for a short budget, and what the run says of it.
+
+    Args:
+        request: What the user asked for.
+        seconds: The recipe's own budget.
+    """
+    network, gflop = _CHOICES[32]
+    sized = request.sized(ENOUGH_IMAGES * gflop, seconds)
+    return network.model_copy(update={"channels": (64, 128)}) if sized.small else network, sized
 
 
 def _resolution(side: int, seconds: float | None, speed: Speed | None) -> int:

@@ -7,19 +7,17 @@ from unstir.diffusion.config import DiffusionConfig
 from unstir.models.systems import DenoiserConfig
 from unstir.networks.config import UNetConfig
 from unstir.networks.told import DEGRADED, TASK, Told
+from unstir.recipes.own_images import at_32
 from unstir.recipes.request import Request
 from unstir.sampling.config import SamplingConfig
 from unstir.training.config import Config
-
-ENOUGH = 600_000.0
-"""A budget of less arithmetic, in GFLOP, gets a small network: the large one wants 200,000 images."""
 
 TOLD = {DEGRADED: Told(kind="picture"), TASK: Told(kind="classes")}
 
 
 def palette(request: Request) -> Config:
     """Colours, holes, edges, JPEG and lost detail restored: five tasks at 32x32, on CIFAR-10 or any images."""
-    sized = request.sized(ENOUGH, 20 * 60)
+    network, sized = at_32(request, 20 * 60)
     tasks = ("colorization", "inpainting", "uncropping", "jpeg", "super-resolution")
     return Config(
         recipe="palette",
@@ -31,13 +29,7 @@ def palette(request: Request) -> Config:
         training=request.training(seconds=20 * 60, batch=64, optimizer="muon", learning_rate=2e-3),
         model=DenoiserConfig(
             told=TOLD,
-            network=UNetConfig(
-                channels=(64, 128) if sized.small else (128, 192),
-                blocks=1,
-                attention=("none", "full"),
-                patch=2,
-                norm="layer",
-            ),
+            network=network,
             diffusion=DiffusionConfig(parameterization="v", objective="v"),
             sampling=SamplingConfig(steps=30),
         ),
