@@ -174,3 +174,43 @@ def test_a_variation_of_no_strength_is_the_picture_and_of_full_strength_a_sample
     assert run(["sample", "runs/digits", "-n", "1", "--label", "3", "--steps", "4", "--out", "one/"]) == 0
     assert (pixels("1.png") == pixels("one/0-3.png")).all()
     assert (pixels("0.5.png") != pixels("1.png")).any() and (pixels("0.5.png") != pixels("0.png")).any()
+
+
+def test_an_edit_is_told_what_drawing_is(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A full mask is drawing, so what is told and what guides must come out as in ``unstir sample``."""
+    Image.new("L", (8, 8), 255).save("full.png")
+    how = ["--steps", "3", "--seed", "4"]
+    assert run(["train", "digits", "--smoke", "--set", "told={}", "--seed", "5", "--out", "runs/other"]) == 0
+    capsys.readouterr()
+    for model, told in {
+        "runs/digits": ["--condition", "label=3"],
+        "runs/unlabelled": ["--weaker", "runs/other", "--guidance", "2"],
+    }.items():
+        line = [*how, *told, "--json", "-n", "2"]
+        label = ["--label", "3"] if model == "runs/digits" else []
+        edited = ["edit", "inpaint", model, "digit.png", "--mask", "full.png", *how, *label, "--json", "-n", "2"]
+        extra = told if not label else []
+        assert run([*edited, *extra, "--out", f"{model[5:]}.png"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said.get("weaker") == ("runs/other" if extra else None)
+        assert run(["sample", model, *line, "--out", f"{model[5:]}.npz"]) == 0
+        capsys.readouterr()
+        drawn = np.concatenate(list(np.load(f"{model[5:]}.npz")["arr_0"][..., 0]), axis=1)
+        assert (pixels(f"{model[5:]}.png") == drawn).all()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("edit vary runs/unlabelled digit.png --prompt star", "without captions: leave the prompt out"),
+        ("edit vary runs/unlabelled digit.png --condition angle=3", "This model is told no 'angle'"),
+        ("edit vary runs/digits digit.png --label 3 --condition label=1,2", "not several of label"),
+        ("edit vary runs/unlabelled digit.png --scale 2", "none is given"),
+    ],
+)
+def test_what_an_edit_cannot_be_told_is_one_sentence(
+    here: Path, capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    assert run(line.split()) == 2
+    out, error = capsys.readouterr()
+    assert said in error and error.count("\n") == 1 and not out

@@ -20,6 +20,22 @@ Label = Annotated[
     str | None,
     typer.Option(help="A class, by name or number; or several with commas, in turn.", show_default="all in turn"),
 ]
+Prompt = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEXT",
+        help="What is to be seen, for a model that is told captions; may be given many times, in turn.",
+        show_default="no text",
+    ),
+]
+Condition = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="What else the model is told. Several values with commas are the columns of a labelled grid, "
+        "those of a second option its rows.",
+    ),
+]
 Classifier = Annotated[
     Path | None,
     typer.Option(
@@ -57,21 +73,38 @@ _HOW = {
 """The options of drawing that belong to no sampler: their type and their help."""
 
 
+_STEERING: dict[str, Any] = {
+    "prompt": Prompt,
+    "condition": Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="What else the model is told; may be given many times."),
+    ],
+    "classifier": Classifier,
+    "scale": Scale,
+    "weaker": Weaker,
+}
+
+
 def with_drawing(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each value of drawing; its argument ``asked`` gets them all by name."""
+    """Give a command an option for each value of drawing; its argument ``asked`` gets them all by name.
+
+    If it has an argument ``steering``, that gets by name what else says what is drawn: see ``_STEERING``.
+    """
 
     @wraps(command)
     def wrapped(**arguments: Any) -> None:
-        asked = {name: arguments.pop(name) for name in ways}
-        command(**arguments, asked=asked)
+        gathered = {group: {name: arguments.pop(name) for name in ways} for group, ways in given.items()}
+        command(**arguments, **gathered)
 
-    ways = _ways()
+    steers = {
+        name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+        for name, option in _STEERING.items()
+    }
+    own = inspect.signature(command, eval_str=True).parameters
+    given = {group: ways for group, ways in {"asked": _ways(), "steering": steers}.items() if group in own}
     parameters = []
-    for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        if parameter.name == "asked":
-            parameters += ways.values()
-        else:
-            parameters.append(parameter)
+    for parameter in own.values():
+        parameters += given[parameter.name].values() if parameter.name in given else [parameter]
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return wrapped

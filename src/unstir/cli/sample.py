@@ -47,22 +47,8 @@ def sample(
         ),
     ] = None,
     label: options.Label = None,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEXT",
-            help="What is to be seen, for a model that is told captions; may be given many times, in turn.",
-            show_default="no text",
-        ),
-    ] = None,
-    condition: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="What else the model is told. Several values with commas are the columns of a labelled grid, "
-            "those of a second option its rows.",
-        ),
-    ] = None,
+    prompt: options.Prompt = None,
+    condition: options.Condition = None,
     *,
     asked: dict[str, Any],
     classifier: options.Classifier = None,

@@ -186,7 +186,16 @@ class DenoiserModel(Editing):
                 noised.append(walk_back(model.denoiser, codes, condition, settings, names=names).cpu())
         return torch.cat(noised)
 
-    def edit(self, task: str, images: Tensor, mask: Tensor | None = None, *, seed: int = 0, **how: Any) -> Samples:
+    def edit(
+        self,
+        task: str,
+        images: Tensor,
+        mask: Tensor | None = None,
+        *,
+        told: Mapping[str, Tensor] | None = None,
+        seed: int = 0,
+        **how: Any,
+    ) -> Samples:
         """Restore degraded pictures, if the model is told such ones; known pixels are returned as they are.
 
         Args:
@@ -195,6 +204,7 @@ class DenoiserModel(Editing):
                 their gray is told, for super-resolution they have been enlarged.
             mask: For ``inpainting`` and ``uncropping``, and for these alone: bool (N or 1, 1, H, W), true at the
                 pixels to be filled.
+            told: What else the model is told, as in ``draw``.
             seed: Image i is drawn from seed + i, so that the same picture several times gives several results.
             **how: As in ``draw``.
 
@@ -203,7 +213,7 @@ class DenoiserModel(Editing):
                 that do not fit; or for a value out of range.
         """
         given = palette.told(self.config, task, palette.gray(images) if task == "colorization" else images, mask)
-        x = self.sample(len(images), told=given, seed=seed, **how).tensor.clamp(-1, 1)
+        x = self.sample(len(images), told={**(told or {}), **given}, seed=seed, **how).tensor.clamp(-1, 1)
         return Samples(x if mask is None else torch.where(mask, x, images))
 
     def clean(self, images: Tensor, sigma: float | None = None, *, progress: bool = False) -> Samples:

@@ -9,10 +9,10 @@ import typer
 
 from unstir.cli import options
 from unstir.cli.edit import pictures
+from unstir.cli.edit.telling import telling
 from unstir.cli.places import picture_place
 from unstir.cli.report import Report
 from unstir.errors import InputError
-from unstir.networks.told import DEGRADED, TASK
 
 
 @options.with_drawing
@@ -25,6 +25,7 @@ def deblur(
     larger: pictures.Larger = None,
     *,
     asked: dict[str, Any],
+    steering: dict[str, Any],
     seed: options.Seed = 0,
     batch: options.Batch = 16,
     out: Annotated[
@@ -41,14 +42,13 @@ def deblur(
 
     _, config = read_config(run)
     config.require("inpaint")
-    sampling = config.drawing(asked)
     if not 0 < sigma <= 1000:
         raise InputError(f"--sigma is above 0 pixels and at most 1000, not {sigma:g}")
     if larger == "resize":
         raise InputError("--larger resize would change the blur: ask for --larger tiles")
     pixels = pictures.read_own(image, config)
-    labels = pictures.picture_labels(label, config, n)
-    config.hideable("Editing without it", config.told.keys() - {"label", DEGRADED, TASK})
+    told = telling(run, config, asked, label, n, steering)
+    sampling = told.steering.settings
     pictures.check_size(pixels, config, larger, scales=False)
     place = picture_place(out, run, f"edits/{image.stem}-sharp.png", pictures.endings(len(pixels)))
 
@@ -56,7 +56,7 @@ def deblur(
 
     report = Report(as_json)
     report.say(pictures.told_cost(f"Sharpening: {sampling.steps} steps", sampling.evaluations, n, True))
-    how = {"label": labels, "seed": seed, "batch": batch, "progress": True, **asked}
+    how = {**told.arguments(), "seed": seed, "batch": batch, "progress": True, **asked}
     results = load(run).deblur(pictures.as_images(pixels), sigma, n, **how)
     place = pictures.save_row(results, place)
     values = {
@@ -66,8 +66,7 @@ def deblur(
         "sigma": sigma,
         "n": n,
         "seed": seed,
-        "labels": labels,
         "evaluations": sampling.evaluations,
-        "sampling": sampling.model_dump(mode="json"),
+        **told.values(),
     }
     report.end(f"The sharpened {'picture is' if n == 1 else f'{n} pictures are'} in {place}", values)

@@ -9,10 +9,10 @@ import typer
 
 from unstir.cli import options
 from unstir.cli.edit import pictures
+from unstir.cli.edit.telling import telling
 from unstir.cli.places import picture_place
 from unstir.cli.report import Report
 from unstir.errors import InputError
-from unstir.networks.told import DEGRADED, TASK
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +44,7 @@ def inpaint(
     larger: pictures.Larger = None,
     *,
     asked: dict[str, Any],
+    steering: dict[str, Any],
     seed: options.Seed = 0,
     batch: options.Batch = 16,
     out: Annotated[
@@ -67,11 +68,10 @@ def inpaint(
     for option, value in {"method": method, "larger": larger}.items() if trained else ():
         if value is not None:
             raise InputError(f"This model was trained to fill in, at once: leave --{option} {value} out")
-    sampling = config.drawing(asked)
     pixels = pictures.read_own(image, config)
     hidden = pictures.read_mask(mask, pixels)
-    labels = pictures.picture_labels(label, config, n)
-    config.hideable("Editing without it", config.told.keys() - {"label", DEGRADED, TASK})
+    told = telling(run, config, asked, label, n, steering)
+    sampling = told.steering.settings
     if trained:
         config.check_task("inpainting", True)
         config.check_takes(pixels.shape)
@@ -88,7 +88,7 @@ def inpaint(
     from unstir.sampling.inpainting import paste
 
     x, hole = pictures.as_images(pixels), torch.tensor(hidden)
-    how = {"label": labels, "seed": seed, "batch": batch, "progress": True, **asked}
+    how = {**told.arguments(), "seed": seed, "batch": batch, "progress": True, **asked}
     report, name = Report(as_json), "trained" if trained else method or "posterior"
     if trained:
         evaluations = sampling.evaluations
@@ -113,10 +113,9 @@ def inpaint(
         "out": str(place),
         "n": n,
         "seed": seed,
-        "labels": labels,
         "method": name,
         "evaluations": evaluations,
-        "sampling": sampling.model_dump(mode="json"),
+        **told.values(),
     }
     report.end(f"The filled-in {'picture is' if n == 1 else f'{n} pictures are'} in {place}", values)
 

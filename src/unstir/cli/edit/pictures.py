@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from unstir.cli.sample import split_labels
 from unstir.data.folder import IMAGE_SUFFIXES, JPEG_SUFFIXES
 from unstir.errors import InputError
 from unstir.files import write_new
@@ -135,22 +134,6 @@ def check_size(image: np.ndarray, config: ModelConfig, larger: str | None, scale
     if larger is None and image.shape[1:] != (height, width):
         other = ", or for --larger resize to work on a scaled copy" if scales else ""
         raise InputError(f"{said}: ask for --larger tiles{other}")
-
-
-def picture_labels(label: str | None, config: ModelConfig, n: int) -> list[str] | None:
-    """Return the class of each result, for a model of classes.
-
-    Raises:
-        InputError: If it was not said, or the model knows no such class, or is told none.
-    """
-    from unstir.models.config import label_indices
-
-    if label is None and config.classes:
-        known = ", ".join(config.classes[:10]) + (", ..." if len(config.classes) > 10 else "")
-        raise InputError(f"This model is told a label: say what the picture shows by --label, out of {known}")
-    labels = split_labels(label, config.classes, n)
-    label_indices(config.classes, labels, range(n))
-    return labels
 
 
 def as_images(pixels: np.ndarray) -> Tensor:

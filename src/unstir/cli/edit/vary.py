@@ -9,9 +9,9 @@ import typer
 
 from unstir.cli import options
 from unstir.cli.edit import pictures
+from unstir.cli.edit.telling import telling
 from unstir.cli.places import picture_place
 from unstir.cli.report import Report
-from unstir.networks.told import DEGRADED, TASK
 
 
 @options.with_drawing
@@ -26,6 +26,7 @@ def vary(
     larger: pictures.Larger = None,
     *,
     asked: dict[str, Any],
+    steering: dict[str, Any],
     seed: options.Seed = 0,
     batch: options.Batch = 64,
     out: Annotated[
@@ -42,10 +43,9 @@ def vary(
 
     _, config = read_config(run)
     config.require("inpaint")
-    sampling = config.drawing(asked)
     pixels = pictures.read_own(image, config)
-    labels = pictures.picture_labels(label, config, n)
-    config.hideable("Editing without it", config.told.keys() - {"label", DEGRADED, TASK})
+    told = telling(run, config, asked, label, n, steering)
+    sampling = told.steering.settings
     pictures.check_size(pixels, config, larger)
     place = picture_place(out, run, f"edits/{image.stem}-varied.png", pictures.endings(len(pixels)))
 
@@ -57,7 +57,7 @@ def vary(
     evaluations = sampling.sampler.evaluations(walked) if walked else 0
     report = Report(as_json)
     report.say(pictures.told_cost(f"Varying: the last {walked} of {sampling.steps} steps", evaluations, n, False))
-    how = {"label": labels, "seed": seed, "batch": batch, "progress": True, **asked}
+    how = {**told.arguments(), "seed": seed, "batch": batch, "progress": True, **asked}
     x = pictures.as_images(pixels)
     own = pictures.scaled(x, config.samples.shape[1:]) if larger == "resize" else x
     results = load(run).vary(own, strength, n, **how)
@@ -71,8 +71,7 @@ def vary(
         "strength": strength,
         "n": n,
         "seed": seed,
-        "labels": labels,
         "evaluations": evaluations,
-        "sampling": sampling.model_dump(mode="json"),
+        **told.values(),
     }
     report.end(f"The {'variation is' if n == 1 else f'{n} variations are'} in {place}", values)
