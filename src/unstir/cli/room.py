@@ -9,7 +9,6 @@ from pathlib import Path
 from unstir.cli.quantities import size
 from unstir.data.config import DataConfig
 from unstir.errors import InputError, counted
-from unstir.models.layout import grid_size
 
 MOST_PIXELS, LONGEST_SIDE = 89_000_000, 16_383
 """Of one picture: of larger ones many programs take fright, and WebP holds none of a longer side."""
@@ -103,6 +102,8 @@ def check_drawing(n: int, shape: tuple[int, ...], classes: int, out: str, batch:
                 "for fewer with -n"
             )
         return
+    from unstir.models.layout import grid_size
+
     check_picture(n, *grid_size(n, *shape[1:], classes))
 
 

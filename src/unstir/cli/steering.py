@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unstir.errors import InputError
-from unstir.models.config import ModelConfig, Settings, check_scale
-from unstir.models.file import read_config
-from unstir.training.run_folder import images_of
+
+if TYPE_CHECKING:
+    from unstir.models.config import ModelConfig, Settings
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,10 @@ def steered(
         InputError: For a value out of range, a model that is not there, or one that cannot guide this one, as it
             is of another kind, or was seen to be trained on other images.
     """
+    from unstir.models.config import check_scale
+    from unstir.models.file import read_config
+    from unstir.training.run_folder import images_of
+
     check_scale(scale, classifier)
     named = {"classifier": classifier, "weaker": weaker}
     models = {name: path for name, path in named.items() if path is not None}

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unstir.cli.sample import read_table, split_labels
-from unstir.cli.steering import Steering, steered
+from unstir.cli.steering import steered
 from unstir.errors import InputError
-from unstir.models.config import ModelConfig, label_indices, prompt_list
-from unstir.models.table import Table
 from unstir.networks.told import DEGRADED, TASK
+
+if TYPE_CHECKING:
+    from unstir.cli.steering import Steering
+    from unstir.models.config import ModelConfig
+    from unstir.models.table import Table
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ def telling(
     Raises:
         InputError: For what the model cannot be told or cannot do without, or several values of one condition.
     """
+    from unstir.models.config import prompt_list
+
     steering = steered(run, config, asked, given["classifier"], given["scale"], given["weaker"])
     labels = picture_labels(label, steering.classes, n)
     prompts = prompt_list(config.texts, given["prompt"])
@@ -81,6 +86,8 @@ def picture_labels(label: str | None, classes: Sequence[str], n: int) -> list[st
     Raises:
         InputError: If it was not said, or there is no such class, or are none at all.
     """
+    from unstir.models.config import label_indices
+
     if label is None and classes:
         known = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
         raise InputError(f"This model is told a label: say what the picture shows by --label, out of {known}")
