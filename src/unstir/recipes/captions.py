@@ -41,7 +41,13 @@ def _drawn_from_text(name: str, request: Request, source: str, side: int) -> Con
         note=sized.note,
         begun=sized.begun,
         data=DataConfig(source=request.data or source, size=(side, side), channels=3),
-        training=request.training(seconds=20 * 60, batch=64, optimizer="muon", learning_rate=2e-3),
+        # What a caption says is learned by the step: a short budget takes small batches, and so many steps.
+        training=request.training(
+            seconds=20 * 60,
+            batch=16 if sized.small else 64,
+            optimizer="muon",
+            learning_rate=1e-3 if sized.small else 2e-3,
+        ),
         model=DenoiserConfig(
             told=CAPTION,
             network=network,
