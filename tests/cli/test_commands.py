@@ -226,12 +226,12 @@ def test_demo(workplace: Path, command: Command) -> None:
     from unstir.training.checkpoint import newest_checkpoint
     from unstir.training.run_folder import RunFolder
 
-    answer = command("demo", "--for", "9s", folder=workplace)
+    answer = command("demo", "--for", "20s", folder=workplace)
     assert answer.returncode == 0, answer.stderr
     found = newest_checkpoint(RunFolder(workplace / "runs/demo"))
     assert found is not None
-    # Start-up, about three seconds on a quiet machine, is a part of the nine.
-    assert found[1].elapsed == pytest.approx(9, abs=5)
+    # Start-up, about three seconds on a quiet machine, is a part of the twenty.
+    assert found[1].elapsed == pytest.approx(20, abs=8)
     lines = answer.stdout.splitlines()
     assert lines[-1] == "Ten drawings of each digit are in runs/demo/demo.png"
     shares = [int(share) for share in re.findall(r"(\d+)%", lines[-2])]
@@ -290,13 +290,18 @@ def test_help_lists_and_refusals_import_no_torch(line: str, code: int, workplace
 
 @pytest.mark.parametrize("line", ["--help", "sample --help", "evaluate --help"])
 def test_help_is_there_at_once(line: str, workplace: Path) -> None:
-    """Of the processor's time, 0.3 s of a quiet machine; the least of three, and twice that for a busy one."""
-    took = []
-    for _ in range(3):
-        before = os.times()
-        subprocess.run(
-            [sys.executable, "-m", "unstir", *line.split()], cwd=workplace, capture_output=True, check=True
-        )
-        after = os.times()
-        took.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    assert min(took) < 0.6, took
+    """Of the processor's time at most three times what the libraries of any such command take to be imported."""
+
+    def least(*words: str) -> float:
+        took = []
+        for _ in range(3):
+            before = os.times()
+            subprocess.run([sys.executable, *words], cwd=workplace, capture_output=True, check=True)
+            after = os.times()
+            took.append(
+                after.children_user + after.children_system - before.children_user - before.children_system
+            )
+        return min(took)
+
+    libraries = least("-c", "import pydantic.main, rich.markdown, typer.rich_utils, yaml")
+    assert least("-m", "unstir", *line.split()) < 3 * libraries

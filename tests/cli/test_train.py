@@ -33,7 +33,12 @@ OF_IMAGENET = tuple(name for name in RECIPES if name.startswith("imagenet"))
 
 
 @pytest.mark.parametrize(
-    "recipe", [pytest.param(name, marks=[pytest.mark.slow] * (name in OF_IMAGENET)) for name in RECIPES]
+    "recipe",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in OF_IMAGENET))
+        for name in RECIPES
+        if name != "emoji-text"  # which wants captioned pictures: tests/cli/test_text.py
+    ],
 )
 def test_every_recipe_trains_in_small(
     recipe: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -45,7 +50,10 @@ def test_every_recipe_trains_in_small(
     assert said["run"] == f"runs/{recipe}-smoke"
     assert said["finished"]
     assert said["images"] == 32
-    assert Path(said["picture"]).stat().st_size > 100
+    if recipe.endswith("classifier"):  # which has nothing to show
+        assert said["picture"] is None
+    else:
+        assert Path(said["picture"]).stat().st_size > 100
     folder = workplace / said["run"] / said.get("stage", "")  # of a plan, its last stage
     stored = yaml.safe_load((folder / "config.yaml").read_text())
     assert stored["recipe"] == recipe

@@ -65,7 +65,7 @@ CASES = {
     "train digits --set training.batch=-4": "training.batch",
     "train digits --set training.learning_rate=fast": "training.learning_rate",
     "train digits --set network=small": "no network is called 'small'",
-    "train digits --set network.kind=transformer": "network",
+    "train digits --set network.kind=resnet": "network",
     "train digits --set network.channels=[]]": "network.channels",
     "train digits --set sampling.sampler.eta=2": "sampling.sampler.eta",
     "train digits --set diffusion=small": "diffusion.objective",
@@ -97,7 +97,7 @@ CASES = {
     "train digits --set network.blocks=1000": "network.blocks cannot be 1000",
     "train digits --set data.size=1000000": "A batch of 256 images of 1x1000000x1000000 takes 1,024.0 TB",
     # what a model is told
-    "train digits --set told.label.kind=colour": "'classes', 'numbers', 'embedding' or 'picture'",
+    "train digits --set told.label.kind=colour": "'classes', 'numbers', 'embedding', 'picture' or 'text'",
     "train digits --set told.label.dropout=2": "told.label.dropout cannot be 2",
     "train digits --set told.label.kind=picture --set told.label.socket=vector": "only image",
     "train digits --set told.label.socket=tokens --set network.kind=plain": "the socket tokens, which the network "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 
@@ -110,7 +110,6 @@ def with_drawing(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-@cache
 def _ways() -> dict[str, inspect.Parameter]:
     """Return an option for each value of drawing, made from the configurations of sampling."""
     from unstir.sampling.config import SamplingConfig, sampler_options
