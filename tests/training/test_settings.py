@@ -125,8 +125,19 @@ def _optional(key: str, name: str) -> bool:
     )
 
 
+BOUND = {
+    "palette",
+    "cifar10-classifier",
+    "mnist-classifier",
+    "imagenet64-adm",
+    "imagenet128-adm",
+    "imagenet256-adm",
+}
+"""Recipes some of whose settings fit only each other, beside those of ``_optional``."""
+
+
 @pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in BOUND | {"emoji-text"}])
 def test_every_setting_of_every_recipe_can_be_set(name: str, whole: bool) -> None:
     """With or without the ``model.`` before it; nothing else changes."""
     config = _config(name)
@@ -407,7 +418,7 @@ def test_one_budget_replaces_the_other() -> None:
 
 
 def test_a_configuration_survives_its_file() -> None:
-    for name in RECIPES:
+    for name in RECIPES.keys() - {"emoji-text"}:  # which wants data
         config = _config(name)
         assert checked(Config, yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
 
