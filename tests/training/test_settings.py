@@ -133,7 +133,7 @@ BOUND = {
     "imagenet128-adm",
     "imagenet256-adm",
 }
-"""Recipes some of whose settings fit only each other, beside those of ``_optional``."""
+"""Recipes with settings to which the other values below do not fit."""
 
 
 @pytest.mark.parametrize("whole", [True, False])
