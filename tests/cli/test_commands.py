@@ -290,7 +290,10 @@ def test_help_lists_and_refusals_import_no_torch(line: str, code: int, workplace
 
 @pytest.mark.parametrize("line", ["--help", "sample --help", "evaluate --help"])
 def test_help_is_there_at_once(line: str, workplace: Path) -> None:
-    """Of the processor's time at most three times what the libraries of any such command take to be imported."""
+    """Of the processor's time 0.3 s on a quiet machine, and twice that on a busy one.
+
+    A slower machine is known by how long it takes to import the libraries of any such command.
+    """
 
     def least(*words: str) -> float:
         took = []
@@ -304,4 +307,4 @@ def test_help_is_there_at_once(line: str, workplace: Path) -> None:
         return min(took)
 
     libraries = least("-c", "import pydantic.main, rich.markdown, typer.rich_utils, yaml")
-    assert least("-m", "unstir", *line.split()) < 3 * libraries
+    assert least("-m", "unstir", *line.split()) < max(0.6, 2 * libraries)
