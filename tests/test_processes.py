@@ -111,6 +111,7 @@ def figures(model: Path) -> list[dict[str, object]]:
     return [json.loads(path.read_text()) for path in files]
 
 
+@pytest.mark.slow
 def test_two_processes_draw_and_measure_what_one_does(model: Path, tmp_path: Path) -> None:
     one, two, script = tmp_path / "one", tmp_path / "two", tmp_path / "script.py"
     script.write_text(SCRIPT)

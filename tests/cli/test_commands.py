@@ -292,7 +292,7 @@ def test_help_lists_and_refusals_import_no_torch(line: str, code: int, workplace
 def test_help_is_there_at_once(line: str, workplace: Path) -> None:
     """Of the processor's time 0.3 s on a quiet machine, and twice that on a busy one.
 
-    A slower machine is known by how long it takes to import the libraries of any such command.
+    A slower machine is known by how long the libraries of any such command take: torch takes many times as long.
     """
 
     def least(*words: str) -> float:
@@ -307,4 +307,4 @@ def test_help_is_there_at_once(line: str, workplace: Path) -> None:
         return min(took)
 
     libraries = least("-c", "import pydantic.main, rich.markdown, typer.rich_utils, yaml")
-    assert least("-m", "unstir", *line.split()) < max(0.6, 2 * libraries)
+    assert least("-m", "unstir", *line.split()) < max(0.6, 3 * libraries)

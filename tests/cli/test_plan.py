@@ -182,6 +182,7 @@ SETTINGS = {
 LONG = ["train", "digits-variations", *(w for k, v in SETTINGS.items() for w in ("--set", f"{k}={v}")), "--json"]
 
 
+@pytest.mark.slow
 def test_killed_in_the_second_stage_it_goes_on_there(here: Path, listing: Listing) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "unstir", *LONG]
@@ -213,6 +214,7 @@ def test_killed_in_the_second_stage_it_goes_on_there(here: Path, listing: Listin
     assert (Path("runs/killed") / picture).read_bytes() == (Path("runs/whole") / picture).read_bytes()
 
 
+@pytest.mark.slow
 def test_stopped_in_the_first_stage_it_says_so(here: Path) -> None:
     command = [sys.executable, "-m", "unstir", *LONG[:-1], "--out", "runs/stopped"]
     command += ["--set", "encoder.training.images=10000000", "--set", "encoder.training.log_every=1"]

@@ -27,7 +27,7 @@ def test_default_places(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "levels runs/digits -n 20": "runs/digits/figures/levels.png",
     }
     for line, place in lines.items():
-        for expected in (place, place.replace(".png", "-2.png")):
+        for expected in (place, "forward-2.png")[: 1 + (place == "forward.png")]:
             assert run(["show", *line.split()]) == 0
             assert capsys.readouterr().out.splitlines()[-1].endswith(f" in {expected}")
             with Image.open(expected) as picture:

@@ -50,7 +50,7 @@ def test_a_reader_that_goes(line: str, shell: Command) -> None:
     assert cut.returncode == whole.returncode
 
 
-@pytest.mark.parametrize("unheard", [">&- 2>&-", "2>&- | true"])
+@pytest.mark.parametrize("unheard", [">&- 2>&-", pytest.param("2>&- | true", marks=pytest.mark.slow)])
 def test_what_is_trained_unheard(unheard: str, shell: Command, workplace: Path) -> None:
     assert shell(f"unstir train digits --smoke --out runs/new {unheard}").returncode == 0
     assert (workplace / "runs/new/model.safetensors").exists()

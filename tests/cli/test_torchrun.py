@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from unstir.tensors import read_tensors
@@ -76,6 +77,7 @@ def test_two_processes_are_one_run(tmp_path: Path) -> None:
         torch.testing.assert_close(two[name], value, atol=1e-5, rtol=1e-4, msg=lambda text, name=name: name + text)
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_ends_all_in_a_sentence_and_the_command_goes_on(tmp_path: Path) -> None:
     long = [*TINY.split(), "--set", "training.images=10000000", "--out", "two"]
     job = _start(tmp_path, *long)
@@ -94,6 +96,7 @@ def test_one_that_is_killed_ends_all_in_a_sentence_and_the_command_goes_on(tmp_p
     assert finished.returncode == 0, err
 
 
+@pytest.mark.slow
 def test_the_second_of_two_trainings_in_one_folder_is_refused(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "unstir", "train", "digits", *TINY.split(), "--out", "run"]
     line += ["--set", "training.images=10000000"]

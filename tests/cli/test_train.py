@@ -31,11 +31,23 @@ from unstir.training.learner import Learner
 OF_IMAGENET = tuple(name for name in RECIPES if name.startswith("imagenet"))
 """Large images and larger networks: minutes on a CPU."""
 
+LIKE_OTHERS = (
+    "mnist-label-input",
+    "mnist-fc-notime",
+    "fashion-mnist",
+    "cifar10-classifier",
+    "cifar10-ncsn",
+    "cars64",
+    "stl10-96",
+    "faces128",
+)
+"""What they are made of, other recipes train too."""
+
 
 @pytest.mark.parametrize(
     "recipe",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in OF_IMAGENET))
+        pytest.param(name, marks=[pytest.mark.slow] * (name in (*OF_IMAGENET, *LIKE_OTHERS)))
         for name in RECIPES
         if name != "emoji-text"  # which wants captioned pictures: tests/cli/test_text.py
     ],

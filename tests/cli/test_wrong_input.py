@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -319,6 +320,55 @@ def without_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")])}
 
 
+FORKS = """
+import contextlib, gc, json, os, sys
+from unstir.cli.main import main, run
+with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+    for line in ("train digits --for x", "train digits --data x", "sample x", "evaluate x", "show forward x"):
+        run(line.split())  # which imports what such commands do
+gc.freeze()  # a fork that collected it at its end would copy all that memory
+for line in sys.stdin:
+    folder, out, err, *arguments = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.chdir(folder)
+        for number, path in ((0, os.devnull), (1, out), (2, err)):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+        sys.argv[1:] = arguments
+        main()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def forked(
+    cache: Path, without_torch: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Command]:
+    """Run ``unstir`` with arguments, in a folder: in a fork of one process that has imported what commands do.
+
+    To import it anew for each of some hundred lines would take minutes.
+    """
+    said = tmp_path_factory.mktemp("said")
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | without_torch,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdin is not None and parent.stdout is not None
+
+        def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+            out, err = said / "out", said / "err"
+            for path in (out, err):
+                path.write_text("")
+            print(json.dumps([str(folder), str(out), str(err), *arguments]), file=parent.stdin, flush=True)
+            code = int(parent.stdout.readline())
+            return subprocess.CompletedProcess(list(arguments), code, out.read_text(), err.read_text())
+
+        yield run
+
+
 def refused(answer: subprocess.CompletedProcess[str], expected: str) -> None:
     assert "Traceback" not in answer.stderr, answer.stderr
     assert answer.returncode == 2, answer.stderr
@@ -330,11 +380,9 @@ def refused(answer: subprocess.CompletedProcess[str], expected: str) -> None:
 
 
 @pytest.mark.parametrize("line", CASES)
-def test_one_sentence_at_once(
-    line: str, workplace: Path, command: Command, listing: Listing, without_torch: dict[str, str]
-) -> None:
+def test_one_sentence_at_once(line: str, workplace: Path, forked: Command, listing: Listing) -> None:
     before, began = listing(workplace), time.monotonic()
-    answer = command(*shlex.split(line), folder=workplace, env=without_torch)
+    answer = forked(*shlex.split(line), folder=workplace)
     assert time.monotonic() - began < SECONDS
     refused(answer, CASES[line])
     assert listing(workplace) == before

@@ -72,6 +72,7 @@ def test_digits_are_learnt_in_seconds(digits):
     assert not any(parameter.requires_grad for parameter in classifier.parameters())
 
 
+@pytest.mark.slow
 def test_any_shape_is_learnt_and_the_same_seed_gives_the_same_weights(small, tmp_path):
     state = torch.get_rng_state()
     for name, seed in (("first", 0), ("second", 0), ("other", 1)):

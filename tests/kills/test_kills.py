@@ -47,7 +47,14 @@ def _killed(scenario: str, preloaded: Path, folder: Path, first: int, step: int,
     assert found["wrong"] == {}
 
 
-@pytest.mark.parametrize(("scenario", "first", "step"), [("train", 5, 20), ("resume", 12, 25), ("png", 1, 4)])
+@pytest.mark.parametrize(
+    ("scenario", "first", "step"),
+    [
+        pytest.param("train", 5, 20, marks=pytest.mark.slow),
+        pytest.param("resume", 12, 25, marks=pytest.mark.slow),
+        ("png", 1, 4),
+    ],
+)
 def test_killed_now_and_then(
     scenario: str, first: int, step: int, preloaded: Path, tmp_path: Path, own_cache: Path
 ) -> None:

@@ -26,7 +26,7 @@ NETWORKS = ("unet", "unet-group-patch", "plain", "fully_connected")
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("precision", ["auto", "float32"])
+@pytest.mark.parametrize("precision", ["auto", pytest.param("float32", marks=pytest.mark.slow)])
 def test_an_image_does_not_change_with_its_company(network: str, precision: str, make_model: MakeModel) -> None:
     model = make_model(network, precision)
     labels = [i % 3 for i in range(9)]
@@ -45,7 +45,7 @@ def test_an_image_does_not_change_with_its_company(network: str, precision: str,
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("sampler", ["ddpm", "dpm++2m"])
+@pytest.mark.parametrize("sampler", ["ddpm", pytest.param("dpm++2m", marks=pytest.mark.slow)])
 def test_what_any_process_draws_is_the_sample_bit_for_bit(
     network: str, sampler: str, make_model: MakeModel
 ) -> None:

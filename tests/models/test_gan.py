@@ -201,6 +201,7 @@ def test_the_same_seed_draws_the_same_image_in_any_batch():
     assert make(told={}).eval().sample(3).tensor.shape == (3, *SHAPE)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_is_bit_for_bit_the_same(tmp_path: Path) -> None:
     subprocess.run([sys.executable, __file__, tmp_path / "whole"], check=True, timeout=300)
     out = tmp_path / "killed"

@@ -178,6 +178,7 @@ def test_it_learns_in_both_turns_and_logs_all_losses(whole: Path) -> None:
     assert list((whole / "toy" / "samples").glob("*.png"))
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_is_bit_for_bit_the_same(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole / "eye", tmp_path / "eye")
     out = tmp_path / "toy"
@@ -199,6 +200,7 @@ def test_killed_and_resumed_it_is_bit_for_bit_the_same(whole: Path, tmp_path: Pa
     assert memory[0] == 64 * 40 and memory[1] > 0  # every image of every step, seen once
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole / "eye", tmp_path / "eye")
     out = tmp_path / "toy"

@@ -15,7 +15,7 @@ from unstir.networks.fully_connected import FullyConnectedUNet
 from unstir.networks.told import Told
 
 Make = Callable[..., nn.Module]
-SHAPES = [(1, 28, 28), (3, 20, 36), (4, 97, 61), (7, 5, 3)]
+SHAPES = [(1, 28, 28), (3, 20, 36), (4, 49, 31), (7, 5, 3)]
 LABEL = {"label": Told(kind="classes", classes=("a", "b", "c"))}
 
 

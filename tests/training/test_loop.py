@@ -295,8 +295,8 @@ LEARNING_MORE = (
     ("batch", "more"),
     [
         (16, ()),
-        (15, LEARNING_MORE),
-        (15, ("model.kind=rivals", "model.precision=float32")),
+        pytest.param(15, LEARNING_MORE, marks=pytest.mark.slow),
+        pytest.param(15, ("model.kind=rivals", "model.precision=float32"), marks=pytest.mark.slow),
         pytest.param(15, (), marks=pytest.mark.slow),
     ],
 )

@@ -83,12 +83,29 @@ _STEERING: dict[str, Any] = {
     "scale": Scale,
     "weaker": Weaker,
 }
+"""What says what is drawn, beside a label."""
+
+_RESULTS: dict[str, tuple[Any, Any]] = {
+    "n": (Annotated[int, typer.Option("-n", metavar="N", min=1, max=100, help="How many results, in a row.")], 1),
+    "seed": (Seed, 0),
+    "out": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                help="The picture of the results, such as x.png.", show_default="RUN/edits/IMAGE-TASK.png"
+            ),
+        ],
+        None,
+    ),
+    "as_json": (Json, False),
+}
+"""The results of an edit: how many, from which seeds, where they go, and how that is told."""
 
 
 def with_drawing(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an option for each value of drawing; its argument ``asked`` gets them all by name.
 
-    If it has an argument ``steering``, that gets by name what else says what is drawn: see ``_STEERING``.
+    Its arguments ``steering`` and ``results``, if it has them, get those of ``_STEERING`` and ``_RESULTS``.
     """
 
     @wraps(command)
@@ -96,12 +113,13 @@ def with_drawing(command: Callable[..., None]) -> Callable[..., None]:
         gathered = {group: {name: arguments.pop(name) for name in ways} for group, ways in given.items()}
         command(**arguments, **gathered)
 
-    steers = {
-        name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
-        for name, option in _STEERING.items()
+    groups = {
+        "asked": _ways(),
+        "steering": {name: _parameter(name, option) for name, option in _STEERING.items()},
+        "results": {name: _parameter(name, *option) for name, option in _RESULTS.items()},
     }
     own = inspect.signature(command, eval_str=True).parameters
-    given = {group: ways for group, ways in {"asked": _ways(), "steering": steers}.items() if group in own}
+    given = {group: ways for group, ways in groups.items() if group in own}
     parameters = []
     for parameter in own.values():
         parameters += given[parameter.name].values() if parameter.name in given else [parameter]
@@ -123,8 +141,11 @@ def _ways() -> dict[str, inspect.Parameter]:
 
 
 def _way(name: str, kind: type, text: str) -> inspect.Parameter:
-    option = Annotated[Optional[kind], typer.Option(help=text, show_default=_THE_RUNS)]  # noqa: UP045
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+    return _parameter(name, Annotated[Optional[kind], typer.Option(help=text, show_default=_THE_RUNS)])  # noqa: UP045
+
+
+def _parameter(name: str, option: Any, default: object = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
 
 
 def _choices(annotation: Any) -> str:

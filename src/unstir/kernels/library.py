@@ -1,6 +1,6 @@
 """The C++ of this folder as a library, compiled for the processor at hand.
 
-The first use takes two seconds; the library is then kept under ``kernels`` in the cache folder, named by all that
+The first use takes some seconds; the library is then kept under ``kernels`` in the cache folder, named by all that
 it depends on and by what it holds. It runs on PyTorch's own threads: both ask for the OpenMP library that PyTorch
 has loaded.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,19 +19,13 @@ def deblur(
     run: options.RunPath,
     image: pictures.OwnImagePath,
     sigma: Annotated[float, typer.Option(help="The standard deviation of the Gaussian blur, in pixels.")],
-    n: pictures.Count = 1,
     label: pictures.Label = None,
     larger: pictures.Larger = None,
     *,
     asked: dict[str, Any],
     steering: dict[str, Any],
-    seed: options.Seed = 0,
+    results: dict[str, Any],
     batch: options.Batch = 16,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The picture of the results, such as x.png.", show_default="RUN/edits/IMAGE-sharp.png"),
-    ] = None,
-    as_json: options.Json = False,
 ) -> None:
     """Draw sharp pictures whose blur is the one that is given.
 
@@ -47,18 +40,19 @@ def deblur(
     if larger == "resize":
         raise InputError("--larger resize would change the blur: ask for --larger tiles")
     pixels = pictures.read_own(image, config)
+    n, seed = results["n"], results["seed"]
     told = telling(run, config, asked, label, n, steering)
     sampling = told.steering.settings
     pictures.check_size(pixels, config, larger, scales=False)
-    place = picture_place(out, run, f"edits/{image.stem}-sharp.png", pictures.endings(len(pixels)))
+    place = picture_place(results["out"], run, f"edits/{image.stem}-sharp.png", pictures.endings(len(pixels)))
 
     from unstir.models.file import load
 
-    report = Report(as_json)
+    report = Report(results["as_json"])
     report.say(pictures.told_cost(f"Sharpening: {sampling.steps} steps", sampling.evaluations, n, True))
     how = {**told.arguments(), "seed": seed, "batch": batch, "progress": True, **asked}
-    results = load(run).deblur(pictures.as_images(pixels), sigma, n, **how)
-    place = pictures.save_row(results, place)
+    drawn = load(run).deblur(pictures.as_images(pixels), sigma, n, **how)
+    place = pictures.save_row(drawn, place)
     values = {
         "run": str(run),
         "image": str(image),

@@ -32,7 +32,6 @@ def inpaint(
     mask: Annotated[
         Path, typer.Option(help="A picture of the same size: white is to be filled in, black is known.")
     ],
-    n: pictures.Count = 1,
     label: pictures.Label = None,
     method: Annotated[
         Literal["posterior", "repaint", "replacement"] | None,
@@ -45,15 +44,8 @@ def inpaint(
     *,
     asked: dict[str, Any],
     steering: dict[str, Any],
-    seed: options.Seed = 0,
+    results: dict[str, Any],
     batch: options.Batch = 16,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="The picture of the results, such as x.png.", show_default="RUN/edits/IMAGE-inpainted.png"
-        ),
-    ] = None,
-    as_json: options.Json = False,
 ) -> None:
     """Fill in a part of a picture; known pixels stay exactly as they are.
 
@@ -70,6 +62,7 @@ def inpaint(
             raise InputError(f"This model was trained to fill in, at once: leave --{option} {value} out")
     pixels = pictures.read_own(image, config)
     hidden = pictures.read_mask(mask, pixels)
+    n, seed = results["n"], results["seed"]
     told = telling(run, config, asked, label, n, steering)
     sampling = told.steering.settings
     if trained:
@@ -77,7 +70,7 @@ def inpaint(
         config.check_takes(pixels.shape)
     else:
         pictures.check_size(pixels, config, larger)
-    place = picture_place(out, run, f"edits/{image.stem}-inpainted.png", pictures.endings(len(pixels)))
+    place = picture_place(results["out"], run, f"edits/{image.stem}-inpainted.png", pictures.endings(len(pixels)))
 
     import torch
 
@@ -89,7 +82,7 @@ def inpaint(
 
     x, hole = pictures.as_images(pixels), torch.tensor(hidden)
     how = {**told.arguments(), "seed": seed, "batch": batch, "progress": True, **asked}
-    report, name = Report(as_json), "trained" if trained else method or "posterior"
+    report, name = Report(results["as_json"]), "trained" if trained else method or "posterior"
     if trained:
         evaluations = sampling.evaluations
     else:
@@ -98,14 +91,14 @@ def inpaint(
     report.say(pictures.told_cost(f"Filling in: {HOW[name]}", evaluations, n, name == "posterior"))
     model = load(run)
     if trained:
-        results = model.edit("inpainting", x.expand(n, *x.shape[1:]), mask=hole[None, None], **how)
+        drawn = model.edit("inpainting", x.expand(n, *x.shape[1:]), mask=hole[None, None], **how)
     elif larger == "resize":
         size = config.samples.shape[1:]
         small = model.inpaint(pictures.scaled(x, size), _shrunk(hole, size), n, method=name, **how)
-        results = Samples(paste(pictures.scaled(small.tensor, x.shape[2:]), x, hole))
+        drawn = Samples(paste(pictures.scaled(small.tensor, x.shape[2:]), x, hole))
     else:
-        results = model.inpaint(x, hole, n, method=name, **how)
-    place = pictures.save_row(results, place)
+        drawn = model.inpaint(x, hole, n, method=name, **how)
+    place = pictures.save_row(drawn, place)
     values = {
         "run": str(run),
         "image": str(image),

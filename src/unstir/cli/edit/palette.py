@@ -19,27 +19,19 @@ if TYPE_CHECKING:
 
     from unstir.models.systems import DenoiserConfig
 
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Where the result goes, such as x.png.", show_default="RUN/edits/IMAGE-TASK.png"),
-]
-
 
 @options.with_drawing
 def colorize(
     run: options.RunPath,
     image: pictures.ImagePath,
-    n: pictures.Count = 1,
-    seed: options.Seed = 0,
     *,
     asked: dict[str, Any],
-    out: Out = None,
-    as_json: options.Json = False,
+    results: dict[str, Any],
 ) -> None:
     """Give a picture colours, by what is gray in it."""
     config = _config(run, "colorization", asked)
     pixels, note = _fitted(pictures.read_any(image, config), config)
-    _edit(run, image, config, "colorization", "colorized", pixels, None, note, n, seed, asked, out, as_json)
+    _edit(run, image, config, "colorization", "colorized", pixels, None, note, asked, results)
 
 
 @options.with_drawing
@@ -49,12 +41,9 @@ def uncrop(
     side: Annotated[
         Literal["left", "right", "top", "bottom", "all"], typer.Option(help="Where the picture is to grow.")
     ] = "all",
-    n: pictures.Count = 1,
-    seed: options.Seed = 0,
     *,
     asked: dict[str, Any],
-    out: Out = None,
-    as_json: options.Json = False,
+    results: dict[str, Any],
 ) -> None:
     """Make a picture twice as large in area, and paint what lies beyond its edge."""
     import numpy as np
@@ -72,24 +61,21 @@ def uncrop(
     pixels, note = _resized(pixels, known)
     whole = np.zeros((len(pixels), *size), dtype=np.uint8)
     whole[:, ~hidden] = pixels.reshape(len(pixels), -1)
-    _edit(run, image, config, "uncropping", "uncropped", whole, hidden, note, n, seed, asked, out, as_json)
+    _edit(run, image, config, "uncropping", "uncropped", whole, hidden, note, asked, results)
 
 
 @options.with_drawing
 def restore(
     run: options.RunPath,
     image: pictures.OwnImagePath,
-    n: pictures.Count = 1,
-    seed: options.Seed = 0,
     *,
     asked: dict[str, Any],
-    out: Out = None,
-    as_json: options.Json = False,
+    results: dict[str, Any],
 ) -> None:
     """Restore a picture that JPEG has compressed too much."""
     config = _config(run, "jpeg", asked)
     pixels, note = _fitted(pictures.read_own(image, config), config)
-    _edit(run, image, config, "jpeg", "restored", pixels, None, note, n, seed, asked, out, as_json)
+    _edit(run, image, config, "jpeg", "restored", pixels, None, note, asked, results)
 
 
 @options.with_drawing
@@ -99,12 +85,9 @@ def upscale(
     factor: Annotated[
         Literal["2", "4"], typer.Option(help="How many times as wide and as high the result is.")
     ] = "2",
-    n: pictures.Count = 1,
-    seed: options.Seed = 0,
     *,
     asked: dict[str, Any],
-    out: Out = None,
-    as_json: options.Json = False,
+    results: dict[str, Any],
 ) -> None:
     """Enlarge a picture, and paint the detail that it lacks."""
     from unstir.data.degradations import resized
@@ -118,7 +101,7 @@ def upscale(
         large = resized(pixels, *config.samples.shape[1:])
     else:
         large = resized(pixels, *(times * side for side in pixels.shape[1:]))
-    _edit(run, image, config, "super-resolution", "upscaled", large, None, note, n, seed, asked, out, as_json)
+    _edit(run, image, config, "super-resolution", "upscaled", large, None, note, asked, results)
 
 
 def _config(run: Path, task: str, asked: dict[str, Any]) -> DenoiserConfig:
@@ -164,15 +147,13 @@ def _edit(
     pixels: np.ndarray,
     hidden: np.ndarray | None,
     note: str,
-    n: int,
-    seed: int,
     asked: dict[str, Any],
-    out: Path | None,
-    as_json: bool,
+    results: dict[str, Any],
 ) -> None:
     """Edit a picture, uint8 (C, H, W), of which some pixels may be hidden, bool (H, W), and save the results."""
-    place = picture_place(out, run, f"edits/{image.stem}-{done}.png", pictures.endings(len(pixels)))
-    report = Report(as_json)
+    n, seed = results["n"], results["seed"]
+    place = picture_place(results["out"], run, f"edits/{image.stem}-{done}.png", pictures.endings(len(pixels)))
+    report = Report(results["as_json"])
     if pixels.shape[1:] != config.samples.shape[1:]:
         (height, width), (own_height, own_width) = pixels.shape[1:], config.samples.shape[1:]
         note = f"The result has {width} by {height} pixels; the model was trained on {own_width} by {own_height}"

@@ -23,7 +23,6 @@ ImagePath = Annotated[Path, typer.Argument(metavar="IMAGE", help="A picture, of 
 OwnImagePath = Annotated[
     Path, typer.Argument(metavar="IMAGE", help="A picture with the channels of the model's images.")
 ]
-Count = Annotated[int, typer.Option("-n", metavar="N", min=1, max=100, help="How many results, in a row.")]
 Label = Annotated[
     str | None,
     typer.Option(help="The class that the picture shows, by name or number; or several with commas, in turn."),

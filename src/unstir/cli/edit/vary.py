@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,19 +20,13 @@ def vary(
     strength: Annotated[
         float, typer.Option(min=0, max=1, help="From 0, the picture itself, to 1, drawn from nothing of it.")
     ] = 0.6,
-    n: pictures.Count = 1,
     label: pictures.Label = None,
     larger: pictures.Larger = None,
     *,
     asked: dict[str, Any],
     steering: dict[str, Any],
-    seed: options.Seed = 0,
+    results: dict[str, Any],
     batch: options.Batch = 64,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The picture of the results, such as x.png.", show_default="RUN/edits/IMAGE-varied.png"),
-    ] = None,
-    as_json: options.Json = False,
 ) -> None:
     """Draw pictures like one of yours: it is noised, and the model takes the noise away.
 
@@ -44,10 +37,11 @@ def vary(
     _, config = read_config(run)
     config.require("inpaint")
     pixels = pictures.read_own(image, config)
+    n, seed = results["n"], results["seed"]
     told = telling(run, config, asked, label, n, steering)
     sampling = told.steering.settings
     pictures.check_size(pixels, config, larger)
-    place = picture_place(out, run, f"edits/{image.stem}-varied.png", pictures.endings(len(pixels)))
+    place = picture_place(results["out"], run, f"edits/{image.stem}-varied.png", pictures.endings(len(pixels)))
 
     from unstir.models.editing import walked_steps
     from unstir.models.file import load
@@ -55,15 +49,15 @@ def vary(
 
     walked = walked_steps(strength, sampling.steps)
     evaluations = sampling.sampler.evaluations(walked) if walked else 0
-    report = Report(as_json)
+    report = Report(results["as_json"])
     report.say(pictures.told_cost(f"Varying: the last {walked} of {sampling.steps} steps", evaluations, n, False))
     how = {**told.arguments(), "seed": seed, "batch": batch, "progress": True, **asked}
     x = pictures.as_images(pixels)
     own = pictures.scaled(x, config.samples.shape[1:]) if larger == "resize" else x
-    results = load(run).vary(own, strength, n, **how)
+    drawn = load(run).vary(own, strength, n, **how)
     if larger == "resize":
-        results = Samples(pictures.scaled(results.tensor, x.shape[2:]))
-    place = pictures.save_row(results, place)
+        drawn = Samples(pictures.scaled(drawn.tensor, x.shape[2:]))
+    place = pictures.save_row(drawn, place)
     values = {
         "run": str(run),
         "image": str(image),
