@@ -24,33 +24,27 @@ CAPTION = {
 
 def shapes_text(request: Request) -> Config:
     """Scenes of coloured shapes, drawn from a sentence: 32x32, a frozen MiniLM reads it."""
-    return _drawn_from_text("shapes-text", request, "shapes", 32)
+    return _drawn_from_text("shapes-text", request, "shapes")
 
 
 def emoji_text(request: Request) -> Config:
     """Captioned pictures, such as emoji, drawn from a text: 32x32; --data names your own, with captions."""
     if request.data is None:
         raise InputError("The recipe 'emoji-text' needs --data FOLDER, a folder of your pictures with captions")
-    return _drawn_from_text("emoji-text", request, request.data, 32)
+    return _drawn_from_text("emoji-text", request, request.data)
 
 
-def _drawn_from_text(name: str, request: Request, source: str, side: int) -> Config:
-    network, sized = at_32(request, 20 * 60)
+def _drawn_from_text(name: str, request: Request, source: str) -> Config:
+    how = at_32(request, 20 * 60)
     return Config(
         recipe=name,
-        note=sized.note,
-        begun=sized.begun,
-        data=DataConfig(source=request.data or source, size=(side, side), channels=3),
-        # What a caption says is learned by the step: a short budget takes small batches, and so many steps.
-        training=request.training(
-            seconds=20 * 60,
-            batch=16 if sized.small else 64,
-            optimizer="muon",
-            learning_rate=1e-3 if sized.small else 2e-3,
-        ),
+        note=how.note,
+        begun=how.begun,
+        data=DataConfig(source=request.data or source, size=(32, 32), channels=3),
+        training=how.training,
         model=DenoiserConfig(
             told=CAPTION,
-            network=network,
+            network=how.network,
             diffusion=DiffusionConfig(parameterization="v", objective="v"),
             sampling=SamplingConfig(guidance=2.0),
         ),

@@ -11,9 +11,9 @@ from unstir.diffusion.config import DiffusionConfig
 from unstir.errors import InputError
 from unstir.models.systems import DenoiserConfig
 from unstir.networks.config import UNetConfig
-from unstir.recipes.request import LABEL, Request, Sized, Speed
+from unstir.recipes.request import LABEL, Request, Speed
 from unstir.sampling.config import SamplingConfig
-from unstir.training.config import Begun, Config
+from unstir.training.config import Begun, Config, TrainingConfig
 
 
 class _Choice(NamedTuple):
@@ -82,8 +82,19 @@ def images(request: Request) -> Config:
     )
 
 
-def at_32(request: Request, seconds: float) -> tuple[UNetConfig, Sized]:
-    """Return the network for 32x32 pixels, a small one for a short budget, and what the run says of it.
+class At32(NamedTuple):
+    """How a budget is best spent on 32x32 pixels, what the run says of it, and what it is begun with."""
+
+    network: UNetConfig
+    training: TrainingConfig
+    note: str
+    begun: Begun
+
+
+def at_32(request: Request, seconds: float) -> At32:
+    """Return how images of 32x32 pixels are learned that are drawn from what is told.
+
+    A short budget gets a small network in small batches: what is told is learned by the step.
 
     Args:
         request: What the user asked for.
@@ -91,7 +102,11 @@ def at_32(request: Request, seconds: float) -> tuple[UNetConfig, Sized]:
     """
     network, gflop = _CHOICES[32]
     sized = request.sized(ENOUGH_IMAGES * gflop, seconds)
-    return network.model_copy(update={"channels": (64, 128)}) if sized.small else network, sized
+    training = _TRAINING
+    if sized.small:
+        network = network.model_copy(update={"channels": (64, 128)})
+        training = training | {"batch": 16, "learning_rate": 1e-3}
+    return At32(network, request.training(seconds=seconds, **training), sized.note, sized.begun)
 
 
 def _resolution(side: int, seconds: float | None, speed: Speed | None) -> int:

@@ -17,19 +17,19 @@ TOLD = {DEGRADED: Told(kind="picture"), TASK: Told(kind="classes")}
 
 def palette(request: Request) -> Config:
     """Colours, holes, edges, JPEG and lost detail restored: five tasks at 32x32, on CIFAR-10 or any images."""
-    network, sized = at_32(request, 20 * 60)
+    how = at_32(request, 20 * 60)
     tasks = ("colorization", "inpainting", "uncropping", "jpeg", "super-resolution")
     return Config(
         recipe="palette",
-        note=sized.note,
-        begun=sized.begun,
+        note=how.note,
+        begun=how.begun,
         data=DataConfig(
             source=request.data or "cifar10", size=(32, 32), channels=3, flip=True, degradations=tasks
         ),
-        training=request.training(seconds=20 * 60, batch=64, optimizer="muon", learning_rate=2e-3),
+        training=how.training,
         model=DenoiserConfig(
             told=TOLD,
-            network=network,
+            network=how.network,
             diffusion=DiffusionConfig(parameterization="v", objective="v"),
             sampling=SamplingConfig(steps=30),
         ),
