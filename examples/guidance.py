@@ -115,8 +115,9 @@ def main() -> None:
     for curve, label in names.items():
         accuracy, recall, scales = zip(*curves[curve])
         axes.plot(recall, accuracy, marker="o", label=label)
+        beside = {"free": (-3, 6), "ddim": (-12, -3), "ddpm": (6, -3)}[curve]
         for x, y, text in zip(recall, accuracy, scales):
-            axes.annotate(text, (x, y), textcoords="offset points", xytext=(4, 4), fontsize=8)
+            axes.annotate(text, (x, y), textcoords="offset points", xytext=beside, fontsize=8)
     axes.set(xlabel="diversity: recall", ylabel="accuracy: read as the label asked for")
     axes.legend()
     with whole_file(asked.figure) as partial:
