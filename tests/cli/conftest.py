@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -42,6 +43,64 @@ def command(cache: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def without_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which importing torch fails, loudly."""
+    package = tmp_path_factory.mktemp("path") / "torch"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('torch was imported')")
+    return {"PYTHONPATH": os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")])}
+
+
+FORKS = """
+import contextlib, gc, json, os, sys
+from unstir.cli.main import main, run
+with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+    for line in ("train digits --for x", "train digits --data x", "sample x", "evaluate x", "show forward x"):
+        run(line.split())  # which imports what such commands do
+gc.freeze()  # a fork that collected it at its end would copy all that memory
+for line in sys.stdin:
+    folder, out, err, *arguments = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.chdir(folder)
+        for number, path in ((0, os.devnull), (1, out), (2, err)):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+        sys.argv[1:] = arguments
+        main()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def forked(
+    cache: Path, without_torch: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Command]:
+    """Run ``unstir`` with arguments, in a folder: in a fork of one process that has imported what commands do.
+
+    To import it anew for each of some hundred lines would take minutes.
+    """
+    said = tmp_path_factory.mktemp("said")
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS],
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | without_torch,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdin is not None and parent.stdout is not None
+
+        def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+            out, err = said / "out", said / "err"
+            for path in (out, err):
+                path.write_text("")
+            print(json.dumps([str(folder), str(out), str(err), *arguments]), file=parent.stdin, flush=True)
+            code = int(parent.stdout.readline())
+            return subprocess.CompletedProcess(list(arguments), code, out.read_text(), err.read_text())
+
+        yield run
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import shlex
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -311,64 +309,6 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="session")
-def without_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which importing torch fails, loudly."""
-    package = tmp_path_factory.mktemp("path") / "torch"
-    package.mkdir()
-    (package / "__init__.py").write_text("raise RuntimeError('torch was imported')")
-    return {"PYTHONPATH": os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")])}
-
-
-FORKS = """
-import contextlib, gc, json, os, sys
-from unstir.cli.main import main, run
-with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-    for line in ("train digits --for x", "train digits --data x", "sample x", "evaluate x", "show forward x"):
-        run(line.split())  # which imports what such commands do
-gc.freeze()  # a fork that collected it at its end would copy all that memory
-for line in sys.stdin:
-    folder, out, err, *arguments = json.loads(line)
-    child = os.fork()
-    if not child:
-        os.chdir(folder)
-        for number, path in ((0, os.devnull), (1, out), (2, err)):
-            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
-        sys.argv[1:] = arguments
-        main()
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-@pytest.fixture(scope="session")
-def forked(
-    cache: Path, without_torch: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Command]:
-    """Run ``unstir`` with arguments, in a folder: in a fork of one process that has imported what commands do.
-
-    To import it anew for each of some hundred lines would take minutes.
-    """
-    said = tmp_path_factory.mktemp("said")
-    with subprocess.Popen(
-        [sys.executable, "-c", FORKS],
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | without_torch,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as parent:
-        assert parent.stdin is not None and parent.stdout is not None
-
-        def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-            out, err = said / "out", said / "err"
-            for path in (out, err):
-                path.write_text("")
-            print(json.dumps([str(folder), str(out), str(err), *arguments]), file=parent.stdin, flush=True)
-            code = int(parent.stdout.readline())
-            return subprocess.CompletedProcess(list(arguments), code, out.read_text(), err.read_text())
-
-        yield run
-
-
 def refused(answer: subprocess.CompletedProcess[str], expected: str) -> None:
     assert "Traceback" not in answer.stderr, answer.stderr
     assert answer.returncode == 2, answer.stderr
@@ -393,20 +333,18 @@ def cut_short(path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 4, 200])
-def test_damaged_model(left: int, workplace: Path, command: Command, without_torch: dict[str, str]) -> None:
+def test_damaged_model(left: int, workplace: Path, forked: Command) -> None:
     model = workplace / "runs/digits/model.safetensors"
     model.write_bytes(model.read_bytes()[:left])
     for run in ("runs/digits", "runs/digits/model.safetensors"):
-        refused(command("sample", run, folder=workplace, env=without_torch), "model.safetensors is damaged")
+        refused(forked("sample", run, folder=workplace), "model.safetensors is damaged")
 
 
-def test_damaged_checkpoint(
-    workplace: Path, command: Command, listing: Listing, without_torch: dict[str, str]
-) -> None:
+def test_damaged_checkpoint(workplace: Path, forked: Command, listing: Listing) -> None:
     older, newest = sorted((workplace / "runs/digits/checkpoints").glob("step-*"))
     cut_short(newest)
     before = listing(workplace)
-    answer = command("train", "digits", "--smoke", "--out", "runs/digits", folder=workplace, env=without_torch)
+    answer = forked("train", "digits", "--smoke", "--out", "runs/digits", folder=workplace)
     refused(answer, f"remove it to go on from {older.name}")
     assert newest.name in answer.stderr
     assert listing(workplace) == before
@@ -423,19 +361,14 @@ def test_damaged_checkpoint(
     ],
 )
 def test_other_safetensors_are_no_model(
-    metadata: dict[str, str] | None,
-    expected: str,
-    workplace: Path,
-    command: Command,
-    listing: Listing,
-    without_torch: dict[str, str],
+    metadata: dict[str, str] | None, expected: str, workplace: Path, forked: Command, listing: Listing
 ) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
     save_file({"weight": np.zeros(3, np.float32)}, workplace / "other.safetensors", metadata)
     before = listing(workplace)
-    answer = command("sample", "other.safetensors", folder=workplace, env=without_torch)
+    answer = forked("sample", "other.safetensors", folder=workplace)
     refused(answer, expected)
     assert "other.safetensors" in answer.stderr
     assert listing(workplace) == before
@@ -453,10 +386,10 @@ def test_other_safetensors_are_no_model(
     ],
 )
 def test_a_file_of_another_model_is_told(
-    told: dict[str, object], expected: str, workplace: Path, command: Command, without_torch: dict[str, str]
+    told: dict[str, object], expected: str, workplace: Path, forked: Command
 ) -> None:
     write_tensors(workplace / "other.safetensors", {"weight": torch.zeros(3)}, told)
-    refused(command("sample", "other.safetensors", folder=workplace, env=without_torch), expected)
+    refused(forked("sample", "other.safetensors", folder=workplace), expected)
 
 
 @pytest.mark.parametrize(
@@ -476,10 +409,10 @@ def test_a_flipped_bit_in_the_weights(line: str, workplace: Path, command: Comma
 @pytest.mark.parametrize(
     "line", ["evaluate runs/digits", "show levels runs/digits", "train digits --smoke --out runs/digits"]
 )
-def test_broken_configuration(line: str, workplace: Path, command: Command, without_torch: dict[str, str]) -> None:
+def test_broken_configuration(line: str, workplace: Path, forked: Command) -> None:
     """The model itself needs no config.yaml: it is drawn from all the same."""
     (workplace / "runs/digits/config.yaml").write_text("recipe: [digits\n  seed: 0\n")
-    refused(command(*line.split(), folder=workplace, env=without_torch), "config.yaml cannot be read")
+    refused(forked(*line.split(), folder=workplace), "config.yaml cannot be read")
 
 
 OF_A_PART = [
@@ -496,7 +429,7 @@ OF_A_PART = [
 @pytest.mark.parametrize("line", OF_A_PART)
 @pytest.mark.parametrize("harm", ["changed", "missing"])
 def test_a_part_that_is_not_what_it_was(
-    harm: str, line: str, workplace: Path, command: Command, listing: Listing, without_torch: dict[str, str]
+    harm: str, line: str, workplace: Path, forked: Command, listing: Listing
 ) -> None:
     part = workplace / "runs/plan/encoder/model.safetensors"
     if harm == "changed":
@@ -504,7 +437,7 @@ def test_a_part_that_is_not_what_it_was(
     else:
         part.unlink()
     before = listing(workplace)
-    answer = command(*line.split(), folder=workplace, env=without_torch)
+    answer = forked(*line.split(), folder=workplace)
     refused(
         answer,
         "The part 'encoder' of the model, runs/plan/encoder, has changed since"
@@ -610,26 +543,7 @@ def test_permissions(
     assert listing(workplace) == before
 
 
-def test_a_pipe_is_not_waited_for(workplace: Path, command: Command, without_torch: dict[str, str]) -> None:
+def test_a_pipe_is_not_waited_for(workplace: Path, forked: Command) -> None:
     os.mkfifo(workplace / "pipe")
     for line in ("sample pipe", "edit clean runs/dae pipe", f"train digits --set '{SEEN}' --part encoder=pipe"):
-        refused(command(*shlex.split(line), folder=workplace, env=without_torch), "it is no file")
-
-
-MEASURED = """import sys
-from unstir.cli.main import run
-code = run(sys.argv[1:])
-sys.exit(code + 10 * ("torch" in sys.modules))
-"""
-
-
-@pytest.mark.parametrize(("line", "code", "seconds"), [("--help", 0, 0.3), ("train -h", 0, 0.3), ("trian", 2, 1)])
-def test_help_and_a_first_sentence_come_at_once(line: str, code: int, seconds: float, tmp_path: Path) -> None:
-    """Within ten times what they should take on a machine that does nothing else: the best of three."""
-    took = []
-    for _ in range(3):
-        began = time.monotonic()
-        answer = subprocess.run([sys.executable, "-c", MEASURED, *line.split()], cwd=tmp_path, capture_output=True)
-        took.append(time.monotonic() - began)
-        assert answer.returncode == code, answer.stderr
-    assert min(took) < 10 * seconds
+        refused(forked(*shlex.split(line), folder=workplace), "it is no file")
