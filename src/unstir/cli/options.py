@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, get_args, get_origin
 
@@ -92,7 +92,7 @@ _RESULTS: dict[str, tuple[Any, Any]] = {
         Annotated[
             Path | None,
             typer.Option(
-                help="The picture of the results, such as x.png.", show_default="RUN/edits/IMAGE-TASK.png"
+                help="The picture of the results, such as x.png.", show_default="in RUN/edits, named by IMAGE"
             ),
         ],
         None,
@@ -128,6 +128,7 @@ def with_drawing(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+@cache
 def _ways() -> dict[str, inspect.Parameter]:
     """Return an option for each value of drawing, made from the configurations of sampling."""
     from unstir.sampling.config import SamplingConfig, sampler_options

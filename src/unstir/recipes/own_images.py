@@ -83,7 +83,7 @@ def images(request: Request) -> Config:
 
 
 class At32(NamedTuple):
-    """How a budget is best spent on 32x32 pixels, what the run says of it, and what it is begun with."""
+    """How a budget is spent on 32x32 pixels, what the run says of it, and what it is begun with."""
 
     network: UNetConfig
     training: TrainingConfig
