@@ -1,18 +1,38 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from unstir.cache import cache_folder
 from unstir.kernels.processor import speeds
 
 
 @pytest.fixture(scope="session")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return a maker of folders: each is filled once for all processes that share the tests, and only read."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                folder.mkdir(exist_ok=True)
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory, once: Callable[..., Path]) -> Path:
     """A cache of the tests' own, which has of the user's only what was found out about the machine.
 
     Measured again, the processor could do the other number format a little faster, and a child process would not
@@ -21,6 +41,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, users = tmp_path_factory.mktemp("cache"), cache_folder()
     speeds()
     (folder / "kernels").mkdir()
+    (folder / "classifiers").symlink_to(once("classifiers", lambda empty: None))
     for path in (*users.glob("kernels/*.so"), *users.glob("processor-*.json")):
         shutil.copy(path, folder / path.relative_to(users))
     for path in folder.glob("processor-*.json"):

@@ -50,7 +50,7 @@ def test_what_is_equal_is_written_in_equal_bytes(tmp_path: Path) -> None:
         "import sys, torch; from pathlib import Path; from unstir.tensors import write_tensors; "
         "write_tensors(Path(sys.argv[1]), {n: torch.ones(3) for n in 'abcdefgh'}, {'x': 1, 'y': [2], 'z': {}})"
     )
-    for i in range(3):
+    for i in range(2):
         environment = {**os.environ, "PYTHONHASHSEED": str(i)}
         subprocess.run([sys.executable, "-c", code, str(tmp_path / f"{i}")], check=True, env=environment)
     assert len({place.read_bytes() for place in tmp_path.iterdir()}) == 1

@@ -14,6 +14,7 @@ os.environ["TQDM_DISABLE"] = "1"
 PEERS = {"diffusers": "diffusers", "ddpm-pytorch": "denoising_diffusion_pytorch"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode", [Mode(), *BEST], ids=lambda mode: f"{mode.precision}-{mode.channels_last}-{mode.tuned}"
 )

@@ -27,7 +27,7 @@ def _recorded(call: object) -> int:
     ],
     ids=["ddpm", "mnist", "linear-attention", "plain"],
 )
-@pytest.mark.parametrize("precision", ["auto", "float32"])
+@pytest.mark.parametrize("precision", ["auto", pytest.param("float32", marks=pytest.mark.slow)])
 def test_the_floor_holds_all_the_arithmetic_of_a_step(workload: Workload, precision: str) -> None:
     contender = Unstir(workload, Mode(precision))
     contender.step()

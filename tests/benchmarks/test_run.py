@@ -109,6 +109,7 @@ def test_a_mark_at_which_a_contender_has_diverged_is_kept_without_a_distance(
     assert ["unstir", "12.00"] in rows and ["diffusers", "diverged"] in rows and ["real", "digits", "3.00"] in rows
 
 
+@pytest.mark.slow
 def test_figures_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
     out, cache = tmp_path / "quality.json", str(tmp_path / "cache")
     out.write_text('{"data": "another set", "samples": 1000, "steps": 60, "points": []}')
@@ -117,6 +118,7 @@ def test_figures_of_other_settings_are_not_mixed(tmp_path: Path) -> None:
     assert done.returncode == 1 and f"--out {out} holds figures of other --data" in done.stderr
 
 
+@pytest.mark.slow
 def test_images_that_are_no_digits_are_refused_before_any_training(tmp_path: Path) -> None:
     np.savez(tmp_path / "small.npz", images=np.zeros((20, 1, 20, 20), np.uint8), labels=np.arange(20) % 2)
     done = _run("benchmarks.time_to_quality", "--data", str(tmp_path / "small.npz"), UNSTIR_CACHE=str(tmp_path))

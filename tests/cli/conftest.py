@@ -45,6 +45,21 @@ def command(cache: Path) -> Command:
     return run
 
 
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run ``unstir`` with arguments, in a folder: in this process, which has imported torch."""
+    from unstir.cli.main import run
+
+    def run_here(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(folder)
+        capsys.readouterr()
+        code = run([*arguments])
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(list(arguments), code, said.out, said.err)
+
+    return run_here
+
+
 @pytest.fixture(scope="session")
 def without_torch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment in which importing torch fails, loudly."""
@@ -104,29 +119,30 @@ def forked(
 
 
 @pytest.fixture(scope="session")
-def trained(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(cache: Path, once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A folder with tiny runs of the digits: ``runs/digits``, by label, ``runs/unlabelled``, ``runs/dae``, and a
     plan's, ``runs/plan``; and what is left of others.
     """
     from unstir.cli.main import run
 
-    folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert run(["train", "digits", "--smoke", "--out", "runs/digits"]) == 0
-        unlabelled = ["--set", "told={}", "--out", "runs/unlabelled"]
-        assert run(["train", "digits", "--smoke", *unlabelled]) == 0
-        assert run(["train", "mnist-dae", "--smoke", "--out", "runs/dae"]) == 0
-        assert run(["train", "digits-variations", "--smoke", "--out", "runs/plan"]) == 0
-    for name, stages in {
-        "other-plan": "codec: emoji\nprior: emoji\n",
-        "same-stages": "encoder: emoji\ndrawing: emoji\n",
-        "begun-plan": "encoder: digits-variations\ndrawing: digits-variations\n",
-        "broken-plan": "encoder\n",
-    }.items():
-        (folder / "runs" / name).mkdir()
-        (folder / "runs" / name / "plan.yaml").write_text(stages)
-    return folder
+    def fill(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            assert run(["train", "digits", "--smoke", "--out", "runs/digits"]) == 0
+            unlabelled = ["--set", "told={}", "--out", "runs/unlabelled"]
+            assert run(["train", "digits", "--smoke", *unlabelled]) == 0
+            assert run(["train", "mnist-dae", "--smoke", "--out", "runs/dae"]) == 0
+            assert run(["train", "digits-variations", "--smoke", "--out", "runs/plan"]) == 0
+        for name, stages in {
+            "other-plan": "codec: emoji\nprior: emoji\n",
+            "same-stages": "encoder: emoji\ndrawing: emoji\n",
+            "begun-plan": "encoder: digits-variations\ndrawing: digits-variations\n",
+            "broken-plan": "encoder\n",
+        }.items():
+            (folder / "runs" / name).mkdir()
+            (folder / "runs" / name / "plan.yaml").write_text(stages)
+
+    return once("trained", fill)
 
 
 @pytest.fixture

@@ -282,7 +282,9 @@ def test_help_lists_and_refusals_import_no_torch(line: str, code: int, workplace
     assert "torch" not in answer.stderr
 
 
-@pytest.mark.parametrize("line", ["--help", "sample --help", "evaluate --help"])
+@pytest.mark.parametrize(
+    "line", ["--help", "sample --help", pytest.param("evaluate --help", marks=pytest.mark.slow)]
+)
 def test_help_is_there_at_once(line: str, workplace: Path) -> None:
     """Of the processor's time 0.3 s on a quiet machine, and twice that on a busy one.
 

@@ -20,7 +20,7 @@ def cleaner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("cleaner") / "run"
     small = ["network.channels=[32,32]", "network.patch=1", "training.batch=32", "training.warmup=20"]
     settings = [word for setting in small for word in ("--set", setting)]
-    line = ["train", "mnist-dae", "--data", "digits", "--images", "5k", *settings, "--out", str(out)]
+    line = ["train", "mnist-dae", "--data", "digits", "--images", "1500", *settings, "--out", str(out)]
     assert run(line) == 0
     return out
 

@@ -98,9 +98,11 @@ def known() -> Iterator[None]:
     before = {**samplers.known}, {**networks.known}
     samplers.add(LazyConfig)
     networks.add(FlatConfig)
+    options._ways.cache_clear()  # the flags of drawing are made once, from the samplers there are
     yield
     for kinds, own in zip((samplers, networks), ("lazy", "flat")):
         del kinds.known[own]
+    options._ways.cache_clear()
     assert ({**samplers.known}, {**networks.known}) == before
     assert "laziness" not in sampler_options()
 

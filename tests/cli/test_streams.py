@@ -50,7 +50,8 @@ def test_a_reader_that_goes(line: str, shell: Command) -> None:
     assert cut.returncode == whole.returncode
 
 
-@pytest.mark.parametrize("unheard", [">&- 2>&-", pytest.param("2>&- | true", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("unheard", [">&- 2>&-", "2>&- | true"])
 def test_what_is_trained_unheard(unheard: str, shell: Command, workplace: Path) -> None:
     assert shell(f"unstir train digits --smoke --out runs/new {unheard}").returncode == 0
     assert (workplace / "runs/new/model.safetensors").exists()
@@ -85,6 +86,7 @@ def test_a_sentence_is_one_line_and_not_endless() -> None:
     assert sentence("a\udce9").encode() == b"a\\udce9."
 
 
+@pytest.mark.slow
 def test_a_name_that_is_not_utf8(workplace: Path, command: Command) -> None:
     answer = command("train", "digits", "--smoke", "--out", NOT_UTF8, folder=workplace)
     assert answer.returncode == 0, answer.stderr

@@ -59,6 +59,7 @@ def _workers(job: subprocess.Popen[str]) -> list[int]:
     return [int(line) for line in lines.split()]
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_run(tmp_path: Path) -> None:
     job = _start(tmp_path, *TINY.split(), "--out", "two")
     out, err = job.communicate(timeout=300)

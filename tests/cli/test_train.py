@@ -37,6 +37,8 @@ LIKE_OTHERS = (
     "fashion-mnist",
     "cifar10-classifier",
     "cifar10-ncsn",
+    "church64",
+    "shapes-text",
     "cars64",
     "stl10-96",
     "faces128",
@@ -133,6 +135,7 @@ def test_a_tiny_version_is_of_the_kind_that_is_asked_for(kind: str) -> None:
         assert network(*settings) == PlainUNetConfig(channels=(24, 40))
 
 
+@pytest.mark.slow
 def test_a_run_that_took_no_step_is_begun_anew(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,6 +201,7 @@ def test_it_says_first_what_it_does(
     assert last.startswith("The run is in runs/photos")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_says_how_to_go_on(workplace: Path) -> None:
     line = [sys.executable, "-m", "unstir", "train", "digits", "--smoke", "--out", "runs/long", "--json"]
     line += ["--set", "training.images=10000000", "--set", "training.log_every=1"]

@@ -395,13 +395,13 @@ def test_a_file_of_another_model_is_told(
 @pytest.mark.parametrize(
     "line", ["sample runs/digits", "evaluate runs/digits", "export runs/digits --out x.safetensors"]
 )
-def test_a_flipped_bit_in_the_weights(line: str, workplace: Path, command: Command, listing: Listing) -> None:
+def test_a_flipped_bit_in_the_weights(line: str, workplace: Path, inside: Command, listing: Listing) -> None:
     model = workplace / "runs/digits/model.safetensors"
     content = bytearray(model.read_bytes())
     content[-5] ^= 1
     model.write_bytes(content)
     before = listing(workplace)
-    answer = command(*line.split(), folder=workplace)
+    answer = inside(*line.split(), folder=workplace)
     refused(answer, "model.safetensors is damaged: its tensors are not those that were written")
     assert listing(workplace) == before
 
@@ -458,30 +458,30 @@ def other_weights(path: Path) -> None:
     write(path, read_config(path)[1], weights)
 
 
-def test_a_plan_does_not_go_on_with_another_part(workplace: Path, command: Command, listing: Listing) -> None:
+def test_a_plan_does_not_go_on_with_another_part(workplace: Path, inside: Command, listing: Listing) -> None:
     other_weights(workplace / "runs/plan/encoder/model.safetensors")
     before = listing(workplace / "runs/plan/drawing")
     more = ["--set", "drawing.training.images=48"]
-    answer = command("train", "digits-variations", "--smoke", *more, "--out", "runs/plan", folder=workplace)
+    answer = inside("train", "digits-variations", "--smoke", *more, "--out", "runs/plan", folder=workplace)
     assert answer.returncode == 2
     assert "has changed since" in answer.stderr and "Traceback" not in answer.stderr
     assert listing(workplace / "runs/plan/drawing") == before
 
 
-def test_a_network_that_no_memory_holds(workplace: Path, command: Command, listing: Listing) -> None:
+def test_a_network_that_no_memory_holds(workplace: Path, inside: Command, listing: Listing) -> None:
     before = listing(workplace)
     line = ["train", "digits", "--set", "network.channels=[1000000,1000000]", "--out", "runs/new"]
     for more in ([], ["--dry-run", "--json"]):
-        answer = command(*line, *more, folder=workplace)
+        answer = inside(*line, *more, folder=workplace)
         assert answer.returncode == 2
         assert " parameters, whose training takes 5,880.0 TB, and there are " in answer.stderr, answer.stderr
     assert listing(workplace) == before
 
 
-def test_a_column_of_another_kind(workplace: Path, command: Command, listing: Listing) -> None:
+def test_a_column_of_another_kind(workplace: Path, inside: Command, listing: Listing) -> None:
     before = listing(workplace)
     line = ["train", "digits", "--smoke", "--set", "told.label.kind=numbers", "--out", "runs/new"]
-    answer = command(*line, folder=workplace)
+    answer = inside(*line, folder=workplace)
     assert answer.returncode == 2
     assert answer.stderr == (
         "unstir: The model is to be told label as numbers, and the data's label is classes: "
@@ -490,11 +490,11 @@ def test_a_column_of_another_kind(workplace: Path, command: Command, listing: Li
     assert listing(workplace) == before
 
 
-def test_a_folder_changed_since(workplace: Path, command: Command) -> None:
+def test_a_folder_changed_since(workplace: Path, inside: Command) -> None:
     first = ["train", "images", "--data", "photos", "--smoke", "--out", "runs/photos"]
-    assert command(*first, folder=workplace).returncode == 0
+    assert inside(*first, folder=workplace).returncode == 0
     (workplace / "photos/3.png").unlink()
-    answer = command(*first, "--set", "training.images=64", folder=workplace)
+    answer = inside(*first, "--set", "training.images=64", folder=workplace)
     assert answer.returncode == 2
     assert "changed since" in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -327,6 +327,7 @@ def test_the_hub_is_asked_for_the_right_set_once(monkeypatch: pytest.MonkeyPatch
     assert asked == ["uoft-cs/cifar10"] and splits.train.name == "cifar10" and len(splits.train) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "mnist").is_dir(), reason="no ../shared/data/mnist here")
 def test_mnist() -> None:
     splits = load(DataConfig(source=str(SHARED / "mnist")))

@@ -157,7 +157,7 @@ def test_the_objective_knows_the_deviation_of_the_images(make_model: MakeModel) 
 # Inverting
 
 
-@pytest.mark.parametrize("schedule", [None, "ve"])
+@pytest.mark.parametrize("schedule", [pytest.param(None, marks=pytest.mark.slow), "ve"])
 def test_inverted_images_come_back(schedule: str | None, make_model: MakeModel) -> None:
     model = make_model("unet")
     images = model.sample(5, label=1, eta=0.0, guidance=0.0, steps=20).tensor * 0.5

@@ -244,7 +244,7 @@ def test_gradients_through_the_drawn_images_are_those_of_float32(network: str, m
         assert (gradient - expected).norm() < 0.1 * expected.norm()
 
 
-@pytest.mark.parametrize("precision", ["bf16", "float32"])
+@pytest.mark.parametrize("precision", [pytest.param("bf16", marks=pytest.mark.slow), "float32"])
 def test_a_guide_steers_what_is_drawn(precision: str, make_model: MakeModel) -> None:
     model = make_model("unet", precision)
     how: dict[str, Any] = {"steps": 8, "eta": 0.0, "guidance": 0.0, "label": 0, "batch": 4}

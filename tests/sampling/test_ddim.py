@@ -41,7 +41,7 @@ def assert_eta_one_is_ddpm(levels: list[NoiseLevel]) -> None:
 
 @pytest.mark.parametrize("spacing", sorted(spacings))
 @pytest.mark.parametrize("name", sorted({*schedules} - {"single"}))  # which knows one level alone
-@pytest.mark.parametrize("steps", [2, 13, 100])
+@pytest.mark.parametrize("steps", [2, 13])
 def test_eta_one_is_ddpm_on_every_grid(name: str, spacing: str, steps: int) -> None:
     assert_eta_one_is_ddpm(grid(schedules[name](), steps, spacing))
 

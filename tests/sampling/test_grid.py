@@ -18,7 +18,7 @@ from unstir.errors import InputError
 from unstir.sampling import DDIM, from_sigmas, grid, sample, spacings
 
 SIZES = [(1, 1), (2, 1), (2, 2), (10, 1), (10, 2), (10, 7), (10, 9), (10, 10), (49, 48), (49, 49)]
-SIZES += [(1000, 1), (1000, 2), (1000, 7), (1000, 50), (1000, 100), (1000, 333), (1000, 999), (1000, 1000)]
+SIZES += [(1000, 1), (1000, 7), (1000, 50), (1000, 333), (300, 299), (300, 300)]
 
 
 def indices(levels: list[NoiseLevel], steps: int) -> list[int]:

@@ -47,6 +47,7 @@ def test_densities_and_latents_are_those_of_the_data(page: dict[str, Any]) -> No
     torch.testing.assert_close(page["latent"], (data - 0.2) / 0.3, rtol=0, atol=0.05)
 
 
+@pytest.mark.slow
 def test_the_example_finds_the_weights_of_its_mixture(capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(DOCS.parent / "examples" / "any_denoiser.py"), run_name="__main__")
     told = re.findall(r": ([\d.]+) of the samples lie left of 0", capsys.readouterr().out)

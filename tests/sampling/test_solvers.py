@@ -149,7 +149,9 @@ def of_gaussian(name: str, levels: list[NoiseLevel], dtype: torch.dtype = torch.
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
-@pytest.mark.parametrize("schedule", ["linear", "cosine", "ve", "flow"])
+@pytest.mark.parametrize(
+    "schedule", ["linear", *(pytest.param(n, marks=pytest.mark.slow) for n in ("cosine", "ve", "flow"))]
+)
 def test_every_grid_leads_to_the_exact_answer(name: str, schedule: str) -> None:
     right = MEAN + STD * QUANTILES
     for spacing in spacings:
@@ -172,7 +174,7 @@ def test_float32_is_safe_at_both_ends(name: str, schedule: str) -> None:
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
-@pytest.mark.parametrize("steps", [5, 10, 20, 50])
+@pytest.mark.parametrize("steps", [5, 20, pytest.param(50, marks=pytest.mark.slow)])
 def test_float32_is_safe_from_much_noise(name: str, steps: int) -> None:
     """Where sigma / alpha falls from 1e8 and more, the last bit of a prediction must not grow with it."""
     for schedule in (linear(2000), linear(4000), linear(8000), ve(0.01, 1e6)):

