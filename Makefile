@@ -4,10 +4,13 @@
 # make check  style, types and the import layers
 # make benchmark  training steps and sampling beside other packages, in one table
 
+# What is imported is compiled once and kept, by the first process for the others.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 3
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 3
 
 .PHONY: demo test test-all check benchmark clean
 
@@ -41,5 +44,5 @@ $(VENV)/installed: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e ".[dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -q -e ".[dev]"
 	touch $@ $(VENV)/installed

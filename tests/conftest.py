@@ -49,6 +49,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, once: Callable[..., Path
     return folder
 
 
+@pytest.fixture(scope="session")
+def ruled(own_cache: Path, once: Callable[..., Path]) -> None:
+    """In the tests' own cache there is the digits' ruler, which takes half a minute to train."""
+    from unstir.data.config import DataConfig
+    from unstir.data.load import load
+    from unstir.evaluation.ruler import ruler
+
+    once("ruled", lambda empty: ruler(load(DataConfig(source="digits"))) and None)
+
+
 WORDS = ("a", "the", "red", "blue", "green", "big", "small", "circle", "square", "star", "on", "of", "left")
 
 

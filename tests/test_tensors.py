@@ -44,6 +44,7 @@ def test_what_is_written_is_read(path: Path) -> None:
     assert all(tensors[name].dtype == value.dtype for name, value in expected.items())
 
 
+@pytest.mark.slow
 def test_what_is_equal_is_written_in_equal_bytes(tmp_path: Path) -> None:
     """By any process, whatever its own order of hashes."""
     code = (

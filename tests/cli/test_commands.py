@@ -100,6 +100,7 @@ def test_samplers(capsys: pytest.CaptureFixture[str]) -> None:
     assert heun["options"] == ["churn", "churn-min", "churn-max", "churn-noise"]
 
 
+@pytest.mark.usefixtures("ruled")
 def test_evaluate(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(workplace)
     line = ["evaluate", "runs/digits", "-n", "30", "--steps", "2", "--seed", "3"]

@@ -123,6 +123,7 @@ def test_a_dry_run_prices_both_stages_and_writes_nothing(
     assert fresh["seconds"] == pytest.approx(sum(one["seconds"] for one in fresh["stages"].values()), abs=0.11)
 
 
+@pytest.mark.slow
 def test_a_budget_is_shared_by_the_stages(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", "digits-variations", "--dry-run", "--images", "1000", "--json"]) == 0
     stages = json.loads(capsys.readouterr().out)["stages"]

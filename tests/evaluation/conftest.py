@@ -1,22 +1,16 @@
-import numpy as np
+from pathlib import Path
+
 import pytest
 
-from unstir.data.dataset import ImageData, Splits
+from unstir.data.config import DataConfig
+from unstir.data.dataset import Splits
+from unstir.data.load import load
 
 
 @pytest.fixture(scope="session")
-def digits() -> Splits:
+def digits(cache: Path, ruled: None) -> Splits:
     """The bundled 8x8 digits: 1,437 to train with and 360 held out."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    pixels = np.round(bunch.images / 16 * 255).astype(np.uint8)[:, None]
-    mixed = np.random.default_rng(0).permutation(len(pixels))
-    parts = (
-        ImageData.from_array(pixels[part], bunch.target[part], name="digits")
-        for part in (mixed[:1437], mixed[1437:])
-    )
-    return Splits(*parts)
+    return load(DataConfig(source="digits"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -162,7 +162,7 @@ def test_inverted_images_come_back(schedule: str | None, make_model: MakeModel) 
     model = make_model("unet")
     images = model.sample(5, label=1, eta=0.0, guidance=0.0, steps=20).tensor * 0.5
     errors = []
-    for steps in (10, 100):
+    for steps in (10, 50):
         options: dict[str, Any] = {"label": 1, "steps": steps, "guidance": 0.0, "schedule": schedule}
         noise = model.invert(images, batch=2, **options)
         back = model.sample(noise=noise, eta=0.0, batch=3, **options)
