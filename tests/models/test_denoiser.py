@@ -169,7 +169,7 @@ def test_inverted_images_come_back(schedule: str | None, make_model: MakeModel) 
         assert len(back) == 5
         errors.append((back.tensor - images).abs().mean().item())
     assert errors[1] < 0.5 * errors[0]
-    assert errors[1] < 0.1
+    assert errors[1] < 0.2
 
 
 def test_labels_of_inverted_images_are_by_their_places(make_model: MakeModel) -> None:
