@@ -57,6 +57,12 @@ def test_psnr_by_its_definition_and_ssim_of_what_is_alike() -> None:
     assert float(compare(*flat)["ssim"]) == pytest.approx((2 * a * b + c) / (a * a + b * b + c), rel=1e-4)
 
 
+def test_what_is_beyond_black_and_white_is_black_and_white() -> None:
+    y = torch.linspace(-1, 1, 64).view(1, 1, 8, 8)
+    beyond = torch.where(y < 0, y, 3 * y)
+    assert compare(beyond, y)["psnr"] == compare(beyond.clamp(-1, 1), y)["psnr"] < 40
+
+
 def test_the_distance_grows_with_the_difference_and_is_symmetric() -> None:
     judge, random = classifier(), torch.Generator().manual_seed(0)
     y, noise = (torch.randn(4, 3, 16, 16, generator=random) * 0.3 for _ in range(2))

@@ -71,6 +71,17 @@ def test_it_is_told_the_time() -> None:
     assert (early - late).abs().max() > 1e-3
 
 
+def test_its_network_sees_images_of_unit_size_where_noise_explodes() -> None:
+    model, seen = made(schedule={"name": "ve"}), []
+    model.network.register_forward_pre_hook(lambda network, given: seen.append(given[0]))
+    schedule = ve()
+    for t in (0.3, 0.6, 1.0):
+        level = schedule(t)
+        model.classify(level.noise(images(4).clamp(-1, 1), images(4, seed=1)), level)
+    assert float(schedule(1.0).sigma) > 10
+    assert all(0.5 < float(x.std()) < 1.3 for x in seen)
+
+
 def test_images_of_another_schedule_are_read_as_its_own() -> None:
     model, x = made(), images(4)
     known = cosine().level(400)
