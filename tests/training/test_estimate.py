@@ -104,6 +104,20 @@ def test_the_batch_is_cut_to_be_quick(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found.activation_bytes == 100 * 100 + 7
 
 
+def test_a_batch_that_no_memory_holds_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from unstir.training import estimate as module
+
+    def step(learner: object, batch: int) -> float:
+        if batch > 20:
+            raise torch.OutOfMemoryError
+        return 1e-3
+
+    monkeypatch.setattr(module, "_timed_step", step)
+    monkeypatch.setattr(module, "_saved_bytes", lambda learner, batch: 100 * batch)
+    splits = synthetic((1, 8, 8), 10)
+    assert estimate(seen(tiny("digits", "training.batch=100"), splits), splits, patience=1.0).measured_batch == 16
+
+
 def test_a_cpu_without_compiled_kernels_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     for found, said in ((object(), False), (None, True)):
         monkeypatch.setattr("unstir.training.estimate.library", lambda found=found: found)

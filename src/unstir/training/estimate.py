@@ -107,8 +107,12 @@ def estimate(
     whole = config.training.batch
     batch, seconds = min(PROBES[-1], whole), _timed_step(learner, PROBES[-1])
     while batch < whole and 4 * seconds < patience / 2:
+        try:
+            seconds = _timed_step(learner, min(whole, 4 * batch))
+        except torch.OutOfMemoryError:  # of a GPU; that the run's own batch does not fit, its memory says
+            learner.wrapped.zero_grad()
+            break
         batch = min(whole, 4 * batch)
-        seconds = _timed_step(learner, batch)
     began, times = time.monotonic(), [_timed_step(learner, batch)]
     while time.monotonic() - began < patience and len(times) < 50:
         times.append(_timed_step(learner, batch))
