@@ -235,7 +235,7 @@ def test_a_damaged_checkpoint_is_told(damages: list[Damage], place: Path) -> Non
 def test_a_damaged_configuration_is_told_or_still_one(place: Path) -> None:
     folder = RunFolder(Path("run"))
     counts = _outcomes(folder.config, 120, lambda: (folder.read_config(), None)[1])
-    assert counts["told"] > 50 and counts["read"] > 5, counts
+    assert counts["told"] > 50 and counts["read"] >= 3, counts
 
 
 @pytest.mark.slow
