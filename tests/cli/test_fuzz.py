@@ -229,8 +229,8 @@ def cut_off(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("unstir.models.samples.write", write)
     drawing = DenoiserConfig.drawing
 
-    def short(self: ModelConfig, *given: Any) -> Any:
-        settings = drawing(self, *given)  # type: ignore[arg-type]
+    def short(self: ModelConfig, *given: Any, **others: Any) -> Any:
+        settings = drawing(self, *given, **others)  # type: ignore[arg-type]
         if settings.evaluations > 50 and sys._getframe(1).f_code.co_name == "led":
             raise Reached
         return settings
