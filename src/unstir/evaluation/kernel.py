@@ -63,7 +63,7 @@ def kernel_interval(real: np.ndarray, samples: np.ndarray, value: float) -> tupl
     kernel, count = _kernel(s, s), len(s)
     # A sample that was drawn twice is no pair with itself.
     own = np.einsum("bi,bi->b", w @ kernel, w) - w**2 @ np.diag(kernel)
-    among = own / (count**2 - (w**2).sum(1))
+    among = own / np.maximum(count**2 - (w**2).sum(1), 1)  # of few samples one may be all of a resample
     return interval(value, among - 2 * w @ _kernel(s, r).mean(1) / count)
 
 

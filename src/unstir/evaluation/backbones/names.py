@@ -57,6 +57,11 @@ class BackboneName:
             raise InputError(f"the backbone '{text}' names no path behind its @")
         return cls(name, Path(path) if at else None)
 
+    def check_path(self) -> None:
+        """Raise an `InputError` if its weights are said to be where nothing is."""
+        if self.path is not None and not self.path.exists():
+            raise InputError(f"there is nothing at {self.path}, where the weights of '{self.name}' should be")
+
     def __str__(self) -> str:
         """Return it as it is written."""
         return self.name if self.path is None else f"{self.name}@{self.path}"
