@@ -211,6 +211,18 @@ def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
         assert found[1][name] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value), name
 
 
+@pytest.mark.parametrize(("training", "held_out", "drawn"), [(20, 1, 7), (1, 1, 2), (2, 2, 2), (5, 5, 2)])
+def test_of_the_smallest_sets_each_metric_says_what_is_missing(
+    training: int, held_out: int, drawn: int, readers: object
+) -> None:
+    splits = Splits(*(ImageData.from_array(pictures(n, n)) for n in (training, held_out)))
+    samples = [Samples(torch.from_numpy(pictures(drawn, 9)) / 127.5 - 1)]
+    found = measure(samples, splits, [*OTHERS, "recall"], progress=False)
+    for name in (*OTHERS, "recall"):
+        assert (name in found) != (f"{name}_absent" in found)
+    assert ("fid" in found) == (held_out > 1) and ("memorization" in found) == (training > 1)
+
+
 # What is kept
 
 

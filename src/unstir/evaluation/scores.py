@@ -65,6 +65,8 @@ def scores(metric: str, read: Readings) -> Figures:
 
 def _frechet(metric: str, read: Readings, part: str = "moments") -> Figures:
     drawn, real, training = (getattr(one, part) for one in (read.drawn, read.real, read.training))
+    if real.count < 2:
+        return {f"{metric}_absent": "one held-out image has no covariance; 2 are the least"}
     value = distance(drawn, real)
     found: Figures = {metric: value}
     if len(read.drawn.features) > 1 and part == "moments":
@@ -73,7 +75,7 @@ def _frechet(metric: str, read: Readings, part: str = "moments") -> Figures:
         spread = (len(moved) / drawn.count) ** 0.5
         low, high = interval(value, spread * (weights(len(moved)) @ moved) / len(moved))
         found |= {f"{metric}_low": max(low, 0.0), f"{metric}_high": high}
-    if training.count == drawn.count or metric == "fcd":
+    if training.count == drawn.count or (metric == "fcd" and training.count > 1):
         found[f"{metric}_floor"] = distance(training, real)
     else:
         found[f"{metric}_floor_absent"] = _fewer(training.count, drawn.count)
@@ -95,7 +97,7 @@ def _kernel(metric: str, read: Readings) -> Figures:
     drawn, real, training = (one.features.array() for one in (read.drawn, read.real, read.training))
     size = min(SIZE, len(drawn), len(real))
     if size < 2:
-        return {f"{metric}_absent": f"{counted(size, 'image')} have no kernel distance; 2 is the least"}
+        return {f"{metric}_absent": f"of {counted(size, 'image')} there is no kernel distance; 2 is the least"}
     values = kernel_distances(real, drawn, size=size)
     value = float(values.mean())
     low, high = kernel_interval(real, drawn, value)
@@ -145,8 +147,8 @@ def _neighbours(values: _Neighbours, least: int, around: str, metric: str, read:
     drawn, real, training = (one.features.array() for one in (read.drawn, read.real, read.training))
     centres = min(len(drawn), len(training)) if around == "samples" else len(real)
     if centres < least:
-        which = "samples" if around == "samples" else "held-out images"
-        return {f"{metric}_absent": f"{centres} {which} are too few; {least} is the least"}
+        which = counted(centres, "sample" if around == "samples" else "held-out image")
+        return {f"{metric}_absent": f"{which} {'is' if centres == 1 else 'are'} too few; {least} is the least"}
     each = values(real, drawn)
     low, high = of_mean(each)
     found: Figures = {metric: float(each.mean()), f"{metric}_low": low, f"{metric}_high": high}
