@@ -32,8 +32,8 @@ def hub_file(name: str, url: str, file: str, path: Path | None, sha256: str = ""
     """
     place = Path(torch.hub.get_dir()) / "checkpoints" / file if path is None else path
     check_file(place)
-    if path is None and not place.exists():
-        # Of several processes of a machine the first brings them, and the others find them.
+    if path is None:
+        # Of several processes of a machine the first brings them, and the others, which wait, find them.
         with processes().local_main_process_first():
             if not place.exists():
                 _download(name, url, place)
