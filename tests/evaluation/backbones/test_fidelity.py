@@ -69,6 +69,7 @@ def test_inception_is_torch_fidelitys(backbone: NetworkBackbone, weights: Path, 
     assert 0.05 < float((seen.spatial == 0).double().mean()) < 0.95
 
 
+@pytest.mark.slow
 def test_other_weights_have_another_key(backbone: NetworkBackbone, weights: Path, tmp_path: Path) -> None:
     state = torch.load(weights, weights_only=True)
     state["fc.bias"] = state["fc.bias"] + 1
