@@ -6,10 +6,14 @@ class InputError(ValueError):
 
 
 def nearest(wrong: str, known: list[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the known name closest to ``wrong``, or an empty string."""
+    """Return ``"; did you mean 'x'?"`` for the known name closest to ``wrong``, or an empty string.
+
+    A name of the same letters in another order is the closest.
+    """
     import difflib
 
-    matches = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    swapped = [name for name in known if sorted(name) == sorted(wrong)]
+    matches = difflib.get_close_matches(wrong, swapped or known, n=1, cutoff=0.5)
     return f"; did you mean '{matches[0]}'?" if matches else ""
 
 

@@ -210,6 +210,29 @@ def test_evaluate_bits_needs_no_labels(
     assert run([*line, "--metrics", "bpd,fcd"]) == 2
 
 
+@pytest.mark.slow
+def test_evaluate_without_labels_by_a_backbone_of_a_package(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    levels = np.arange(250, dtype=np.uint8)
+    np.savez("unlabelled.npz", images=np.tile(levels[:, None, None, None], (1, 1, 8, 8)))
+    line = ["evaluate", "runs/digits", "--data", "unlabelled.npz", "-n", "7", "--steps", "2"]
+    assert run([*line, "--metrics", "fd,kd,precision,recall,density,coverage", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["backbone"], figures["samples"]) == ("efficientnet-lite0", 7)
+    assert figures["fd"] > figures["fd_floor"] > 0 and figures["fd_low"] <= figures["fd"] <= figures["fd_high"]
+    assert "7 samples are no more than the 1,280 features" in figures["fd_warning"]
+    assert figures["precision"] == figures["density"] == 0  # noise is no gray sheet
+    assert "classifier_accuracy" not in figures
+    assert run([*line, "--metrics", "fd"]) == 0
+    rows = {row.split()[0]: row for row in capsys.readouterr().out.splitlines()[1:-1]}
+    assert rows["fd_floor"].endswith("fd of as many real training images: as low as one may hope")
+    assert rows["fd_high"].endswith("the upper end") and "covariance" in rows["fd_warning"]
+    assert run([*line, "--metrics", "fd,accuracy"]) == 2
+    assert "no labels" in capsys.readouterr().err
+
+
 def test_evaluate_refuses_images_that_do_not_fit(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -239,6 +239,10 @@ CASES = {
     "evaluate runs/digits --data missing": "'missing'",
     "evaluate runs/digits --data faces": "no labels",
     "evaluate runs/digits --steps 2000": "1000",
+    "evaluate runs/digits --backbone incepton": "did you mean 'inception'",
+    "evaluate runs/digits --metrics fid --backbone inception@missing.pth": "nothing at missing.pth",
+    "evaluate runs/digits --metrics bpd --backbone clip": "--backbone is for drawing images, and bpd draws none",
+    "evaluate runs/digits --among 1": "--among",
     # a denoising autoencoder
     "sample runs/dae": "cannot draw images: it can clean images (unstir edit clean",
     "evaluate runs/dae": "cannot draw images: it can clean images (unstir edit clean",

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from unstir.data.dataset import Splits
-from unstir.evaluation.coverage import effective_classes, recall
+from unstir.evaluation import coverage as module
+from unstir.evaluation.coverage import covered, dense, effective_classes, precise, recall, recalled
 from unstir.evaluation.measure import measure
 from unstir.models.samples import Samples
 
@@ -42,6 +43,41 @@ def test_equal_clouds_recall_everything_and_copies_reach_nowhere():
 def test_too_few_samples_are_refused():
     with pytest.raises(ValueError, match="no 3 neighbours"):
         recall(on_a_line(0), on_a_line(0, 1, 2))
+
+
+def test_precision_and_recall_are_torch_fidelitys():
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    random = np.random.default_rng(0)
+    real, samples = random.normal(size=(150, 4)), random.normal(size=(130, 4)) * 0.7 + 0.3
+    theirs = prc_features_to_metric(torch.from_numpy(samples), torch.from_numpy(real), verbose=False)
+    ours = precise(real, samples).mean(), recalled(real, samples).mean()
+    assert ours == pytest.approx((theirs["precision"], theirs["recall"]), abs=1e-6)
+    assert ours[0] > ours[1] + 0.1  # so that one could not stand for the other
+
+
+def test_density_and_coverage_by_their_definitions():
+    random = np.random.default_rng(1)
+    real, samples = random.normal(size=(90, 3)), random.normal(size=(70, 3)) * 0.6 + 0.4
+    to_real = np.linalg.norm(real[:, None] - real, axis=2)
+    reach = np.sort(to_real, axis=1)[:, 5]  # the first is its own, 0
+    inside = np.linalg.norm(real[:, None] - samples, axis=2) <= reach[:, None]
+    assert dense(real, samples).tolist() == (inside.sum(0) / 5).tolist()
+    assert covered(real, samples).tolist() == inside.any(1).tolist()
+    assert 0.3 < covered(real, samples).mean() < 0.95 and dense(real, samples).mean() > 1.1
+    # Samples at one place are dense there and cover little, and far ones do neither.
+    one = np.repeat(real[:1], 50, axis=0)
+    assert dense(real, one).mean() >= 1 / 5 and covered(real, one).mean() < 0.3
+    assert dense(real, one + 100).mean() == covered(real, one + 100).mean() == 0
+
+
+def test_blocks_change_nothing(monkeypatch):
+    random = np.random.default_rng(2)
+    real, samples = random.normal(size=(61, 3)), random.normal(size=(47, 3)) * 0.6
+    whole = [function(real, samples).tolist() for function in (precise, recalled, dense, covered)]
+    for most in (1, 61 * 7):
+        monkeypatch.setattr(module, "_DISTANCES", most)
+        assert [function(real, samples).tolist() for function in (precise, recalled, dense, covered)] == whole
 
 
 def test_effective_classes():

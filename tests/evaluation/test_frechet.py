@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
 
-from unstir.evaluation.frechet import Statistics, distance, frechet_distance
+from unstir.evaluation.frechet import Statistics, distance, frechet_distance, influences
 
 
 def statistics(features):
@@ -152,3 +153,35 @@ def test_distance_is_that_of_the_means_and_covariances():
     expected = frechet_distance(x.mean(0), np.cov(x.T), y.mean(0), np.cov(y.T))
     assert expected > 1
     assert distance(Statistics().add(x), Statistics().add(y)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_it_is_torch_fidelitys_fid_on_equal_features():
+    from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+
+    random = np.random.default_rng(7)
+    x, y = random.normal(size=(300, 24)), random.normal(size=(260, 24)) * random.uniform(0.5, 2, 24) + 0.2
+    theirs = fid_statistics_to_metric(*(fid_features_to_statistics(torch.from_numpy(z)) for z in (x, y)), False)
+    ours = distance(Statistics().add(x), Statistics().add(y))
+    assert ours == pytest.approx(theirs["frechet_inception_distance"], abs=1e-6) and ours > 1
+    assert distance(Statistics().add(x), Statistics().add(x)) < 1e-6
+
+
+@pytest.mark.parametrize("size", [5, 12])
+def test_an_influence_is_what_the_distance_loses_without_its_sample(size):
+    random = np.random.default_rng(8)
+    x, y = random.normal(size=(400, size)), random.normal(size=(300, size)) * 1.3 + 0.4
+    x[:, 0] = x[:, 1] + 1e-9 * x[:, 0]  # near-singular
+    samples, real = Statistics().add(x), Statistics().add(y)
+    found = influences(x, samples, real)
+    assert found.mean() == pytest.approx(0, abs=0.02)
+    whole = distance(samples, real)
+    without = [distance(Statistics().add(np.delete(x, i, axis=0)), real) for i in range(20)]
+    lost = (whole - np.array(without)) * 400
+    # But for what all have in common: the distance's bias, which grows as samples get fewer.
+    np.testing.assert_allclose(lost - lost.mean(), found[:20] - found[:20].mean(), atol=0.03 * np.abs(found).max())
+    assert lost.mean() == pytest.approx(found[:20].mean(), abs=0.3)
+    # Of many draws the distances spread as the influences of one say.
+    draws = [distance(Statistics().add(random.normal(size=(400, size))), real) for _ in range(60)]
+    x = random.normal(size=(400, size))
+    error = influences(x, Statistics().add(x), real).std() / 20
+    assert np.std(draws) == pytest.approx(error, rel=0.35)

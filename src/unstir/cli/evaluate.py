@@ -13,15 +13,29 @@ from unstir.cli.report import Report
 from unstir.cli.restoration import restoration
 from unstir.cli.steering import steered
 from unstir.errors import InputError
-from unstir.evaluation.metrics import ALONE, LIKELIHOODS, METRICS, check
+from unstir.evaluation.backbones.names import BACKBONES, CLASSIFIER, BackboneName
+from unstir.evaluation.metrics import ALONE, LIKELIHOODS, METRICS, OF_SAMPLES, by_backbone, check
 
 if TYPE_CHECKING:
     from unstir.data.config import DataConfig
     from unstir.data.dataset import Splits
     from unstir.models.config import ModelConfig, Settings
 
+_SUFFIXES = {
+    "low": "the lower end of its 95 % interval, by resampling",
+    "high": "the upper end",
+    "floor": "{} of as many real training images: as low as one may hope",
+    "ceiling": "{} of as many real training images: as high as one may hope",
+    "control": "{} of held-out images: no model has seen these",
+    "ratio": "the nearest distance over the second nearest, the median",
+    "deviation": "standard deviation over subsets or parts",
+    "warning": "",
+    "absent": "",
+}
+"""What stands beside a figure, by the end of its name."""
+
 _MEANINGS = {
-    **METRICS,
+    **{name: metric.about for name, metric in OF_SAMPLES.items()},
     **LIKELIHOODS,
     "samples": "images drawn",
     "reference_images": "held-out images they are compared with",
@@ -37,8 +51,10 @@ _MEANINGS = {
     "bpd_variance": "of the chain's steps",
     "bpd_ode_standard_error": "of bpd_ode, over the images",
     "bpd_ode_levels": "levels of the solver",
-    "fcd_floor": "fcd of as many real training images: as low as one may hope",
-    "recall_ceiling": "recall of as many real training images: as high as one may hope",
+    "backbone": "what reads the images",
+    "backbone_key": "a hash of its weights and of how images are made ready for it",
+    "samples_compared": "samples that are compared each with each",
+    "reference_compared": "held-out images that are",
 }
 
 _OF_BITS = ("variance", "clip", "steps")
@@ -51,7 +67,7 @@ def evaluate(
     metrics: Annotated[
         str,
         typer.Option(
-            help="What to measure: fcd, accuracy, recall, classes, bpd, bpd_ode, with commas; or restoration, or "
+            help=f"What to measure, with commas: {', '.join([*OF_SAMPLES, *LIKELIHOODS])}; or restoration, or "
             "attributes."
         ),
     ] = ",".join(METRICS),
@@ -79,6 +95,24 @@ def evaluate(
     scale: options.Scale = None,
     weaker: options.Weaker = None,
     batch: options.Batch = 250,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What reads the images for recall, fd, kd, precision, density, coverage and memorization: "
+            f"{', '.join(BACKBONES)} or torchvision:NAME; with @PATH behind it by weights of your own.",
+            show_default="classifier, or without labels efficientnet-lite0",
+        ),
+    ] = None,
+    among: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=2,
+            max=options.MOST,
+            help="How many samples and held-out images, at most, are compared each with each.",
+        ),
+    ] = 2000,
     data: Annotated[
         str | None,
         typer.Option(help="Where the run's images are now, or others to compare with.", show_default="the run's"),
@@ -87,10 +121,11 @@ def evaluate(
 ) -> None:
     """Draw images from a run and measure them, or how many bits it needs for held-out ones.
 
-    The ruler of drawn images is a classifier trained once on the same data; results compare models of one set. For
-    bpd, --steps is the number of levels: all unless given, or 1,000 of a continuous schedule; for bpd_ode 100.
-    Restoration is of each task of a run that is told degraded pictures; attributes is of what captions of scenes
-    state, of training ones and of held-out combinations, N of each.
+    Unless --backbone says otherwise the ruler of drawn images is a classifier trained once on the same data;
+    results compare models of one set. fid, sfid, kid and is are always Inception's. For bpd, --steps is the number
+    of levels: all unless given, or 1,000 of a continuous schedule; for bpd_ode 100. Restoration is of each task of
+    a run that is told degraded pictures; attributes is of what captions of scenes state, of training ones and of
+    held-out combinations, N of each.
     """
     from unstir.models.file import read_config
     from unstir.training.run_folder import data_of
@@ -98,6 +133,8 @@ def evaluate(
     _, config = read_config(run)
     wanted = [metric.strip() for metric in metrics.split(",")]
     check(wanted)
+    for reader in by_backbone(wanted, backbone):
+        reader.check_path()
     alone = [metric for metric in wanted if metric in ALONE]
     if alone and len(wanted) > 1:
         raise InputError(f"The metric {alone[0]} stands alone: ask for the others by themselves")
@@ -115,13 +152,13 @@ def evaluate(
         steering = steered(run, config, asked, classifier, scale, weaker)
         attributes(run, config, n, seed, asked, steering, batch, as_json)
         return
-    draws = any(metric in METRICS for metric in wanted)
+    draws = any(metric in OF_SAMPLES for metric in wanted)
     bits = any(metric in LIKELIHOODS for metric in wanted)
     for verb in ["draw"] * draws + ["predict"] * bits:
         config.require(verb)
     chain = {name: asked[name] for name in _OF_BITS}
     if not draws:
-        given = {**asked, "classifier": classifier, "scale": scale, "weaker": weaker}
+        given = {**asked, "classifier": classifier, "scale": scale, "weaker": weaker, "backbone": backbone}
         vain = [name for name, value in given.items() if value is not None and name not in _OF_BITS]
         if vain:
             raise InputError(f"--{vain[0].replace('_', '-')} is for drawing images, and {metrics} draws none")
@@ -129,14 +166,15 @@ def evaluate(
     steering = steered(run, config, asked, classifier, scale, weaker)
     sampling = steering.settings
     source = data_of(run, data)
-    _check_source(source, draws)
+    _check_source(source, wanted, backbone)
     place = default_place(run, f"evaluations/{_name(sampling) if draws else wanted[0]}-n{n}-seed{seed}.json")
     report = Report(as_json)
 
     from unstir.data.load import load as load_images
 
     splits = load_images(source)
-    _check_images(config, steering.classes, splits, draws)
+    labelled = splits.train.labels is not None and splits.held_out.labels is not None
+    _check_images(config, steering.classes, splits, _by_classifier(wanted, backbone, labelled) and not labelled)
 
     from unstir.evaluation.bits import measure_bits
     from unstir.evaluation.measure import measure
@@ -150,7 +188,8 @@ def evaluate(
         share = range(n)[rank.process_index :: rank.num_processes]
         how = asked | steering.arguments()
         drawn = model.draw(share, seed=seed, batch=batch, progress=rank.is_main_process, **how)
-        measured |= measure(drawn, splits, wanted, progress=rank.is_main_process)
+        of_samples = [metric for metric in wanted if metric in OF_SAMPLES]
+        measured |= measure(drawn, splits, of_samples, rank.is_main_process, backbone, among)
     if bits:
         count = min(n, len(splits.held_out))
         report.say(f"Measuring the bits that {run} needs for {count:,} held-out images of {source.source}")
@@ -176,19 +215,32 @@ def evaluate(
         **({"sampling": sampling.model_dump(mode="json")} if draws else {}),
         **steering.values(),
     }
-    rows = ((name, _figure(value), _MEANINGS.get(name, "")) for name, value in measured.items())
+    rows = ((name, _figure(value), _meaning(name)) for name, value in measured.items())
     report.keep(place, values, rows)
 
 
-def _check_source(source: DataConfig, labels: bool) -> None:
+def _meaning(name: str) -> str:
+    """Return what a figure says, in half a sentence; "" of a sentence."""
+    metric, _, suffix = name.partition("_")
+    if name in _MEANINGS or metric not in OF_SAMPLES:
+        return _MEANINGS.get(name, "")
+    return _SUFFIXES.get(suffix.rpartition("_")[2], "").format(metric)
+
+
+def _by_classifier(metrics: list[str], backbone: str | None, labelled: bool) -> bool:
+    """Whether a metric is asked for that needs the set's own classifier."""
+    return BackboneName(CLASSIFIER) in by_backbone(metrics, backbone, labelled)
+
+
+def _check_source(source: DataConfig, metrics: list[str], backbone: str | None) -> None:
     from unstir.data.sources import DATASETS, find
 
     find(source.source)
     known = DATASETS.get(source.source)
-    if labels and known is not None and not known.labelled:
+    if known is not None and not known.labelled and _by_classifier(metrics, backbone, False):
         raise InputError(
             f"'{source.source}' has no labels, and the metrics need a classifier of its classes; give a labelled "
-            "set with --data"
+            "set with --data, or ask for others, such as --metrics fd,recall"
         )
 
 
@@ -198,14 +250,14 @@ def _name(sampling: Settings) -> str:
     return f"{values['sampler']['name']}-{sampling.steps}" if "sampler" in values else "at-once"
 
 
-def _check_images(config: ModelConfig, classes: tuple[str, ...], splits: Splits, labels: bool) -> None:
+def _check_images(config: ModelConfig, classes: tuple[str, ...], splits: Splits, lacking: bool) -> None:
     """Check, before anything is drawn, that a run's images of these classes can be measured against others.
 
     Raises:
-        InputError: If these have another shape or other classes, or have no labels and ``labels`` are needed.
+        InputError: If these have another shape or other classes, or labels are needed and ``lacking``.
     """
     held_out = splits.held_out
-    if labels and (splits.train.labels is None or held_out.labels is None):
+    if lacking:
         raise InputError(f"'{held_out.name}' has no labels, and the metrics need a classifier of its classes")
     if held_out.shape != config.samples.shape:
         ours, theirs = ("x".join(map(str, shape)) for shape in (config.samples.shape, held_out.shape))

@@ -1,13 +1,15 @@
 """What samples are worth, in figures: how far from real images, what they leave out, whether they heed labels.
 
-All are read by the set's own classifier (`unstir.evaluation.ruler`), so they need no download and fit digits as
-well as photographs; they compare models of one set, and are no Inception FID. Samples come as a stream: each
-process measures its share, and no more than a batch is held.
+Images are read by backbones (:mod:`unstir.evaluation.backbones`), and each metric is made from what one of them
+has read. If nothing else is said that is the set's own classifier (:mod:`unstir.evaluation.ruler`), which needs no
+download and fits digits as well as photographs; its figures compare models of one set, and are no Inception FID.
+Samples come as a stream: each process measures its share, and no more is held than statistics and what is kept of
+each image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,74 +17,29 @@ import torch
 from torch import Tensor
 
 from unstir.errors import InputError
-from unstir.evaluation.coverage import NEIGHBOURS, effective_classes, recall
-from unstir.evaluation.frechet import Statistics, distance
-from unstir.evaluation.metrics import METRICS, check
+from unstir.evaluation import statistics
+from unstir.evaluation.backbones.backbone import Backbone, Seen, check_channels
+from unstir.evaluation.backbones.load import load
+from unstir.evaluation.backbones.names import CLASSIFIER, BackboneName
+from unstir.evaluation.backbones.ruled import RuledBackbone
+from unstir.evaluation.memorization import Nearest
+from unstir.evaluation.metrics import METRICS, OF_SAMPLES, by_backbone, check
+from unstir.evaluation.reading import Reading
 from unstir.evaluation.ruler import ruler
+from unstir.evaluation.scores import Readings, scores
 from unstir.models.samples import Samples
 from unstir.processes import gathered, processes
 from unstir.progress import tracked
 
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData, Splits
-    from unstir.models.classifier import Classifier
+
+_Take = Callable[[Seen, np.ndarray, "Tensor | None"], object]
 
 BATCH = 500
 
 RECALLED = 2000
-"""Of how many samples and held-out images, at most, recall is measured: its cost grows as their square."""
-
-
-class Reading:
-    """What a classifier reads in images, a batch at a time.
-
-    Attributes:
-        features: Their statistics.
-        confident: How many were read with a probability over 0.9.
-        labelled: How many have a label.
-        right: How many of these were read as it.
-        classes: The sum of their class probabilities, float64 (K,).
-        kept: The features of some of them, float64 (n, F) each.
-    """
-
-    def __init__(self) -> None:
-        self.features = Statistics()
-        self.confident = self.labelled = self.right = 0
-        self.classes = np.zeros(())
-        self.kept: list[np.ndarray] = []
-
-    def add(self, classifier: Classifier, images: Tensor, labels: Tensor | None, keep: np.ndarray) -> None:
-        """Read images (B, C, H, W) in [-1, 1].
-
-        Args:
-            classifier: What reads.
-            images: At least one.
-            labels: Theirs, int64 (B,), or None.
-            keep: Whose features are kept, bool (B,).
-        """
-        features, probabilities = classifier.read(images)
-        self.features.add(features.numpy())
-        self.classes = self.classes + probabilities.sum(0).numpy()
-        self.kept.append(features.numpy()[keep])
-        self.confident += int((probabilities.amax(1) > 0.9).sum())
-        if labels is not None:
-            self.labelled += len(labels)
-            self.right += int((probabilities.argmax(1) == labels.cpu()).sum())
-
-    def merge(self, other: Reading) -> Reading:
-        """Add what another has read, and return the reading."""
-        self.features.merge(other.features)
-        self.confident += other.confident
-        self.labelled += other.labelled
-        self.right += other.right
-        self.classes = self.classes + other.classes
-        self.kept += other.kept
-        return self
-
-    @property
-    def count(self) -> int:
-        """How many images were read."""
-        return self.features.count
+"""Of how many samples and held-out images, at most, neighbours are asked for: the cost grows as their square."""
 
 
 def measure(
@@ -90,8 +47,10 @@ def measure(
     splits: Splits,
     metrics: Sequence[str] = tuple(METRICS),
     progress: bool = True,
+    backbone: str | None = None,
+    among: int | None = None,
 ) -> dict[str, float | int | str]:
-    """Measure samples against the held-out images of a labelled set.
+    """Measure samples against the held-out images of a set.
 
     Samples are rounded to 8 bits first, as they would be saved. The classifier comes from the cache or is trained.
 
@@ -100,88 +59,166 @@ def measure(
             are what they were asked for. Of several processes each gives its share, and all get the same answer.
             Those in a list are checked before a classifier is trained.
         splits: the set that the model was trained on.
-        metrics: names out of ``METRICS``.
+        metrics: names out of ``METRICS`` and ``OTHERS``.
         progress: show progress bars, if standard error is a terminal.
+        backbone: what reads the images for the metrics that take any, ``NAME`` or ``NAME@PATH``; None for the
+            set's classifier, or without labels for EfficientNet-Lite0.
+        among: the first how many samples, and how many held-out images, are compared each with each: by all
+            metrics but Fréchet distances, the Inception score, ``accuracy`` and ``classes``; None for 2,000. If
+            there are fewer, all.
 
     Returns:
-        Always ``samples``, ``reference_images`` (how many held-out images), ``classifier_accuracy`` (on them, in
-        [0, 1]) and ``confidence`` (the share of samples that the classifier reads with a probability over 0.9).
+        Always ``samples`` and ``reference_images`` (how many held-out images). Where metrics take any backbone
+        also ``backbone`` and ``backbone_key``; where images are compared each with each, ``samples_compared`` and
+        ``reference_compared``. Where the classifier reads, ``classifier_accuracy`` (on held-out images, in [0, 1])
+        and ``confidence`` (the share of samples that it reads with a probability over 0.9). And of each metric
+        what :mod:`unstir.evaluation.scores` says: the figure, its interval, and what real images score:
+
         With ``fcd`` also ``fcd_floor``: the distance of as many training images (all of them, if there are
         fewer) to the same held-out images, which is what samples as good as real images would score at this N;
         both fall with N, so compare at equal N. With ``accuracy`` the share of samples read as their label, in
         [0, 1]; without labels ``accuracy_absent`` stands in its place, a sentence that says why. With ``recall``
-        that of the first 2,000 samples and of 2,000 held-out images, or of all if there are fewer, and
-        ``recall_ceiling``, that of as many training images; of too few samples, ``recall_absent``. With
+        also ``recall_ceiling``, that of as many training images; of too few samples, ``recall_absent``. With
         ``classes`` the effective number of classes in the samples: of a model that is told labels, whether it
         heeds them; of one that is not, whether it leaves some out.
 
     Raises:
-        InputError: an unknown metric, a set without labels, or samples and labels that do not fit the set.
+        InputError: an unknown metric or backbone, one whose weights are not there, a set without labels for
+            metrics that need them, or samples and labels that do not fit the set.
     """
     check(metrics)
     train, held_out = splits.train, splits.held_out
-    if train.labels is None or held_out.labels is None:
-        asked = ", ".join(metrics)
-        raise InputError(f"'{held_out.name}' has no labels, and {asked} need a labelled set (for now)")
+    labelled = train.labels is not None and held_out.labels is not None
+    groups = by_backbone(metrics, backbone, labelled)
+    asked = groups.get(BackboneName(CLASSIFIER))
+    if asked and not labelled:
+        raise InputError(f"'{held_out.name}' has no labels, and {', '.join(asked)} need a labelled set (for now)")
+    for name in groups:
+        check_channels(name.name, held_out.shape[0])
     if isinstance(samples, Sequence):
         for part in samples:
             _check(part, held_out)
         _check_count(sum(gathered(sum(map(len, samples)))))
-    classifier = ruler(splits)
-    drawn = Reading()
+    most = RECALLED if among is None else among
+    rulers = [_Ruler(_backbone(name, splits), wanted, most, progress) for name, wanted in groups.items()]
+    count = 0
     for part in samples:
         _check(part, held_out)
         images = ((part.tensor.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
-        numbers = drawn.count + np.arange(len(images)) if part.indices is None else np.asarray(part.indices)
-        drawn.add(classifier, images, part.labels, numbers < RECALLED)
-    drawn = _merged(drawn)
-    _check_count(drawn.count)
-    real = _read(classifier, held_out, np.arange(len(held_out)), progress)
-    report: dict[str, float | int | str] = {
-        "samples": drawn.count,
-        "reference_images": len(held_out),
-        "classifier_accuracy": real.right / real.labelled,
-        "confidence": drawn.confident / drawn.count,
-    }
-    kept = min(sum(map(len, drawn.kept)), len(train))
-    recalled = "recall" in metrics and kept > NEIGHBOURS
-    if "fcd" in metrics or recalled:
-        # Always the same training images for one count, or all of them if there are fewer.
-        chosen = np.sort(np.random.default_rng(0).permutation(len(train))[: drawn.count])
-        as_many = _read(classifier, train, chosen, progress)
-    if "fcd" in metrics:
-        report["fcd"] = distance(drawn.features, real.features)
-        report["fcd_floor"] = distance(as_many.features, real.features)
-    if "accuracy" in metrics:
-        if drawn.labelled:
-            report["accuracy"] = drawn.right / drawn.labelled
-        else:
-            report["accuracy_absent"] = "the samples were drawn without labels, so there is none to be right about"
-    if recalled:
-        held, ours, training = (np.concatenate(reading.kept) for reading in (real, drawn, as_many))
-        report["recall"] = recall(held, ours)
-        report["recall_ceiling"] = recall(held, training)
-    elif "recall" in metrics:
-        report["recall_absent"] = f"{kept} samples are too few; {NEIGHBOURS + 1} is the least"
-    if "classes" in metrics:
-        report["classes"] = effective_classes(drawn.classes / drawn.count)
-    return report
+        numbers = count + np.arange(len(images)) if part.indices is None else np.asarray(part.indices)
+        count += len(images)
+        for one in rulers:
+            one.drawn.add(one.backbone.read(images), numbers, numbers < most, part.labels)
+    count = sum(gathered(count))
+    _check_count(count)
+    report: dict[str, float | int | str] = {"samples": count, "reference_images": len(held_out)}
+    for one in rulers:
+        report |= one.measure(splits)
+    order = [name for metric in metrics for name in report if name == metric or name.startswith(f"{metric}_")]
+    return {name: report[name] for name in [*(name for name in report if name not in order), *order]}
 
 
-def _read(classifier: Classifier, data: ImageData, indices: np.ndarray, progress: bool) -> Reading:
-    """Return what is read in some images of a set; of several processes each reads its share."""
-    kept = indices[np.linspace(0, len(indices) - 1, min(RECALLED, len(indices))).round().astype(int)]
-    reading, share = Reading(), indices[processes().process_index :: processes().num_processes]
-    batches: Iterator[np.ndarray] = (share[start : start + BATCH] for start in range(0, len(share), BATCH))
-    for batch in tracked(batches, -(-len(share) // BATCH), "reading the images", progress):
-        images, told = data.examples(batch, names=("label",))
-        reading.add(classifier, images, told["label"], np.isin(batch, kept))  # type: ignore[arg-type]
-    return _merged(reading)
+class _Ruler:
+    """A backbone, what is asked of it, and what it has read in samples.
+
+    Args:
+        backbone: What reads.
+        metrics: What is made of it.
+        most: How many images, at most, are compared each with each.
+        progress: Whether to show progress bars.
+    """
+
+    def __init__(self, backbone: Backbone, metrics: Sequence[str], most: int, progress: bool) -> None:
+        self.backbone, self.metrics, self.most, self.progress = backbone, metrics, most, progress
+        self.needs = frozenset[str]().union(*(OF_SAMPLES[metric].needs for metric in metrics))
+        if backbone.name == CLASSIFIER:
+            self.needs |= {"answers"}
+        self.drawn = Reading(self.needs)
+
+    def measure(self, splits: Splits) -> dict[str, float | int | str]:
+        """Return the figures of all samples that were read; all processes get the same."""
+        train, held_out = splits.train, splits.held_out
+        drawn = _merged(self.drawn)
+        real = self._read(held_out, len(held_out), self.needs - {"probabilities", "nearest"})
+        beside = [
+            OF_SAMPLES[metric] for metric in self.metrics if OF_SAMPLES[metric].beside not in ("", "control")
+        ]
+        needs = frozenset[str]().union(*(metric.needs for metric in beside))
+        training = self._read(train, min(drawn.count, len(train)), needs)
+        copies = None
+        if "nearest" in self.needs and len(train) > 1:
+            copies = self._nearest(train, drawn, real)
+        found: dict[str, float | int | str] = {}
+        if any(OF_SAMPLES[metric].backbone is None for metric in self.metrics):
+            found |= {"backbone": self.backbone.name, "backbone_key": self.backbone.key}
+        if "features" in self.needs:
+            found |= {"samples_compared": len(drawn.features), "reference_compared": len(real.features)}
+        if "answers" in self.needs:
+            found["classifier_accuracy"] = real.right / real.labelled
+            found["confidence"] = drawn.confident / drawn.count
+        for metric in self.metrics:
+            found |= scores(metric, Readings(drawn, real, training, copies))
+        return found
+
+    def _read(self, data: ImageData, count: int, needs: frozenset[str]) -> Reading:
+        """Return what is read in ``count`` images of a set; of several processes each reads its share.
+
+        Statistics come from the cache, if they are there, and are kept there.
+        """
+        known = {
+            part: statistics.kept(data, self.backbone, count, part) for part in needs & {"moments", "spatial"}
+        }
+        missing = {part for part in known if known[part] is None}
+        rows = statistics.rows(data, count)
+        kept = rows[np.linspace(0, len(rows) - 1, min(self.most, len(rows))).round().astype(int)]
+        reading = Reading((needs - known.keys()) | missing)
+        if missing or needs & {"answers", "probabilities"}:
+            self._look(
+                data, rows, lambda seen, batch, labels: reading.add(seen, batch, np.isin(batch, kept), labels)
+            )
+        elif "features" in needs:
+            self._look(data, kept, lambda seen, batch, labels: reading.add(seen, batch, batch >= 0))
+        whole = _merged(reading)
+        whole.count = count
+        for part, found in known.items():
+            if found is None:
+                statistics.keep(getattr(whole, part), data, self.backbone, count, part)
+            else:
+                setattr(whole, part, found)
+        return whole
+
+    def _nearest(self, train: ImageData, drawn: Reading, real: Reading) -> tuple[Nearest, Nearest]:
+        """Return the training images nearest to the samples and to the held-out images that were kept."""
+        found = Nearest(drawn.features.array()), Nearest(real.features.array())
+
+        def take(seen: Seen, batch: np.ndarray, labels: Tensor | None) -> None:
+            for one in found:
+                one.add(seen.features.numpy())
+
+        self._look(train, np.arange(len(train)), take)
+        for one in found:
+            for rank, distances in enumerate(gathered(one.distances)):
+                if rank != processes().process_index:
+                    one.merge(distances)
+        return found
+
+    def _look(self, data: ImageData, rows: np.ndarray, take: _Take) -> None:
+        """Read this process's share of some images of a set."""
+        share = rows[processes().process_index :: processes().num_processes]
+        batches: Iterator[np.ndarray] = (share[start : start + BATCH] for start in range(0, len(share), BATCH))
+        for batch in tracked(batches, -(-len(share) // BATCH), "reading the images", self.progress):
+            images, told = data.examples(batch, names=("label",))
+            take(self.backbone.read(images), batch, told.get("label"))  # type: ignore[arg-type]
+
+
+def _backbone(name: BackboneName, splits: Splits) -> Backbone:
+    """Return a backbone; the set's classifier is trained if need be."""
+    return RuledBackbone(ruler(splits)) if name.name == CLASSIFIER else load(name)
 
 
 def _merged(reading: Reading) -> Reading:
     """Return what all processes have read."""
-    whole = Reading()
+    whole = Reading(reading.needs)
     for part in gathered(reading):
         whole.merge(part)
     return whole
@@ -199,7 +236,7 @@ def _check(samples: Samples, held_out: ImageData) -> None:
         raise InputError(f"the samples are {shape}, but the images of '{held_out.name}' ask for (N, {asked})")
     if not torch.isfinite(tensor).all():
         raise InputError("the samples hold a NaN or an infinity; only finite images can be measured")
-    if labels is None:
+    if labels is None or held_out.labels is None:  # then there is nothing to be right about
         return
     classes = held_out.num_classes
     if labels.shape != (len(tensor),):

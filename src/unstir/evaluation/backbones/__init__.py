@@ -1,0 +1,1 @@
+"""What images are read by before they are compared: networks by name, each with its own preprocessing."""
