@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from unstir.cli.demo import demo
+from unstir.cli.doctor import doctor
 from unstir.cli.edit import edit
 from unstir.cli.evaluate import evaluate
 from unstir.cli.export import export
@@ -46,6 +47,7 @@ app.command(epilog=EXAMPLES)(sample)
 app.add_typer(edit, epilog="Example: unstir edit clean runs/mnist-dae noisy.png --out cleaned.png")
 app.add_typer(show, epilog="Example: unstir show reverse runs/mnist --out reverse.gif")
 app.command(epilog="Example: unstir evaluate runs/mnist --metrics fcd --steps 20")(evaluate)
+app.command(epilog="Example: unstir doctor runs/mnist")(doctor)
 app.command(epilog="Example: unstir export runs/mnist --out mnist.safetensors")(export)
 app.command(epilog="Example: unstir recipes --json")(recipes)
 app.command(epilog="Example: unstir datasets --json")(datasets)

@@ -25,6 +25,8 @@ from unstir.sampling.draw import Conditional, walk, walk_back
 from unstir.sampling.tiles import tiles, window
 
 if TYPE_CHECKING:
+    from unstir.diffusion.config import DiffusionConfig
+    from unstir.diffusion.denoiser import TimeOf
     from unstir.models.systems import DenoiserConfig
 
 TILE, OVERLAP = 256, 32
@@ -118,9 +120,17 @@ class DenoiserModel(Editing):
         for step in steps:
             yield step.x
 
-    def predicting(self) -> Conditional:
-        """Return the denoiser as it computes by itself: in the number format of its configuration."""
+    def predicting(self, diffusion: DiffusionConfig | None = None, time: TimeOf | None = None) -> Conditional:
+        """Return the denoiser as it computes by itself: in the number format of its configuration.
+
+        Args:
+            diffusion: As what the network is read; None for what it was trained as.
+            time: What the network is told of the level; None for the same.
+        """
         denoiser = self.lowered().denoiser
+        if diffusion is not None or time is not None:
+            denoiser = (diffusion or self.config.diffusion).build(denoiser.network, denoiser.conditioner)
+            denoiser.time = time or denoiser.time
 
         def predict(x: Tensor, level: NoiseLevel, condition: Condition | None) -> Prediction:
             with self.in_precision:

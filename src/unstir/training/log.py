@@ -36,7 +36,7 @@ class RunLog:
 
         self._main = main
         if main:
-            keep = [line for line in _lines(folder.metrics) if line["step"] <= step]
+            keep = [line for line in lines(folder.metrics) if line["step"] <= step]
             with whole_file(folder.metrics) as partial:
                 partial.write_text("".join(json.dumps(line) + "\n" for line in keep))
             self._events = None
@@ -107,8 +107,8 @@ def _writing(path: Path) -> Iterator[None]:
         raise InputError(f"{path} could not be written: {error.strerror or error}") from None
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a log; what a kill or a power cut left in the place of one is dropped."""
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's log; what a kill or a power cut left in the place of one is dropped."""
     if not path.exists():
         return []
     found, lost = [], 0

@@ -1,0 +1,1 @@
+"""Why samples are poor: checks, each with its evidence and its remedy."""

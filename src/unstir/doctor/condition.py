@@ -1,0 +1,67 @@
+"""Whether the network hears the time and what it is told: what it would lose without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from unstir.diffusion import Condition, NoiseLevel
+from unstir.doctor.finding import Finding
+from unstir.doctor.patient import Patient, levels_of
+
+LEAST = 1.03
+"""By how much the error grows, at least, where what was heard is exchanged."""
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """Exchange the times, and what is told, and see whether the loss minds."""
+    yield from _time(patient)
+    yield from _told(patient)
+
+
+def _time(patient: Patient) -> Iterator[Finding]:
+    levels = levels_of(patient.schedule, 6)[1:-1]
+    own = patient.errors(patient.predict(), patient.splits.held_out, levels, count=24).mean(1)
+    turned = {float(here.t): there.t for here, there in zip(levels, [*levels[2:], *levels[:2]])}
+
+    def other(level: NoiseLevel) -> torch.Tensor:
+        return turned[float(level.t)]
+
+    exchanged = patient.errors(patient.predict(time=other), patient.splits.held_out, levels, count=24).mean(1)
+    grown = float((exchanged / own).log().abs().mean().exp())
+    if grown < LEAST:
+        yield Finding(
+            "time",
+            "The network does not hear the time.",
+            f"told the time of another level its error changes by a factor of {grown:.3f}; normal is 1.5 and far more",
+            "use a network that is told the time, in [0, 1] (--set network.kind=unet), and train again",
+            "at every level it removes the noise of that level, and not of all in the mean",
+            0.85,
+            {"grown": grown},
+        )
+
+
+def _told(patient: Patient) -> Iterator[Finding]:
+    for name, one in patient.config.told.items():
+        if one.kind == "picture":
+            continue
+        levels = levels_of(patient.schedule, 8)[1:4]
+
+        def turned(condition: Condition, name: str = name) -> Condition:
+            value, hidden = condition.parts[name]
+            return Condition({**condition.parts, name: (value.roll(1, 0), hidden.roll(1, 0))})
+
+        own = patient.errors(patient.predict(), patient.splits.held_out, levels, count=128).mean(1)
+        other = patient.errors(patient.predict(), patient.splits.held_out, levels, count=128, told=turned).mean(1)
+        grown = float((other / own).log().mean().exp())
+        if grown < 1.005:
+            yield Finding(
+                f"{name} not heard",
+                f"The network does not heed its {name}.",
+                f"told another image's its error grows by {grown - 1:.1%} in much noise; normal is 2 % and more",
+                "train longer; where labels are right and it stays so, look at the network's socket for it",
+                "images show what they are asked for",
+                0.75,
+                {"grown": grown},
+            )

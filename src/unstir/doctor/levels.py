@@ -1,0 +1,188 @@
+r"""The loss at each level of noise, between what is broken and what is learned by heart.
+
+The ceiling is the best linear denoiser's error (:mod:`unstir.doctor.gaussian`); a network above it has learned next to
+nothing, or is read as what it is not. Which of the two, other readings tell: of its output, of its levels, of the
+pixels. One under which the error falls below the ceiling is what the network was trained for. The floor is the exact
+denoiser of the training set (:class:`unstir.diffusion.exact.IdealDenoiser`), which can only repeat it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
+from unstir.diffusion.exact import IdealDenoiser
+from unstir.doctor.finding import Finding
+from unstir.doctor.patient import Patient, levels_of
+from unstir.sampling import SeededNoise
+
+TRIED_LEVELS, TRIED_IMAGES = 5, 24
+BROKEN, WEAK = 1.3, 0.95
+"""Errors over the ceiling, in the mean over levels: from which on a network is broken, and hardly trained."""
+BETTER = 0.85
+"""By what the error falls, at least, where another reading is the right one."""
+
+
+def ratio(errors: Tensor, ceiling: Tensor, variance: float) -> float:
+    """Return the geometric mean of errors over their ceiling (L,), of the levels at which there is something to know."""
+    telling = (ceiling < 0.9 * variance) & (ceiling > 1e-6)
+    telling = telling if telling.any() else torch.ones_like(telling)
+    return float((errors / ceiling).clamp(min=1e-6)[telling].log().mean().exp())
+
+
+def own_ratio(patient: Patient) -> float:
+    """Return the run's own error over the ceiling."""
+    return ratio(patient.loss, patient.ceiling, patient.gaussian.variance)
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """Hold the loss of each level against its bounds."""
+    found, tried = own_ratio(patient), _tried(patient, None)
+    best = min(readings(patient), key=lambda reading: reading.ratio)
+    if best.ratio < BETTER * tried and best.ratio < WEAK:
+        yield Finding(
+            best.cause,
+            best.what,
+            f"so read, its error is {best.ratio:.2f} of a linear denoiser's; as it stands {tried:.2f}, and a trained "
+            "network has less than 1",
+            best.remedy,
+            "the network's predictions mean what the sampler takes them for",
+            1.0 if tried > WEAK else 0.85,
+            {"error": tried, "error so read": best.ratio},
+        )
+        return
+    if found > BROKEN:
+        yield Finding(
+            "broken",
+            "The network is worse than a linear denoiser: its training went wrong.",
+            f"its error is {found:.2f} of the linear denoiser's, {_where(patient)}; a trained network has less than 1",
+            "train again, at a third of the learning rate (see the other findings first)",
+            "the loss falls below the linear denoiser's in the first minutes",
+            0.8,
+            {"error": found},
+        )
+    elif found > WEAK:
+        yield Finding(
+            "hardly trained",
+            "The network has hardly learned more than a linear denoiser knows.",
+            f"its error is {found:.2f} of the linear denoiser's; a trained network has 0.3 to 0.8",
+            f"unstir train {patient.begun.recipe if patient.begun else 'RECIPE'} --for 1h",
+            "samples become more than coloured clouds",
+            0.6,
+            {"error": found},
+        )
+    yield from _memorized(patient)
+
+
+def _memorized(patient: Patient) -> Iterator[Finding]:
+    middle = slice(len(patient.levels) // 3, -2)
+    held, seen = patient.loss[middle], patient.training_loss[middle]
+    gap = float((held / seen).log().mean().exp())
+    if gap < 1.3:
+        return
+    images, _ = patient.some(patient.splits.train, 64)
+    ideal = IdealDenoiser(patient.known.flatten(1).float().view(len(patient.known), *images.shape[1:]))
+    noise = SeededNoise(range(patient.seed, patient.seed + len(images)))(images)
+    floor = torch.stack(
+        [
+            ((ideal(level.noise(images, noise), level).x0 - images) ** 2).double().mean()
+            for level in patient.levels[middle]
+        ]
+    )
+    yield Finding(
+        "memorized",
+        "The network has learned its training images by heart.",
+        f"its error on held-out images is {gap:.1f} times that on training ones; normal is 1.0 to 1.1",
+        "train with dropout or mirrored images (--set network.dropout=0.1 --set data.flip=true), on more images, or "
+        "stop earlier (checkpoints/quarter-1.safetensors is a model)",
+        "drawings are no longer copies of training images",
+        min(0.9, 0.35 + 0.25 * (gap - 1)),
+        {"held-out over training": gap, "floor over training": float((floor / seen).mean())},
+    )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Another way to read a network.
+
+    Attributes:
+        cause: The name of what would be wrong.
+        what: In a sentence.
+        remedy: What to do.
+        ratio: The error over the ceiling.
+    """
+
+    cause: str
+    what: str
+    remedy: str
+    ratio: float
+
+
+def readings(patient: Patient) -> Iterator[Reading]:
+    """Yield the network read in other ways: its output, its levels, its pixels."""
+    own = patient.diffusion
+    for kind in ("eps", "x0", "v", "karras", "score"):
+        if kind != own.parameterization and own.parameterization != "dual":
+            other = own.model_copy(update={"parameterization": kind})
+            yield Reading(
+                "parameterization",
+                f"The network's output is {kind}, and the model reads it as {own.parameterization}.",
+                f"give the model the parameterization {kind}, or train again",
+                _tried(patient, other),
+            )
+    for name in ("linear", "cosine", "quadratic", "sigmoid", "vp", "flow", "ve", "ladder"):
+        if name != own.schedule.name:
+            other = own.model_copy(update={"schedule": ScheduleConfig(name=name)})
+            yield Reading(
+                "schedule",
+                f"The network was trained on the schedule {name}, and the model has {own.schedule.name}.",
+                f"give the model the schedule {name}, or train again",
+                _tried(patient, other),
+            )
+    for what, pixels, scale in PIXELS:
+        if what != "with red and blue exchanged" or patient.splits.train.shape[0] == 3:
+            yield Reading(
+                "pixels",
+                f"The network was trained on images {what}, and these are in [-1, 1].",
+                "scale images as in training, or train again",
+                _tried(patient, None, pixels, scale),
+            )
+
+
+PIXELS: tuple[tuple[str, Callable[[Tensor], Tensor], float], ...] = (
+    ("in [0, 1]", lambda x: (x + 1) / 2, 0.5),
+    ("in [0, 255]", lambda x: (x + 1) * 127.5, 127.5),
+    ("that are inverted", lambda x: -x, 1.0),
+    ("with red and blue exchanged", lambda x: x.flip(1), 1.0),
+)
+
+
+def _tried(
+    patient: Patient,
+    diffusion: DiffusionConfig | None,
+    pixels: Callable[[Tensor], Tensor] = lambda x: x,
+    scale: float = 1.0,
+) -> float:
+    """Return the error over the ceiling under another reading, on few levels and images."""
+    schedule = patient.schedule if diffusion is None else diffusion.schedule.build()
+    levels = levels_of(schedule, TRIED_LEVELS + 2)[1:-1]
+    errors = patient.errors(
+        patient.predict(diffusion), patient.splits.held_out, levels, count=TRIED_IMAGES, pixels=pixels
+    ).mean(1)
+    if not errors.isfinite().all():
+        return float("inf")
+    ceiling = torch.tensor([patient.gaussian.ceiling(level, scale) for level in levels], dtype=torch.float64)
+    return ratio(errors, ceiling, scale**2 * patient.gaussian.variance)
+
+
+def _where(patient: Patient) -> str:
+    """Say at which levels the error is above the ceiling."""
+    above = [level for level, error, most in zip(patient.levels, patient.loss, patient.ceiling) if error > most]
+    if len(above) == len(patient.levels) or not above:
+        return "at all levels"
+    noise = sorted(float(level.sigma / level.alpha) for level in above)
+    return f"above it where sigma / alpha is {noise[0]:.2g} to {noise[-1]:.2g}"

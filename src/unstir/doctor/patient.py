@@ -1,0 +1,185 @@
+"""A run under examination: its model, its data and its log, and what several checks measure of them, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unstir.data.dataset import ImageData
+from unstir.data.load import load as load_images
+from unstir.diffusion import Condition, NoiseLevel, Prediction, Schedule
+from unstir.diffusion.config import DiffusionConfig
+from unstir.diffusion.denoiser import TimeOf
+from unstir.doctor.gaussian import Gaussian
+from unstir.errors import InputError
+from unstir.models.file import load, read_config
+from unstir.models.samples import Samples
+from unstir.sampling import SeededNoise
+from unstir.tensors import read_tensors
+from unstir.training.checkpoint import Position, newest_checkpoint
+from unstir.training.log import lines
+from unstir.training.run_folder import RunFolder, data_of
+
+LEVELS = 10
+IMAGES = 64
+"""Held-out images, and as many training ones, that losses are measured on."""
+DRAWN = 64
+KNOWN = 5000
+"""Training images, at most, that the data is known by."""
+FARTHEST = 60.0
+"""Levels are looked at where sigma / alpha lies between this and its inverse."""
+
+Predict = Callable[[Tensor, NoiseLevel, Condition | None], Prediction]
+
+
+class Patient:
+    """A run.
+
+    Args:
+        run: Its folder, or a model file.
+        data: Where its images are now; None: where they were.
+        seed: Of the images that are looked at, and of their noise.
+
+    Attributes:
+        config: The model's configuration.
+        begun: The run's; None of a model without its run.
+        model: With the averaged weights.
+        splits: The run's images.
+        log: What training measured, a mapping for each line.
+        position: Where training stands; None of a model without its run.
+
+    Raises:
+        InputError: If there is no such run, or its data cannot be had or is of another shape.
+    """
+
+    def __init__(self, run: Path, data: str | None = None, seed: int = 0) -> None:
+        self.run, self.seed = run, seed
+        weights, self.config = read_config(run)
+        self.folder = RunFolder(weights.parent)
+        whole = run.is_dir() and self.folder.config.exists()
+        self.begun = self.folder.read_config() if whole else None
+        self.log: list[dict[str, Any]] = lines(self.folder.metrics) if whole else []
+        newest = newest_checkpoint(self.folder) if whole else None
+        self.position: Position | None = newest[1] if newest else None
+        self.checkpoint = newest[0] if newest else None
+        self.splits = load_images(data_of(run, data))
+        if self.splits.train.shape != self.config.samples.shape:
+            ours, theirs = (
+                "x".join(map(str, shape)) for shape in (self.config.samples.shape, self.splits.train.shape)
+            )
+            raise InputError(
+                f"The run's samples are {ours}, and the images of '{self.splits.train.name}' are {theirs}"
+            )
+        self.model = load(run)
+
+    def some(self, data: ImageData, count: int) -> tuple[Tensor, Mapping[str, Any]]:
+        """Return some images of a set, float32 in [-1, 1], and what is known of them; all if there are no more."""
+        chosen = np.random.default_rng(self.seed).permutation(len(data))[:count]
+        return data.examples(chosen, names=self.config.reads)
+
+    @cached_property
+    def known(self) -> Tensor:
+        """Training images, as many as are looked at for what the data is."""
+        return self.some(self.splits.train, KNOWN)[0]
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        """The data as a normal distribution."""
+        return Gaussian(self.known, self.some(self.splits.held_out, KNOWN)[0])
+
+    @property
+    def diffusion(self) -> DiffusionConfig:
+        """Of a model that predicts."""
+        return self.config.diffusion  # type: ignore[attr-defined, no-any-return]
+
+    @property
+    def schedule(self) -> Schedule:
+        """Of a model that predicts."""
+        return self.model.schedule  # type: ignore[union-attr, return-value]
+
+    @cached_property
+    def levels(self) -> list[NoiseLevel]:
+        """Levels from noise to data, evenly in log-SNR."""
+        return levels_of(self.schedule, LEVELS)
+
+    @cached_property
+    def loss(self) -> Tensor:
+        """The mean squared error of x0 on held-out images at each level, float64 (L,)."""
+        return self.errors(self.predict(), self.splits.held_out).mean(1)
+
+    @cached_property
+    def training_loss(self) -> Tensor:
+        """The same on training images."""
+        return self.errors(self.predict(), self.splits.train).mean(1)
+
+    @cached_property
+    def ceiling(self) -> Tensor:
+        """What a linear denoiser would have on the held-out images at each level, float64 (L,)."""
+        return torch.tensor([self.gaussian.ceiling(level) for level in self.levels], dtype=torch.float64)
+
+    @cached_property
+    def raw(self) -> Any | None:
+        """The model with the weights that were trained, not averaged; None without a checkpoint."""
+        if self.checkpoint is None:
+            return None
+        _, tensors = read_tensors(self.checkpoint)
+        other = load(self.run)
+        state = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+        other.load_state_dict(state)
+        return other
+
+    @cached_property
+    def drawn(self) -> Samples:
+        """Samples as the run draws them by default."""
+        return self.model.sample(DRAWN, seed=self.seed, batch=DRAWN)  # type: ignore[operator, no-any-return]
+
+    def predict(self, diffusion: DiffusionConfig | None = None, time: TimeOf | None = None) -> Predict:
+        """Return what the model predicts; read as another diffusion's, or told other times, if these are given."""
+        return self.model.predicting(diffusion, time)  # type: ignore[operator, no-any-return]
+
+    def errors(
+        self,
+        predict: Predict,
+        data: ImageData,
+        levels: Sequence[NoiseLevel] | None = None,
+        count: int = IMAGES,
+        pixels: Callable[[Tensor], Tensor] = lambda x: x,
+        told: Callable[[Condition], Condition | None] = lambda condition: condition,
+    ) -> Tensor:
+        """Return the mean squared error of x0 of each image at each level, float64 (L, N): always the same noise.
+
+        Args:
+            predict: What is measured.
+            data: The images' set.
+            levels: None for the run's.
+            count: How many images, at most.
+            pixels: What is done to the images first.
+            told: What is done to what is told of them.
+        """
+        images, given = self.some(data, count)
+        x0 = pixels(images)
+        condition = self.model.condition(given, images)
+        condition = None if condition is None else told(condition)
+        condition = None if condition is None else condition.to(self.model.device)
+        eps = SeededNoise(range(self.seed, self.seed + len(x0)))(x0)
+        found = []
+        with torch.no_grad():
+            for level in self.levels if levels is None else levels:
+                x = level.noise(x0, eps).to(self.model.device)
+                prediction = predict(x, level, condition).x0.cpu()
+                found.append(((prediction - x0) ** 2).double().flatten(1).mean(1))
+        return torch.stack(found)
+
+
+def levels_of(schedule: Schedule, count: int) -> list[NoiseLevel]:
+    """Return levels of a schedule from noise to data, evenly in log-SNR, where sigma / alpha is in reach."""
+    limit = 2 * float(np.log(FARTHEST))
+    ends = float(schedule(1.0).log_snr), float(schedule(schedule.t_min).log_snr)
+    log_snr = torch.linspace(max(ends[0], -limit), min(ends[1], limit), count, dtype=torch.float64)
+    return [schedule(t) for t in schedule.time(log_snr)]

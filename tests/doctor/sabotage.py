@@ -1,0 +1,217 @@
+"""Runs that are each broken in one known way, and the causes that explain it.
+
+``python tests/doctor/sabotage.py FOLDER`` trains and examines them all, and prints the table of the docs.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unstir.cli.main import run
+from unstir.data.config import DataConfig
+from unstir.data.load import load
+from unstir.doctor.examine import Diagnosis, examine
+from unstir.doctor.patient import Patient
+from unstir.tensors import read_tensors, write_tensors
+
+SMALL = ("network.channels=[32,64]", "training.batch=32", "training.learning_rate=0.002", "training.warmup=20")
+IMAGES = 16_000
+
+Told = dict[str, Any]
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """A way to break a run.
+
+    Attributes:
+        what: What is broken.
+        causes: One of which the first finding should name.
+        settings: Training's, beside those of the healthy run.
+        images: How many training sees.
+        pixels: What is done to the training images first; None for nothing.
+        told: What is done to the model's configuration afterwards.
+        tensors: What is done to its weights, given those of the newest checkpoint too.
+        healthy_data: Whether it is examined on the healthy images.
+    """
+
+    what: str
+    causes: tuple[str, ...]
+    settings: tuple[str, ...] = ()
+    images: int = IMAGES
+    pixels: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]] | None = None
+    told: Callable[[Told], None] | None = None
+    tensors: Callable[[Tensors, Tensors], Tensors] | None = None
+    healthy_data: bool = False
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has to be trained anew, and is no healthy run with another file."""
+        return bool(self.settings) or self.images != IMAGES or self.pixels is not None
+
+
+def _only(keep: Callable[[np.ndarray], np.ndarray]) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    def part(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        chosen = keep(labels)
+        return pixels[chosen], labels[chosen]
+
+    return part
+
+
+def _set(**values: Any) -> Callable[[Told], None]:
+    def change(told: Told) -> None:
+        for path, value in values.items():
+            place, *names = told, *path.split("__")
+            for name in names[:-1]:
+                place = place[name]
+            place[names[-1]] = value
+
+    return change
+
+
+def _fresh(weights: Tensors) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: 0.8 * value[torch.randperm(len(value), generator=generator)].flip(-1) if value.dim() > 1 else value
+        for name, value in weights.items()
+    }
+
+
+def _lagging(weights: Tensors, newest: Tensors) -> Tensors:
+    fresh = _fresh(weights)
+    return {name: 0.7 * fresh[name] + 0.3 * value for name, value in weights.items()}
+
+
+def _deaf(part: str) -> Callable[[Tensors, Tensors], Tensors]:
+    def change(weights: Tensors, newest: Tensors) -> Tensors:
+        return {name: torch.zeros_like(value) if part in name else value for name, value in weights.items()}
+
+    return change
+
+
+RANDOM = np.random.default_rng(0)
+SABOTAGES = (
+    Sabotage("pixels in [0, 1]", ("range",), pixels=lambda x, y: ((x > 127).astype(np.uint8), y)),
+    Sabotage("inverted", ("pixels",), pixels=lambda x, y: (255 - x, y), healthy_data=True),
+    Sabotage("half of the contrast", ("range", "pixels"), pixels=lambda x, y: (112 + x // 8, y)),
+    Sabotage("50 images", ("few images", "memorized", "copies"), pixels=_only(lambda y: np.arange(50))),
+    Sabotage(
+        "duplicates", ("duplicates",), pixels=_only(lambda y: np.random.default_rng(0).integers(0, 300, len(y)))
+    ),
+    Sabotage(
+        "linear schedule of 100 levels",
+        ("signal left",),
+        ("diffusion.schedule.name=linear", "diffusion.schedule.steps=100"),
+    ),
+    Sabotage(
+        "zero signal left out of the grid",
+        ("wrong first step",),
+        told=_set(sampling__spacing="leading", sampling__steps=5),
+    ),
+    Sabotage("time not heard", ("time",), tensors=_deaf("embedding.")),
+    Sabotage("average never updated", ("average",), tensors=lambda weights, newest: _fresh(weights)),
+    Sabotage("average too long", ("average",), tensors=_lagging),
+    Sabotage("no average", ("no average",), tensors=lambda weights, newest: newest),
+    Sabotage("labels shuffled", ("labels",), pixels=lambda x, y: (x, np.random.default_rng(1).permutation(y))),
+    Sabotage("labels not reaching the network", ("label not heard",), tensors=_deaf("conditioner.")),
+    Sabotage("a class missing", ("missing class",), pixels=_only(lambda y: y != 3)),
+    Sabotage("learning rate 100 times too high", ("learning rate too high",), ("training.learning_rate=0.2",)),
+    Sabotage("learning rate 100 times too low", ("learning rate too low",), ("training.learning_rate=0.00001",)),
+    Sabotage("hardly trained", ("hardly trained", "broken"), images=640),
+    Sabotage(
+        "eps read as v",
+        ("parameterization",),
+        ("diffusion.parameterization=eps", "diffusion.objective=simple"),
+        told=_set(diffusion__parameterization="v"),
+    ),
+    Sabotage("v read as x0", ("parameterization",), told=_set(diffusion__parameterization="x0")),
+    Sabotage(
+        "another schedule", ("schedule", "another configuration"), told=_set(diffusion__schedule__name="linear")
+    ),
+    Sabotage("guidance 20", ("guidance",), told=_set(sampling__guidance=20.0)),
+    Sabotage(
+        "4 ancestral steps",
+        ("too few steps",),
+        told=_set(sampling__sampler={"name": "ddpm", "variance": "small"}, sampling__steps=4),
+    ),
+    Sabotage(
+        "a network of 1 %",
+        ("small network", "hardly trained"),
+        ("network.channels=[8]", "network.attention=[none]"),
+    ),
+    Sabotage(
+        "weights rounded to 16 bits",
+        ("rounded weights",),
+        tensors=lambda weights, newest: {n: v.half().float() for n, v in weights.items()},
+    ),
+    Sabotage(
+        "300 epochs of 100 images",
+        ("memorized", "few images", "copies"),
+        pixels=_only(lambda y: np.arange(100)),
+        images=2 * IMAGES,
+    ),
+)
+
+
+def train_healthy(folder: Path) -> Path:
+    """Train the run that all are broken from."""
+    return _train(folder, "digits", (), IMAGES)
+
+
+def examined(sabotage: Sabotage, healthy: Path, folder: Path) -> Diagnosis:
+    """Break a run and examine it."""
+    if sabotage.trains:
+        source, splits = "digits", load(DataConfig(source="digits"))
+        if sabotage.pixels is not None:
+            pixels, labels = sabotage.pixels(splits.train.pixels, splits.train.labels)
+            source = str(folder.with_suffix(".npz"))
+            np.savez(source, images=pixels, labels=labels)
+        broken = _train(folder, source, sabotage.settings, sabotage.images)
+    else:
+        broken = Path(shutil.copytree(healthy, folder))
+    if sabotage.told or sabotage.tensors:
+        about, weights = read_tensors(broken / "model.safetensors")
+        told = copy.deepcopy(dict(about.told))
+        if sabotage.told:
+            sabotage.told(told["model"])
+        if sabotage.tensors:
+            _, newest = read_tensors(sorted((broken / "checkpoints").glob("step-*"))[-1])
+            weights = dict(sabotage.tensors(weights, {name: newest[f"model.{name}"] for name in weights}))
+        write_tensors(broken / "model.safetensors", {n: v.contiguous() for n, v in weights.items()}, told)
+    return examine(Patient(broken, "digits" if sabotage.healthy_data else None))
+
+
+def _train(folder: Path, source: str, settings: Iterable[str], images: int) -> Path:
+    every = [word for setting in (*SMALL, *settings) for word in ("--set", setting)]
+    assert run(["train", "digits", "--data", source, "--images", str(images), "--out", str(folder), *every]) == 0
+    return folder
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    place.mkdir(parents=True, exist_ok=True)
+    well = place / "healthy"
+    well = well if well.exists() else train_healthy(well)
+    print("healthy:", [finding.cause for finding in examine(Patient(well)).findings], flush=True)
+    for number, one in enumerate(SABOTAGES):
+        if sys.argv[2:] and str(number) not in sys.argv[2:]:
+            continue
+        target = place / f"{number}"
+        shutil.rmtree(target, ignore_errors=True)
+        found = examined(one, well, target).findings
+        good = bool(found) and found[0].cause in one.causes
+        print(
+            f"| {number} {one.what} | {'yes' if good else 'NO'} | {', '.join(f'{f.cause} {f.weight:.2f}' for f in found[:3])} |",
+            flush=True,
+        )
