@@ -212,6 +212,7 @@ if __name__ == "__main__":
         found = examined(one, well, target).findings
         good = bool(found) and found[0].cause in one.causes
         print(
-            f"| {number} {one.what} | {'yes' if good else 'NO'} | {', '.join(f'{f.cause} {f.weight:.2f}' for f in found[:3])} |",
+            f"| {number} {one.what} | {'yes' if good else 'NO'} | "
+            f"{', '.join(f'{f.cause} {f.weight:.2f}' for f in found[:3])} |",
             flush=True,
         )

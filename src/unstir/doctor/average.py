@@ -19,7 +19,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     errors = patient.errors(raw.predicting(), patient.splits.held_out).mean(1)
     variance = patient.gaussian.variance
     averaged, trained = (ratio(loss, patient.ceiling, variance) for loss in (patient.loss, errors))
-    pairs = [(a, b) for a, b in zip(patient.model.parameters(), raw.parameters()) if a.requires_grad or True]
+    pairs = [(a, b) for a, b in zip(patient.model.parameters(), raw.parameters())]
     apart = sum(float((a.detach() - b.detach()).double().pow(2).sum()) for a, b in pairs)
     size = sum(float(b.detach().double().pow(2).sum()) for _, b in pairs)
     steps = patient.position.step if patient.position else 0
@@ -28,7 +28,8 @@ def check(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "average",
             "The average of the weights, from which samples are drawn, lags behind the weights themselves.",
-            f"its error is {averaged:.2f} of a linear denoiser's after {steps:,} steps, the weights' {trained:.2f}; "
+            f"its error is {averaged:.2f} of a linear denoiser's after {steps:,} steps, the weights' "
+            f"{trained:.2f}; "
             "normal is that the average is the better one",
             "train longer, or with a shorter average (--set training.ema=0.99)",
             f"samples as good as an error of {trained:.2f} allows",

@@ -81,7 +81,8 @@ def _repeated(train: ImageData) -> Iterator[Finding]:
         yield Finding(
             "duplicates",
             "Many images are in the set more than once.",
-            f"{share:.0%} of {len(rows):,} are copies of another to the bit, {distinct:,} are distinct; normal is none",
+            f"{share:.0%} of {len(rows):,} are copies of another to the bit, {distinct:,} are distinct; normal "
+            f"is none",
             "remove the copies, and train again",
             "what is repeated is no longer learned by heart, and the other images are seen more often",
             float(np.clip(share + 0.1, 0, 0.95)),
@@ -102,7 +103,8 @@ def _colours(pixels: np.ndarray) -> Iterator[Finding]:
         yield Finding(
             "channel order",
             "Red and blue seem to be exchanged in a part of the images.",
-            f"{accuracy:.0%} of images can be told from themselves with red and blue exchanged; of photographs in one "
+            f"{accuracy:.0%} of images can be told from themselves with red and blue exchanged; of photographs "
+            f"in one "
             "order 65 % or more",
             "read all images in one order, red first, and train again",
             "skies are blue again",
@@ -141,7 +143,8 @@ def _classes(train: ImageData) -> Iterator[Finding]:
     if missing:
         yield Finding(
             "missing class",
-            f"Of {'the class' if len(missing) == 1 else 'the classes'} {', '.join(missing[:5])} there is no image.",
+            f"Of {'the class' if len(missing) == 1 else 'the classes'} {', '.join(missing[:5])} there is no "
+            f"image.",
             f"0 training images; the other classes have {int(counts[counts > 0].mean()):,} each",
             "add images of it, or leave the class out of the data, and train again",
             "what is drawn as it would be an image of it",
@@ -169,7 +172,7 @@ def _labels(train: ImageData, held_out: ImageData) -> Iterator[Finding]:
 
 
 def label_accuracy(train: ImageData, held_out: ImageData) -> tuple[float, float, int]:
-    """Return how often the nearest training images in the first components have the label, chance, and of how many."""
+    """Return how often those that look most like a held-out image have its label, chance, and of how many."""
     from sklearn.decomposition import PCA
     from sklearn.neighbors import KNeighborsClassifier
 

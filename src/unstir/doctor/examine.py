@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from unstir.doctor import average, condition, copies, data, file, levels, resolution, sampler, training, walk
+from unstir.doctor import (
+    average,
+    clock,
+    condition,
+    copies,
+    data,
+    file,
+    levels,
+    resolution,
+    sampler,
+    training,
+    walk,
+)
 from unstir.doctor.finding import Finding, ranked
 from unstir.doctor.patient import Patient
 from unstir.progress import tracked
@@ -37,6 +49,7 @@ CHECKS = (
     Check("training", training.check),
     Check("copies", copies.check, ("draw",)),
     Check("schedule", resolution.check, ("predict",)),
+    Check("time spent", clock.check),
 )
 
 

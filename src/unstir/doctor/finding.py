@@ -1,4 +1,4 @@
-"""What a check says: what is wrong, how it is known, what to change, and how much of the trouble it explains. No torch."""
+"""What a check says: what is wrong, how it is known, what to change, how much of the trouble it explains. No torch."""
 
 from __future__ import annotations
 
@@ -54,5 +54,5 @@ class Finding:
 
 
 def ranked(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings by how much they explain; of equal ones the earlier check's first, whom the later presume."""
+    """Return findings by how much they explain; of equal ones the earlier first, which the later presume."""
     return sorted(findings, key=lambda finding: -finding.weight)

@@ -3,7 +3,8 @@ r"""The data as a normal distribution: the ceiling of the loss, and a model whos
 The best linear denoiser knows of the data its mean m and its variances :math:`\lambda_k` along directions that are
 independent (Wiener 1949):
 
-.. math:: \hat x_{0,k} = m_k + g_k (x_k - \alpha m_k), \qquad g_k = \frac{\alpha \lambda_k}{\alpha^2 \lambda_k + \sigma^2}
+.. math:: \hat x_{0,k} = m_k + g_k (x_k - \alpha m_k), \qquad
+          g_k = \frac{\alpha \lambda_k}{\alpha^2 \lambda_k + \sigma^2}
 
 Its error on images of second moments :math:`s_k` about m is :math:`(1 - \alpha g_k)^2 s_k + g_k^2 \sigma^2`, which
 any network that has learned something beats. Few pixels have the eigenvectors of their covariance as directions;

@@ -1,9 +1,9 @@
 r"""The loss at each level of noise, between what is broken and what is learned by heart.
 
-The ceiling is the best linear denoiser's error (:mod:`unstir.doctor.gaussian`); a network above it has learned next to
-nothing, or is read as what it is not. Which of the two, other readings tell: of its output, of its levels, of the
-pixels. One under which the error falls below the ceiling is what the network was trained for. The floor is the exact
-denoiser of the training set (:class:`unstir.diffusion.exact.IdealDenoiser`), which can only repeat it.
+The ceiling is the best linear denoiser's error (:mod:`unstir.doctor.gaussian`); a network above it has learned
+next to nothing, or is read as what it is not. Which of the two, other readings tell: of its output, of its levels, of
+the pixels. One under which the error falls below the ceiling is what the network was trained for. The floor is the
+exact denoiser of the training set (:class:`unstir.diffusion.exact.IdealDenoiser`), which can only repeat it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BETTER = 0.85
 
 
 def ratio(errors: Tensor, ceiling: Tensor, variance: float) -> float:
-    """Return the geometric mean of errors over their ceiling (L,), of the levels at which there is something to know."""
+    """Return the geometric mean of errors over their ceiling (L,), where there is something to know."""
     telling = (ceiling < 0.9 * variance) & (ceiling > 1e-6)
     telling = telling if telling.any() else torch.ones_like(telling)
     return float((errors / ceiling).clamp(min=1e-6)[telling].log().mean().exp())
@@ -47,7 +47,8 @@ def check(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             best.cause,
             best.what,
-            f"so read, its error is {best.ratio:.2f} of a linear denoiser's; as it stands {tried:.2f}, and a trained "
+            f"so read, its error is {best.ratio:.2f} of a linear denoiser's; as it stands {tried:.2f}, and a "
+            f"trained "
             "network has less than 1",
             best.remedy,
             "the network's predictions mean what the sampler takes them for",
@@ -59,7 +60,8 @@ def check(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "broken",
             "The network is worse than a linear denoiser: its training went wrong.",
-            f"its error is {found:.2f} of the linear denoiser's, {_where(patient)}; a trained network has less than 1",
+            f"its error is {found:.2f} of the linear denoiser's, {_where(patient)}; a trained network has less "
+            f"than 1",
             "train again, at a third of the learning rate (see the other findings first)",
             "the loss falls below the linear denoiser's in the first minutes",
             0.8,
@@ -97,7 +99,8 @@ def _memorized(patient: Patient) -> Iterator[Finding]:
         "memorized",
         "The network has learned its training images by heart.",
         f"its error on held-out images is {gap:.1f} times that on training ones; normal is 1.0 to 1.1",
-        "train with dropout or mirrored images (--set network.dropout=0.1 --set data.flip=true), on more images, or "
+        "train with dropout or mirrored images (--set network.dropout=0.1 --set data.flip=true), on more "
+        "images, or "
         "stop earlier (checkpoints/quarter-1.safetensors is a model)",
         "drawings are no longer copies of training images",
         min(0.9, 0.35 + 0.25 * (gap - 1)),

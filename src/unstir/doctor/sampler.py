@@ -1,4 +1,4 @@
-r"""The sampler on the run's own grid, with a model whose answer is known: what is its error, and not the network's.
+r"""The sampler on the run's own grid, with a model whose answer is known: its error, and not the network's.
 
 For normal data the exact denoiser is linear and its samples are normal again, so along each direction of the data
 (:mod:`unstir.doctor.gaussian`) the variance that comes out is held against the one that should.
@@ -35,7 +35,8 @@ def check(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "too few steps",
             f"The sampler, {settings.sampler.name} in {settings.steps} steps, is far from exact.",
-            f"with an exact model of normal data, its samples' spread is off by {error:.0%}; 50 steps of ddim have a few "
+            f"with an exact model of normal data, its samples' spread is off by {error:.0%}; 50 steps of ddim "
+            f"have a few "
             "percent",
             "unstir sample RUN --sampler dpm++2m --steps 20, or more steps (--steps 100)",
             "samples as the network means them",
@@ -70,7 +71,8 @@ def _start(first: NoiseLevel, last: NoiseLevel, spacing: str, name: str) -> Iter
         yield Finding(
             "wrong first step",
             "Drawing starts from pure noise at a level that is not pure noise.",
-            f"the grid '{spacing}' starts where the image's factor is {left:.2f}; the schedule {name} ends at {whole:.3f}",
+            f"the grid '{spacing}' starts where the image's factor is {left:.2f}; the schedule {name} ends at "
+            f"{whole:.3f}",
             "unstir sample RUN --spacing trailing",
             "samples get the data's brightness and colours",
             float(min(0.9, 0.4 + left)),

@@ -39,7 +39,8 @@ def check(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "learning rate too high",
             "The learning rate is too high.",
-            f"{rate:g}; with {training.optimizer} {least:g} to {most:g} are usual, and the error is {error:.2f} of a "
+            f"{rate:g}; with {training.optimizer} {least:g} to {most:g} are usual, and the error is {error:.2f} "
+            f"of a "
             "linear denoiser's",
             f"train again with --set training.learning_rate={0.3 * (least * most) ** 0.5:.1g}",
             "the loss falls, and keeps falling",
@@ -50,7 +51,8 @@ def check(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "learning rate too low",
             "The learning rate is too low.",
-            f"{rate:g}; with {training.optimizer} {least:g} to {most:g} are usual, and the error is {error:.2f} of a "
+            f"{rate:g}; with {training.optimizer} {least:g} to {most:g} are usual, and the error is {error:.2f} "
+            f"of a "
             "linear denoiser's",
             f"train again with --set training.learning_rate={(least * most) ** 0.5:.1g}",
             "the loss falls as fast as it can",
@@ -67,6 +69,9 @@ def check(patient: Patient) -> Iterator[Finding]:
             0.5,
             {"norm": float(np.median(norms))},
         )
+    yield from _size(patient, error)
+    if position.finished and len(losses) > 8:
+        yield from _trend(np.array([line["images"] for line in log if "loss" in line]), losses)
     if len(losses) > 8 and losses[-3:].mean() > 1.5 * losses.min():
         yield Finding(
             "diverged",
@@ -76,4 +81,37 @@ def check(patient: Patient) -> Iterator[Finding]:
             "the loss stays where it came to",
             0.7,
             {"last": float(losses[-3:].mean()), "least": float(losses.min())},
+        )
+
+
+def _size(patient: Patient, error: float) -> Iterator[Finding]:
+    count = sum(parameter.numel() for parameter in patient.model.parameters())
+    numbers = int(np.prod(patient.config.samples.shape))
+    if count < 50 * numbers + 20_000 and error > 0.7:
+        yield Finding(
+            "small network",
+            "The network is too small for its images.",
+            f"{count:,} parameters for images of {numbers:,} numbers, and an error of {error:.2f} of a linear "
+            f"denoiser's; "
+            "the recipes have some hundred parameters a number, and reach 0.3 to 0.6",
+            "train a wider one (--set network.channels=[64,128])",
+            "it learns what it now has no room for",
+            0.65,
+            {"parameters": count},
+        )
+
+
+def _trend(images: np.ndarray, losses: np.ndarray) -> Iterator[Finding]:
+    """Say what ten times the training would bring: the loss falls about as a power of the images seen."""
+    middle = slice(len(losses) // 5, max(len(losses) // 5 + 3, int(0.7 * len(losses))))  # before the rate falls
+    power = float(np.polyfit(np.log(images[middle]), np.log(losses[middle]), 1)[0])
+    if power < -0.05:
+        yield Finding(
+            "short training",
+            "The loss was still falling when training ended.",
+            f"it fell as the images seen to the power of {power:.2f}",
+            "train for longer",
+            f"ten times the images would bring about {10**power:.0%} of the loss",
+            float(min(0.25, -power)),
+            {"power": power},
         )
