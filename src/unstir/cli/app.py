@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from unstir.cli.compare import compare
 from unstir.cli.demo import demo
 from unstir.cli.doctor import doctor
 from unstir.cli.edit import edit
@@ -47,6 +48,9 @@ app.command(epilog=EXAMPLES)(sample)
 app.add_typer(edit, epilog="Example: unstir edit clean runs/mnist-dae noisy.png --out cleaned.png")
 app.add_typer(show, epilog="Example: unstir show reverse runs/mnist --out reverse.gif")
 app.command(epilog="Example: unstir evaluate runs/mnist --metrics fcd --steps 20")(evaluate)
+app.command(epilog="Example: unstir compare runs/mnist --steps 10,20,50,100 --eta 0,0.2,0.5,1 --variance large")(
+    compare
+)
 app.command(epilog="Example: unstir doctor runs/mnist")(doctor)
 app.command(epilog="Example: unstir export runs/mnist --out mnist.safetensors")(export)
 app.command(epilog="Example: unstir recipes --json")(recipes)

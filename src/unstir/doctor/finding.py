@@ -1,4 +1,4 @@
-"""What a check says: what is wrong, how it is known, what to change, how much of the trouble it explains. No torch."""
+"""What a check says: what is wrong, how it is known, what to change, and how much that explains. No torch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 r"""The loss at each level of noise, between what is broken and what is learned by heart.
 
 The ceiling is the best linear denoiser's error (:mod:`unstir.doctor.gaussian`); a network above it has learned
-next to nothing, or is read as what it is not. Which of the two, other readings tell: of its output, of its levels, of
-the pixels. One under which the error falls below the ceiling is what the network was trained for. The floor is the
+next to nothing, or is read as what it is not. Which of the two other readings tell: of its output, its levels, its
+pixels. One under which the error falls below the ceiling is what the network was trained for. The floor is the
 exact denoiser of the training set (:class:`unstir.diffusion.exact.IdealDenoiser`), which can only repeat it.
 """
 
