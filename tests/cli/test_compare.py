@@ -14,6 +14,7 @@ from unstir.cli.main import run
 from unstir.evaluation import comparison
 from unstir.models.denoiser import DenoiserModel
 
+ALONE = "evaluate runs/digits --metrics fcd --sampler ddim --steps 4 --eta 1 -n 12 --json"
 LINE = "compare runs/digits --steps 2,4 --eta 0,1 --variance large -n 12"
 
 
@@ -59,26 +60,7 @@ def test_each_cell_is_drawn_once_and_is_what_evaluate_says(
     cells = {(cell["way"], cell["steps"]): cell for cell in said["cells"]}
     assert [*cells] == [(way, n) for way in ("ddim eta=0", "ddim eta=1", "ddpm variance=large") for n in (2, 4)]
     assert all(cell["seconds"] > 0 and cell["evaluations"] == cell["steps"] for cell in cells.values())
-    assert (
-        run(
-            [
-                "evaluate",
-                "runs/digits",
-                "--metrics",
-                "fcd",
-                "--steps",
-                "4",
-                "--eta",
-                "1",
-                "--sampler",
-                "ddim",
-                "-n",
-                "12",
-                "--json",
-            ]
-        )
-        == 0
-    )
+    assert run(ALONE.split()) == 0
     alone = json.loads(capsys.readouterr().out)
     assert cells["ddim eta=1", 4]["value"] == pytest.approx(alone["fcd"], rel=1e-6)
     assert cells["ddim eta=1", 4]["floor"] == pytest.approx(alone["fcd_floor"], rel=1e-6)

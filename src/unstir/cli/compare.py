@@ -44,8 +44,8 @@ def compare(
 ) -> None:
     """Draw from runs in several ways and numbers of steps, measure each, and lay it out as a table.
 
-    All cells have the same seeds, and each is kept in its run's folder: the same command again goes on, and a larger
-    table takes over what is known. The table is saved as .csv, and beside it as .png.
+    All cells have the same seeds, and each is kept in its run's folder: the same command again goes on, and a
+    larger table takes over what is known. The table is saved as .csv, and beside it as .png.
     """
     from unstir.evaluation.comparison import ways
     from unstir.evaluation.metrics import check
