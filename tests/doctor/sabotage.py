@@ -24,8 +24,8 @@ from unstir.doctor.examine import Diagnosis, examine
 from unstir.doctor.patient import Patient
 from unstir.tensors import read_tensors, write_tensors
 
-SMALL = ("network.channels=[32,64]", "training.batch=32", "training.learning_rate=0.002", "training.warmup=20")
-IMAGES = 16_000
+SMALL = ("network.channels=[24,48]", "training.batch=32", "training.learning_rate=0.002", "training.warmup=20")
+IMAGES = 12_000
 
 Told = dict[str, Any]
 Tensors = Mapping[str, Tensor]
