@@ -100,7 +100,6 @@ def _deaf(part: str) -> Callable[[Tensors, Tensors], Tensors]:
     return change
 
 
-RANDOM = np.random.default_rng(0)
 SABOTAGES = (
     Sabotage("pixels in [0, 1]", ("range",), pixels=lambda x, y: ((x > 127).astype(np.uint8), y)),
     Sabotage("inverted", ("pixels",), pixels=lambda x, y: (255 - x, y), healthy_data=True),
