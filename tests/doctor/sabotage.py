@@ -124,7 +124,11 @@ SABOTAGES = (
     Sabotage("no average", ("no average",), tensors=lambda weights, newest: newest),
     Sabotage("labels shuffled", ("labels",), pixels=lambda x, y: (x, np.random.default_rng(1).permutation(y))),
     Sabotage("labels not reaching the network", ("label not heard",), tensors=_deaf("conditioner.")),
-    Sabotage("a class missing", ("missing class",), pixels=_only(lambda y: y != 3)),
+    Sabotage(
+        "a class missing",
+        ("missing class",),
+        pixels=_only(lambda y: np.sort(np.r_[np.flatnonzero(y != 3), np.flatnonzero(y == 3)[:3]])),
+    ),
     Sabotage("learning rate 100 times too high", ("learning rate too high",), ("training.learning_rate=0.2",)),
     Sabotage("learning rate 100 times too low", ("learning rate too low",), ("training.learning_rate=0.00001",)),
     Sabotage("hardly trained", ("hardly trained", "broken"), images=640),

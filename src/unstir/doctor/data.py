@@ -13,6 +13,8 @@ from unstir.doctor.patient import Patient
 FEW = 1000
 """Training images under which a model is likely to repeat them."""
 LOOKED_AT = 4000
+RARE = 0.05
+"""The share of a class's usual number of images under which it is as good as missing."""
 NEIGHBOURS = 5
 COMPONENTS = 48
 
@@ -139,17 +141,18 @@ def _told_from_exchanged(pixels: np.ndarray) -> float:
 
 def _classes(train: ImageData) -> Iterator[Finding]:
     counts = np.bincount(train.labels, minlength=train.num_classes)
-    missing = [name for name, count in zip(train.classes, counts, strict=True) if count == 0]
-    if missing:
+    rare = np.flatnonzero(counts < RARE * counts.mean())
+    if len(rare):
+        names = ", ".join(train.classes[i] for i in rare[:5])
         yield Finding(
             "missing class",
-            f"Of {'the class' if len(missing) == 1 else 'the classes'} {', '.join(missing[:5])} there is no "
-            f"image.",
-            f"0 training images; the other classes have {int(counts[counts > 0].mean()):,} each",
+            f"Of the class{'' if len(rare) == 1 else 'es'} {names} there is hardly an image.",
+            f"at most {counts[rare].max()} training images; the other classes have "
+            f"{np.delete(counts, rare).mean():,.0f} each",
             "add images of it, or leave the class out of the data, and train again",
             "what is drawn as it would be an image of it",
-            0.6 + 0.3 * len(missing) / len(counts),
-            {"missing": len(missing)},
+            0.6 + 0.3 * len(rare) / len(counts),
+            {"missing": len(rare)},
         )
 
 
