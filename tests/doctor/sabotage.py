@@ -103,7 +103,7 @@ def _deaf(part: str) -> Callable[[Tensors, Tensors], Tensors]:
 SABOTAGES = (
     Sabotage("pixels in [0, 1]", ("range",), pixels=lambda x, y: ((x > 127).astype(np.uint8), y)),
     Sabotage("inverted", ("pixels",), pixels=lambda x, y: (255 - x, y), healthy_data=True),
-    Sabotage("half of the contrast", ("range", "pixels"), pixels=lambda x, y: (112 + x // 8, y)),
+    Sabotage("an eighth of the contrast", ("range", "pixels"), pixels=lambda x, y: (112 + x // 8, y)),
     Sabotage("50 images", ("few images", "memorized", "copies"), pixels=_only(lambda y: np.arange(50))),
     Sabotage(
         "duplicates", ("duplicates",), pixels=_only(lambda y: np.random.default_rng(0).integers(0, 300, len(y)))
