@@ -76,7 +76,7 @@ def examine(patient: Patient, progress: bool = False) -> Diagnosis:
     verbs = {*patient.config.verbs}
     able = [check for check in CHECKS if verbs.issuperset(check.needs)]
     found = [
-        replace(finding, check=check.name)
+        replace(finding, check=check.name, remedy=finding.remedy.replace("RUN", str(patient.run)))
         for check in tracked(able, len(able), "examining", progress)
         for finding in check.find(patient)
     ]
