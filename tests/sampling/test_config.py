@@ -169,7 +169,7 @@ def test_what_cannot_be_is_told_in_a_sentence(options: dict[str, object], senten
 
 
 def test_a_misspelt_sampler_is_told_the_right_one() -> None:
-    with pytest.raises(InputError, match=r"sampler of sampling cannot be 'ddmi': .*; did you mean 'ddpm'\?"):
+    with pytest.raises(InputError, match=r"sampler of sampling cannot be 'ddmi': .*; did you mean 'ddim'\?"):
         SamplingConfig().with_options({"sampler": "ddmi"})
 
 
