@@ -31,6 +31,7 @@ def test_few_ancestral_steps_are_far_off_and_many_are_not() -> None:
     assert error(DDPM("small"), 4) > 2 * error(DDIM(0.0), 50)
     assert error(DDPM("small"), 500) < 0.1
     assert error(DDIM(0.0), 50) < 0.06 and error(DDIM(0.0), 250) < 0.5 * error(DDIM(0.0), 50)
+    assert error(DDPM("learned"), 100) == error(DDPM("small"), 100)
     multistep = samplers["dpm++2m"]().build(cosine(), 20)
     assert error(multistep, 20) < error(DDIM(0.0), 20)
 

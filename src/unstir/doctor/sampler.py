@@ -90,7 +90,9 @@ def solver_error(patient: Patient, levels: list[NoiseLevel], solver: Any) -> flo
 
     def exact(x: Tensor, level: NoiseLevel) -> Prediction:
         alpha, sigma = level.coefficients(x)
-        return Prediction.from_x0(alpha * own / (alpha**2 * own + sigma**2) * x, x, level)
+        # Of a variance that the network would tell, the posterior's is taken.
+        x0 = alpha * own / (alpha**2 * own + sigma**2) * x
+        return Prediction.from_x0(x0, x, level, variance=torch.zeros_like(x))
 
     def noise(like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=generator, dtype=like.dtype)
