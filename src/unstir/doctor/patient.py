@@ -30,8 +30,8 @@ LEVELS = 10
 IMAGES = 64
 """Held-out images, and as many training ones, that losses are measured on."""
 DRAWN = 64
-KNOWN = 5000
-"""Training images, at most, that the data is known by."""
+KNOWN, NUMBERS = 5000, 20_000_000
+"""Training images, and numbers in them, at most, that the data is known by."""
 FARTHEST = 60.0
 """Levels are looked at where sigma / alpha lies between this and its inverse."""
 
@@ -86,12 +86,16 @@ class Patient:
     @cached_property
     def known(self) -> Tensor:
         """Training images, as many as are looked at for what the data is."""
-        return self.some(self.splits.train, KNOWN)[0]
+        return self.some(self.splits.train, self._enough)[0]
 
     @cached_property
     def gaussian(self) -> Gaussian:
         """The data as a normal distribution."""
-        return Gaussian(self.known, self.some(self.splits.held_out, KNOWN)[0])
+        return Gaussian(self.known, self.some(self.splits.held_out, self._enough)[0])
+
+    @property
+    def _enough(self) -> int:
+        return max(IMAGES, min(KNOWN, NUMBERS // int(np.prod(self.splits.train.shape))))
 
     @property
     def diffusion(self) -> DiffusionConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     saturated, usual = (float((x.abs() > 0.99).double().mean()) for x in (drawn, real))
     fine = _fine(drawn) / max(_fine(real), 1e-12)
     figures = {"mean": mean, "contrast": contrast, "saturated": saturated, "fine": fine}
-    settings: Any = patient.config.drawing({}) if hasattr(patient.config, "diffusion") else None
+    guided = bool(getattr(patient.config.drawing({}), "guidance", 0))
     if saturated > usual + 0.25:
         yield Finding(
             "saturated",
