@@ -55,9 +55,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             "contrast",
             f"Samples have {'less' if contrast < 1 else 'more'} contrast than the data.",
             f"{contrast:.2f} of the data's; normal is 0.85 to 1.15",
-            "unstir sample RUN --guidance 0"
-            if contrast > 1 and settings and settings.guidance
-            else "train longer",
+            "unstir sample RUN --guidance 0" if contrast > 1 and guided else "train longer",
             "samples of the data's contrast",
             0.45,
             figures,
