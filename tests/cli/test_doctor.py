@@ -37,6 +37,16 @@ def test_what_a_model_cannot_do_is_not_asked_of_it(here: Path, capsys: pytest.Ca
     assert lines[-1].startswith(("The run is healthy.", "Above all: "))
 
 
+def test_a_model_of_no_levels_is_not_judged_by_them(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "mnist-gan", "--data", "digits", "--smoke", "--out", "runs/gan"]) == 0
+    capsys.readouterr()
+    assert run(["doctor", "runs/gan", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["skipped"] == ["sampler", "average", "levels", "time and condition", "schedule"]
+    assert {finding["check"] for finding in said["findings"]} <= {"samples", "copies", "time spent", "training"}
+    assert "small network" not in [finding["cause"] for finding in said["findings"]]
+
+
 def test_nothing_is_written(here: Path, listing: Callable[..., object]) -> None:
     before = listing(here)
     assert run(["doctor", "runs/dae"]) == 0

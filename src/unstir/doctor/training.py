@@ -32,7 +32,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             {"done": done},
         )
     least, most = USUAL[training.optimizer]
-    rate, error = training.learning_rate, own_ratio(patient) if "predict" in patient.config.verbs else 1.0
+    rate, error = training.learning_rate, own_ratio(patient) if "predict" in patient.config.verbs else 0.0
     losses = np.array([line["loss"] for line in log if "loss" in line])
     norms = np.array([line["gradient_norm"] for line in log if "gradient_norm" in line])
     if rate > most and error > 0.9:
