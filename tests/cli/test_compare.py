@@ -63,7 +63,7 @@ def test_each_cell_is_drawn_once_and_is_what_evaluate_says(
     assert run(ALONE.split()) == 0
     alone = json.loads(capsys.readouterr().out)
     assert cells["ddim eta=1", 4]["value"] == pytest.approx(alone["fcd"], rel=1e-6)
-    assert cells["ddim eta=1", 4]["floor"] == pytest.approx(alone["fcd_floor"], rel=1e-6)
+    assert cells["ddim eta=1", 4]["real"] == pytest.approx(alone["fcd_floor"], rel=1e-6)
     assert cells["ddim eta=0", 4]["value"] != cells["ddim eta=1", 4]["value"]
     lines = [*csv.DictReader(Path(said["saved"]).read_text().splitlines())]
     assert [float(line["value"]) for line in lines] == [cell["value"] for cell in said["cells"]]
@@ -84,6 +84,9 @@ def test_each_cell_is_drawn_once_and_is_what_evaluate_says(
         ("compare runs/digits --sampler heun --eta 0,1", "None of the samplers heun takes --eta"),
         ("compare runs/digits --sampler hoin", "hoin"),
         ("compare runs/digits --metric fdc", "fdc"),
+        ("compare runs/digits --metric bpd", "bpd is not of drawn images"),
+        ("compare runs/digits --metric restoration", "restoration is not of drawn images"),
+        ("compare runs/unlabelled --steps 2 -n 4 --metric accuracy", "drawn without labels"),
         ("compare runs/digits --eta 2", "eta"),
         ("compare runs/dae", "draw"),
         ("compare runs/digits runs/missing", "missing"),

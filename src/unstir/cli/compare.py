@@ -5,7 +5,7 @@ The row of the DDIM paper's table with the larger noise, sigma-hat, is the sampl
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -48,12 +48,14 @@ def compare(
     larger table takes over what is known. The table is saved as .csv, and beside it as .png.
     """
     from unstir.evaluation.comparison import ways
-    from unstir.evaluation.metrics import check
+    from unstir.evaluation.metrics import OF_SAMPLES, check
     from unstir.models.file import read_config
     from unstir.tensors import read_about
     from unstir.training.run_folder import data_of
 
     check([metric])
+    if metric not in OF_SAMPLES:
+        raise InputError(f"The metric {metric} is not of drawn images: ask unstir evaluate for it")
     columns = _numbers(steps, int, "steps")
     names = [name.strip() for name in sampler.split(",")]
     variances = [] if variance is None else [one.strip() for one in variance.split(",")]
@@ -90,14 +92,13 @@ def compare(
                     report.say(f"Drawing {n:,} images from {run} by {way.name} in {count} steps")
                     model = model or load(run)
                     cell = measured(str(run), model, splits, way, count, metric, n, seed, batch, where)
-                cells.append(cell)
+                cells.append(replace(cell, run=str(run)))  # which may have been moved since
     if not processes().is_main_process:
         return
     saved = write_new(place, lambda whole: whole.write_text(csv(cells)))
     write_new(saved.with_suffix(".png"), partial(plot(cells).savefig, format="png"))
-    report.say(
-        f"{metric}, by steps" + (f"; as many real images have {cells[0].floor:.3g}" if cells[0].floor else "")
-    )
+    real = cells[0].real
+    report.say(f"{metric}, by steps" + ("" if real is None else f"; as many real images have {real:.3g}"))
     report.table(rows(cells, "value"))
     report.say("seconds an image")
     report.table(rows(cells, "seconds"))

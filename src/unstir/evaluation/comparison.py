@@ -48,7 +48,7 @@ class Cell:
         evaluations: How often the network was asked for each image.
         metric: Which.
         value: Its value.
-        floor: What as many real images score; None where that is not known.
+        real: What as many real images score; None where that is not known.
         seconds: For each image, drawing alone, in this process.
         n: How many images were drawn.
         seed: Image i comes from this and i.
@@ -60,7 +60,7 @@ class Cell:
     evaluations: int
     metric: str
     value: float
-    floor: float | None
+    real: float | None
     seconds: float
     n: int
     seed: int
@@ -151,6 +151,7 @@ def measured(
         InputError: If the model cannot draw so, or the images cannot be measured.
     """
     from unstir.evaluation.measure import measure
+    from unstir.evaluation.metrics import OF_SAMPLES
     from unstir.processes import processes
 
     rank = processes()
@@ -158,6 +159,9 @@ def measured(
     options = {**way.options, "steps": steps}
     drawn = Timed(model.draw(share, seed=seed, batch=batch, progress=rank.is_main_process, **options))
     found = measure(drawn, splits, [metric], progress=rank.is_main_process)
+    if metric not in found:
+        raise InputError(f"There is no {metric} of {run}: {found[f'{metric}_absent']}")
+    beside = found.get(f"{metric}_{OF_SAMPLES[metric].beside}")
     cell = Cell(
         run,
         way.name,
@@ -165,7 +169,7 @@ def measured(
         model.config.drawing(options).evaluations,
         metric,
         float(found[metric]),
-        float(found[f"{metric}_floor"]) if f"{metric}_floor" in found else None,
+        None if beside is None else float(beside),
         drawn.seconds / max(1, drawn.count),
         n,
         seed,
@@ -213,9 +217,9 @@ def plot(cells: Sequence[Cell]) -> Figure:
         own = sorted((c for c in cells if (c.run, c.way) == (run, way)), key=lambda cell: cell.evaluations)
         name = f"{run}: {way}" if len(runs) > 1 else way
         axis.plot([c.evaluations for c in own], [c.value for c in own], "o-", color=f"C{number % 10}", label=name)
-    floor = cells[0].floor
-    if floor is not None and len(runs) == 1:
-        axis.axhline(floor, color="0.6", linestyle=":", label="as many real images")
+    real = cells[0].real
+    if real is not None and len(runs) == 1:
+        axis.axhline(real, color="0.6", linestyle=":", label="as many real images")
     axis.set(xscale="log", yscale="log", xlabel="network evaluations an image", ylabel=cells[0].metric)
     axis.grid(alpha=0.25, which="both")
     axis.spines[["top", "right"]].set_visible(False)
