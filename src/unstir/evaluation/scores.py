@@ -93,20 +93,24 @@ def _too_few_for(metric: str, drawn: Statistics, real: Statistics) -> Figures:
     }
 
 
+def _of_parts(metric: str, values: np.ndarray, ends: tuple[float, float]) -> Figures:
+    """Return the mean of a figure's parts, the ends of its interval, and how far the parts are apart."""
+    low, high = ends
+    return {
+        metric: float(values.mean()),
+        f"{metric}_low": low,
+        f"{metric}_high": high,
+        f"{metric}_deviation": float(values.std()),
+    }
+
+
 def _kernel(metric: str, read: Readings) -> Figures:
     drawn, real, training = (one.features.array() for one in (read.drawn, read.real, read.training))
     size = min(SIZE, len(drawn), len(real))
     if size < 2:
         return {f"{metric}_absent": f"of {counted(size, 'image')} there is no kernel distance; 2 is the least"}
     values = kernel_distances(real, drawn, size=size)
-    value = float(values.mean())
-    low, high = kernel_interval(real, drawn, value)
-    found: Figures = {
-        metric: value,
-        f"{metric}_low": low,
-        f"{metric}_high": high,
-        f"{metric}_deviation": float(values.std()),
-    }
+    found = _of_parts(metric, values, kernel_interval(real, drawn, float(values.mean())))
     if len(training) == len(drawn):
         found[f"{metric}_floor"] = float(kernel_distances(real, training, size=size).mean())
     else:
@@ -121,14 +125,7 @@ def _score(metric: str, read: Readings) -> Figures:
     if len(drawn) < SPLITS:
         return {f"{metric}_absent": f"{counted(len(drawn), 'sample')} cannot be cut into {SPLITS} parts"}
     values = inception_scores(drawn)
-    value = float(values.mean())
-    low, high = score_interval(drawn, value)
-    found: Figures = {
-        metric: value,
-        f"{metric}_low": low,
-        f"{metric}_high": high,
-        f"{metric}_deviation": float(values.std()),
-    }
+    found = _of_parts(metric, values, score_interval(drawn, float(values.mean())))
     if len(training) == len(drawn):
         found[f"{metric}_ceiling"] = float(inception_scores(training).mean())
     else:
