@@ -35,7 +35,7 @@ def _time(patient: Patient) -> Iterator[Finding]:
             "time",
             "The network does not hear the time.",
             f"told the time of another level its error changes by a factor of {grown:.3f}; normal is 1.5 and "
-            f"far more",
+            "far more",
             "use a network that is told the time, in [0, 1] (--set network.kind=unet), and train again",
             "at every level it removes the noise of that level, and not of all in the mean",
             0.85,

@@ -1,23 +1,18 @@
-r"""Copies of training images among what is drawn, beside held-out images, which cannot be any.
-
-A sample is a copy where it is much nearer to one training image than to any other (Yoon et al. 2023):
-
-.. math:: |x - a_1| < \tfrac13 |x - a_2|
-"""
+"""Copies of training images among what is drawn, by pixels; :mod:`unstir.evaluation.memorization` has the rule."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from unstir.doctor.finding import Finding
 from unstir.doctor.patient import Patient
+from unstir.evaluation.memorization import Nearest
 
-MOST = 50_000_000
-"""Numbers of the training set that are compared with, at most."""
+MOST, ROWS = 50_000_000, 2000
+"""Numbers of the training set that are compared with, at most, and images that are at once."""
 
 
 def check(patient: Patient) -> Iterator[Finding]:
@@ -41,13 +36,9 @@ def check(patient: Patient) -> Iterator[Finding]:
 def copied(images: Tensor, patient: Patient) -> float:
     """Return the share of images that are copies of training images."""
     pixels = patient.splits.train.pixels
-    nearest = torch.full((len(images), 2), torch.inf)
-    flat = images.flatten(1).double()
-    rows = 2000
     chosen = np.sort(np.random.default_rng(0).permutation(len(pixels))[: max(2, MOST // pixels[0].size)])
-    for start in range(0, len(chosen), rows):
-        part = torch.from_numpy(pixels[chosen[start : start + rows]]).flatten(1).double() / 127.5 - 1
-        distances = torch.cdist(flat, part).float()
-        nearest = torch.cat([nearest, distances], 1).sort(1).values[:, :2]
-    # A copy to the bit in the data would be its own second nearest.
-    return float((nearest[:, 0] < nearest[:, 1] / 3).double().mean())
+    nearest = Nearest(images.flatten(1).numpy())
+    for start in range(0, len(chosen), ROWS):
+        part = pixels[chosen[start : start + ROWS]]
+        nearest.add(part.reshape(len(part), -1) / 127.5 - 1)
+    return float(nearest.copies().mean())

@@ -85,8 +85,8 @@ def _repeated(train: ImageData) -> Iterator[Finding]:
         yield Finding(
             "duplicates",
             "Many images are in the set more than once.",
-            f"{share:.0%} of {len(rows):,} are copies of another to the bit, {distinct:,} are distinct; normal "
-            f"is none",
+            f"{share:.0%} of {len(rows):,} are copies of another to the bit, {distinct:,} are distinct; "
+            "normal is none",
             "remove the copies, and train again",
             "what is repeated is no longer learned by heart, and the other images are seen more often",
             float(np.clip(share + 0.1, 0, 0.95)),
@@ -107,9 +107,8 @@ def _colours(pixels: np.ndarray) -> Iterator[Finding]:
         yield Finding(
             "channel order",
             "Red and blue seem to be exchanged in a part of the images.",
-            f"{accuracy:.0%} of images can be told from themselves with red and blue exchanged; of photographs "
-            f"in one "
-            "order 65 % or more",
+            f"{accuracy:.0%} of images can be told from themselves with red and blue exchanged; of "
+            "photographs in one order 65 % or more",
             "read all images in one order, red first, and train again",
             "skies are blue again",
             0.95,
@@ -149,7 +148,7 @@ def _classes(train: ImageData) -> Iterator[Finding]:
         yield Finding(
             "missing class",
             f"Of the class{'' if len(rare) == 1 else 'es'} {names} there is hardly an image.",
-            f"at most {counts[rare].max()} training images; the other classes have "
+            f"at most {counts[rare].max()} training images; the others have "
             f"{np.delete(counts, rare).mean():,.0f} each",
             "add images of it, or leave the class out of the data, and train again",
             "what is drawn as it would be an image of it",
@@ -167,8 +166,8 @@ def _labels(train: ImageData, held_out: ImageData) -> Iterator[Finding]:
         yield Finding(
             "labels",
             "The labels have nothing to do with the images.",
-            f"{accuracy:.0%} of {count} held-out images are labelled as those that look most like them; chance is "
-            f"{chance:.0%}",
+            f"{accuracy:.0%} of {count} held-out images are labelled as those that look most like them; "
+            f"chance is {chance:.0%}",
             "check how labels are read and in which order, and train again; or train without (--set told={})",
             "an image that is asked for by its label would show it",
             0.97,

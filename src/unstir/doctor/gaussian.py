@@ -59,6 +59,11 @@ class Basis:
         return torch.fft.fft2(mixed, norm="ortho").abs().pow(2).flatten(1)
 
 
+def gain(variances: Tensor, level: NoiseLevel) -> Tensor:
+    """Return g of each direction, float64 of the shape of its variance, at a scalar level."""
+    return level.alpha * variances / (level.alpha**2 * variances + level.sigma**2).clamp(min=1e-30)
+
+
 class Gaussian:
     """A normal distribution of images.
 
@@ -90,5 +95,5 @@ class Gaussian:
         """
         alpha, sigma = float(level.alpha), float(level.sigma)
         own, seen = scale**2 * self.variances, scale**2 * self.seen
-        gain = alpha * own / (alpha**2 * own + sigma**2).clamp(min=1e-30)
-        return float(((1 - alpha * gain) ** 2 * seen + gain**2 * sigma**2).mean())
+        g = gain(own, level)
+        return float(((1 - alpha * g) ** 2 * seen + g**2 * sigma**2).mean())

@@ -50,8 +50,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             best.cause,
             best.what,
             f"so read, its error is {best.ratio:.2f} of a linear denoiser's; as it stands {tried:.2f}, and a "
-            f"trained "
-            "network has less than 1",
+            "trained network has less than 1",
             best.remedy,
             "the network's predictions mean what the sampler takes them for",
             1.0 if tried > WEAK else 0.85,
@@ -102,8 +101,7 @@ def _memorized(patient: Patient) -> Iterator[Finding]:
         "The network has learned its training images by heart.",
         f"its error on held-out images is {gap:.1f} times that on training ones; normal is 1.0 to 1.1",
         "train with dropout or mirrored images (--set network.dropout=0.1 --set data.flip=true), on more "
-        "images, or "
-        "stop earlier (checkpoints/quarter-1.safetensors is a model)",
+        "images, or stop earlier (checkpoints/quarter-1.safetensors is a model)",
         "drawings are no longer copies of training images",
         min(0.9, 0.35 + 0.25 * (gap - 1)),
         {"held-out over training": gap, "floor over training": float((floor / seen).mean())},

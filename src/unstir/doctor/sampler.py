@@ -15,6 +15,7 @@ from torch import Tensor
 from unstir.diffusion import NoiseLevel, Prediction
 from unstir.diffusion.config import ScheduleConfig
 from unstir.doctor.finding import Finding
+from unstir.doctor.gaussian import gain
 from unstir.doctor.patient import Patient
 from unstir.sampling import grid, sample
 
@@ -36,8 +37,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             "too few steps",
             f"The sampler, {settings.sampler.name} in {settings.steps} steps, is far from exact.",
             f"with an exact model of normal data, its samples' spread is off by {error:.0%}; 50 steps of ddim "
-            f"have a few "
-            "percent",
+            "have a few percent",
             "unstir sample RUN --sampler dpm++2m --steps 20, or more steps (--steps 100)",
             "samples as the network means them",
             float(min(0.95, 0.4 + error)),
@@ -89,10 +89,8 @@ def solver_error(patient: Patient, levels: list[NoiseLevel], solver: Any) -> flo
     generator = torch.Generator().manual_seed(0)
 
     def exact(x: Tensor, level: NoiseLevel) -> Prediction:
-        alpha, sigma = level.coefficients(x)
         # Of a variance that the network would tell, the posterior's is taken.
-        x0 = alpha * own / (alpha**2 * own + sigma**2) * x
-        return Prediction.from_x0(x0, x, level, variance=torch.zeros_like(x))
+        return Prediction.from_x0(gain(own, level) * x, x, level, variance=torch.zeros_like(x))
 
     def noise(like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=generator, dtype=like.dtype)

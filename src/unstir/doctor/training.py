@@ -39,9 +39,8 @@ def check(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "learning rate too high",
             "The learning rate is too high.",
-            f"{rate:g}; with {training.optimizer} {least:g} to {most:g} are usual, and the error is {error:.2f} "
-            f"of a "
-            "linear denoiser's",
+            f"{rate:g}; with {training.optimizer} {least:g} to {most:g} are usual, and the error is "
+            f"{error:.2f} of a linear denoiser's",
             f"train again with --set training.learning_rate={0.3 * (least * most) ** 0.5:.1g}",
             "the loss falls, and keeps falling",
             0.95,
@@ -51,9 +50,8 @@ def check(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "learning rate too low",
             "The learning rate is too low.",
-            f"{rate:g}; with {training.optimizer} {least:g} to {most:g} are usual, and the error is {error:.2f} "
-            f"of a "
-            "linear denoiser's",
+            f"{rate:g}; with {training.optimizer} {least:g} to {most:g} are usual, and the error is "
+            f"{error:.2f} of a linear denoiser's",
             f"train again with --set training.learning_rate={(least * most) ** 0.5:.1g}",
             "the loss falls as fast as it can",
             0.95,
@@ -92,8 +90,7 @@ def _size(patient: Patient, error: float) -> Iterator[Finding]:
             "small network",
             "The network is too small for its images.",
             f"{count:,} parameters for images of {numbers:,} numbers, and an error of {error:.2f} of a linear "
-            f"denoiser's; "
-            "the recipes have some hundred parameters a number, and reach 0.3 to 0.6",
+            "denoiser's; the recipes have some hundred parameters a number, and reach 0.3 to 0.6",
             "train a wider one (--set network.channels=[64,128])",
             "it learns what it now has no room for",
             0.65,
