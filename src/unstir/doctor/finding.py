@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ALARMING = 0.3
 """The weight from which on a finding is an alarm, and below which it is a remark."""
@@ -22,6 +25,7 @@ class Finding:
         effect: What that should do.
         weight: How much of the trouble it explains, from 0 to 1.
         figures: The numbers of the evidence by name.
+        picture: Draws what shows it, where a picture says more than its numbers.
         check: The check that found it, filled in by the examination.
     """
 
@@ -32,6 +36,7 @@ class Finding:
     effect: str
     weight: float
     figures: Mapping[str, float] = field(default_factory=dict)
+    picture: Callable[[], Figure] | None = None
     check: str = ""
 
     @property
