@@ -188,6 +188,21 @@ def held(folder: Path, what: str) -> Iterator[None]:
                     folder.rmdir()
 
 
+def is_held(folder: Path) -> bool:
+    """Whether another process holds a folder."""
+    from filelock import FileLock, Timeout
+
+    if not (folder / _LOCK).exists():
+        return False
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError, NotImplementedError) as error:
+        return isinstance(error, Timeout)
+    lock.release()
+    return False
+
+
 @contextmanager
 def _without_locks(folder: Path) -> Iterator[None]:
     """Go on where a disk knows no locks, as some network drives do not."""

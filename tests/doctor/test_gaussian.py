@@ -55,3 +55,17 @@ def test_it_scales_with_the_images() -> None:
     tripled = Gaussian(3 * train, 3 * held).ceiling(level)
     assert own.ceiling(level, scale=3) == pytest.approx(tripled, rel=1e-9)
     assert own.ceiling(cosine().level(1000)) == pytest.approx(float(own.seen.mean()), rel=0.01)
+
+
+@pytest.mark.parametrize("most_exact", [MOST_EXACT, 0])
+def test_what_it_believes_has_the_error_that_it_states(most_exact: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unstir.doctor.gaussian.MOST_EXACT", most_exact)
+    level, shape = cosine().level(500), (3, 6, 8)
+    train, held = correlated(4000, shape), correlated(4000, shape, seed=1)
+    own = Gaussian(train, held)
+    generator = torch.Generator().manual_seed(2)
+    x = float(level.alpha) * held + float(level.sigma) * torch.randn(
+        held.shape, generator=generator, dtype=held.dtype
+    )
+    error = float((own.denoise(x, level) - held).pow(2).mean())
+    assert error == pytest.approx(own.ceiling(level), rel=0.02)

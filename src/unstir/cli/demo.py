@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unstir.cli.options import Duration, Json
-from unstir.cli.quantities import seconds_in
 from unstir.cli.report import Report
 from unstir.cli.train import carry_out, configure
+from unstir.quantities import seconds_in
 
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unstir.cli.places import check_writable
-from unstir.cli.quantities import duration, size
 from unstir.cli.report import Report
 from unstir.cli.room import check_training
 from unstir.data.config import DataConfig
 from unstir.data.sources import DATASETS
 from unstir.networks.told import DEGRADED, TASK
+from unstir.quantities import duration, size
 
 if TYPE_CHECKING:
     from unstir.models.model import Model

@@ -6,9 +6,9 @@ import shutil
 from math import prod
 from pathlib import Path
 
-from unstir.cli.quantities import size
 from unstir.data.config import DataConfig
 from unstir.errors import InputError, counted
+from unstir.quantities import size
 
 MOST_PIXELS, LONGEST_SIDE = 89_000_000, 16_383
 """Of one picture: of larger ones many programs take fright, and WebP holds none of a longer side."""

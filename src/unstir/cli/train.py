@@ -15,11 +15,11 @@ import typer
 from unstir.cli.clock import BEGAN
 from unstir.cli.options import Duration, Json
 from unstir.cli.places import check_writable
-from unstir.cli.quantities import count_in, duration, seconds_in
 from unstir.cli.report import Report, is_alone
 from unstir.cli.room import check_data, check_training
 from unstir.errors import InputError, counted
 from unstir.files import held
+from unstir.quantities import count_in, duration, seconds_in
 
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData, Splits
@@ -337,10 +337,24 @@ def _carry_out_run(
         picture = newest_picture(folder)
     newest = newest_checkpoint(folder)
     assert newest is not None
+    _look(out, newest[1], report)
     return Outcome(newest[1], picture, config.training)
 
 
+def _look(out: Path, position: Position, report: Report) -> None:
+    """Say shortly what the doctor sees at a first look, of a training of a minute or more."""
+    if not position.finished or position.elapsed < LOOKED_AFTER or not is_alone():
+        return
+    from unstir.doctor.examine import examine
+    from unstir.doctor.patient import Patient
+
+    report.say(f"The doctor: {examine(Patient(out, brief=True)).words}")
+    report.say(f"unstir doctor {out} says more")
+
+
 DAY = 86_400.0
+LOOKED_AFTER = 60.0
+"""Seconds of training from which on a first look at what came of it, which takes a few, is worth them."""
 
 
 def _warning(config: Config, splits: Splits, parameters: int, trained: int, out: Path) -> str:

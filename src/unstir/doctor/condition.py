@@ -8,6 +8,7 @@ import torch
 
 from unstir.diffusion import Condition, NoiseLevel
 from unstir.doctor.finding import Finding
+from unstir.doctor.levels import FIRST_STEPS
 from unstir.doctor.patient import Patient, levels_of
 
 LEAST = 1.03
@@ -16,8 +17,29 @@ LEAST = 1.03
 
 def check(patient: Patient) -> Iterator[Finding]:
     """Exchange the times, and what is told, and see whether the loss minds."""
+    yield from _dead(patient)
     yield from _time(patient)
     yield from _told(patient)
+
+
+def _dead(patient: Patient) -> Iterator[Finding]:
+    """Look for weights that are all zero: where they began so, no gradient has come to them."""
+    dead = [
+        name.removesuffix(".weight")
+        for name, weight in patient.model.named_parameters()
+        if weight.dim() > 1 and not weight.any()
+    ]
+    if dead and patient.position is not None and patient.position.step > FIRST_STEPS:
+        yield Finding(
+            "dead branch",
+            "A part of the network gives nothing.",
+            f"the weights of {', '.join(dead[:3])}{' and more' if len(dead) > 3 else ''} are all zero after "
+            f"{patient.position.step:,} steps; normal is none",
+            "look at whether what enters there is ever anything but zero",
+            "the network uses all that it has",
+            0.45,
+            {"dead": len(dead)},
+        )
 
 
 def _time(patient: Patient) -> Iterator[Finding]:

@@ -13,8 +13,11 @@ from unstir.doctor import (
     data,
     file,
     levels,
+    precision,
+    rate,
     resolution,
     sampler,
+    samples,
     training,
     walk,
 )
@@ -31,22 +34,27 @@ class Check:
         name: What it looks at.
         find: What finds.
         needs: The verbs that a model needs for it.
+        brief: Whether it belongs to a first look, which takes seconds.
     """
 
     name: str
     find: Callable[[Patient], Iterator[Finding]]
     needs: tuple[str, ...] = ()
+    brief: bool = False
 
 
 CHECKS = (
     Check("data", data.check),
     Check("file", file.check),
     Check("sampler", sampler.check, ("draw", "predict")),
-    Check("average", average.check, ("predict",)),
-    Check("levels", levels.check, ("predict",)),
+    Check("average", average.check, ("predict",), brief=True),
+    Check("levels", levels.check, ("predict",), brief=True),
     Check("time and condition", condition.check, ("predict",)),
-    Check("samples", walk.check, ("draw",)),
-    Check("training", training.check),
+    Check("walk", walk.check, ("draw", "predict")),
+    Check("samples", samples.check, ("draw",)),
+    Check("training", training.check, brief=True),
+    Check("learning rate", rate.check, ("predict",)),
+    Check("precision", precision.check, ("predict",)),
     Check("copies", copies.check, ("draw",)),
     Check("schedule", resolution.check, ("predict",)),
     Check("time spent", clock.check),
@@ -70,14 +78,23 @@ class Diagnosis:
         """Whether nothing is alarming."""
         return not any(finding.alarming for finding in self.findings)
 
+    @property
+    def words(self) -> str:
+        """The first finding, shortly."""
+        if not self.findings:
+            return "nothing is wrong at a first look"
+        first = self.findings[0]
+        return f"{first.what} {first.evidence[:1].upper()}{first.evidence[1:]}; {first.effect}"
+
 
 def examine(patient: Patient, progress: bool = False) -> Diagnosis:
-    """Run all checks that a model has the verbs for."""
+    """Run all checks that a model has the verbs for; of a brief patient those of a first look."""
     verbs = {*patient.config.verbs}
-    able = [check for check in CHECKS if verbs.issuperset(check.needs)]
+    wanted = [check for check in CHECKS if check.brief or not patient.brief]
+    able = [check for check in wanted if verbs.issuperset(check.needs)]
     found = [
         replace(finding, check=check.name, remedy=finding.remedy.replace("RUN", str(patient.run)))
         for check in tracked(able, len(able), "examining", progress)
         for finding in check.find(patient)
     ]
-    return Diagnosis(ranked(found), [check.name for check in CHECKS if check not in able])
+    return Diagnosis(ranked(found), [check.name for check in wanted if check not in able])

@@ -58,6 +58,15 @@ class Basis:
         mixed = torch.einsum("nchw,cd->ndhw", centred, self.colours)
         return torch.fft.fft2(mixed, norm="ortho").abs().pow(2).flatten(1)
 
+    def scaled(self, centred: Tensor, factors: Tensor) -> Tensor:
+        """Return images (N, C, H, W) about the mean, each direction multiplied by its factor (D,)."""
+        if self.vectors is not None:
+            return ((centred.flatten(1) @ self.vectors * factors) @ self.vectors.T).view_as(centred)
+        assert self.colours is not None
+        waves = torch.fft.fft2(torch.einsum("nchw,cd->ndhw", centred, self.colours))
+        mixed = torch.fft.ifft2(waves * factors.view(centred.shape[1:])).real
+        return torch.einsum("ndhw,cd->nchw", mixed, self.colours)
+
 
 def gain(variances: Tensor, level: NoiseLevel) -> Tensor:
     """Return g of each direction, float64 of the shape of its variance, at a scalar level."""
@@ -72,14 +81,15 @@ class Gaussian:
         held_out: On which the ceiling is, of the same shape.
 
     Attributes:
+        basis: The directions.
         variances: Along each direction, float64 (D,).
         seen: The second moments of the held-out images about the mean, float64 (D,).
     """
 
     def __init__(self, images: Tensor, held_out: Tensor) -> None:
-        basis = Basis.of(images.double())
-        self.variances = basis.squares(images.double()).mean(0)
-        self.seen = basis.squares(held_out.double()).mean(0)
+        self.basis = Basis.of(images.double())
+        self.variances = self.basis.squares(images.double()).mean(0)
+        self.seen = self.basis.squares(held_out.double()).mean(0)
 
     @property
     def variance(self) -> float:
@@ -97,3 +107,8 @@ class Gaussian:
         own, seen = scale**2 * self.variances, scale**2 * self.seen
         g = gain(own, level)
         return float(((1 - alpha * g) ** 2 * seen + g**2 * sigma**2).mean())
+
+    def denoise(self, x: Tensor, level: NoiseLevel) -> Tensor:
+        """Return the linear denoiser's clean images, float64 (N, C, H, W), at a scalar level."""
+        mean = self.basis.mean
+        return mean + self.basis.scaled(x.double() - float(level.alpha) * mean, gain(self.variances, level))

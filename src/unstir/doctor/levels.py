@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.diffusion.exact import IdealDenoiser
 from unstir.doctor.finding import Finding
 from unstir.doctor.patient import Patient, levels_of
+from unstir.doctor.pictures import curves
+from unstir.doctor.spectrum import spectrum
 from unstir.sampling import SeededNoise
 
 TRIED_LEVELS, TRIED_IMAGES = 5, 24
@@ -25,6 +29,8 @@ BROKEN, WEAK = 1.3, 0.95
 """Errors over the ceiling, in the mean over levels: from which on a network is broken, and hardly trained."""
 FIRST_STEPS = 200
 """Of a training, in which no network knows much."""
+KNOWN = 0.2
+"""The share of the data's variance that the ceiling has where errors are looked at by how fine they are."""
 BETTER = 0.85
 """By what the error falls, at least, where another reading is the right one."""
 
@@ -44,8 +50,8 @@ def own_ratio(patient: Patient) -> float:
 def check(patient: Patient) -> Iterator[Finding]:
     """Hold the loss of each level against its bounds."""
     found, tried = own_ratio(patient), _tried(patient, None)
-    best = min(readings(patient), key=lambda reading: reading.ratio)
-    if best.ratio < BETTER * tried and best.ratio < WEAK:
+    best = None if patient.brief else min(readings(patient), key=lambda reading: reading.ratio)
+    if best and best.ratio < BETTER * tried and best.ratio < WEAK:
         yield Finding(
             best.cause,
             best.what,
@@ -67,6 +73,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             "the loss falls below the linear denoiser's in the first minutes",
             0.8,
             {"error": found},
+            partial(_picture, patient),
         )
     elif found > WEAK:
         yield Finding(
@@ -77,8 +84,56 @@ def check(patient: Patient) -> Iterator[Finding]:
             "samples become more than coloured clouds",
             0.9 if begun else 0.6,
             {"error": found},
+            partial(_picture, patient),
         )
+    else:
+        yield from _detail(patient)
     yield from _memorized(patient)
+
+
+def _detail(patient: Patient) -> Iterator[Finding]:
+    """Look at the errors by how fine they are, at a level where there is much to know."""
+    known = patient.ceiling / patient.gaussian.variance
+    level = patient.levels[int((known - KNOWN).abs().argmin())]
+    (one,) = patient.asked(patient.predict(), patient.splits.held_out, [level])
+    linear = patient.gaussian.denoise(one.x, level)
+    ours, theirs = spectrum(one.answer - one.x0), spectrum(linear - one.x0)
+    over = (ours / theirs.clamp(min=1e-12)).tolist()
+    worst = max(range(len(over)), key=lambda octave: over[octave])
+    if over[worst] > 1.1:
+        where = "the finest detail" if worst == len(over) - 1 else "large forms" if worst == 0 else "some forms"
+        yield Finding(
+            "detail not learned",
+            f"Of {where} the network knows less than a linear denoiser.",
+            f"its error there is {over[worst]:.2f} of the linear denoiser's, where sigma / alpha is "
+            f"{float(level.sigma / level.alpha):.2g}; normal is under 1 everywhere",
+            "train longer; for the finest also with smaller patches (--set network.patch=1)",
+            "grain, grids of patches or forms that do not belong together go",
+            0.25,
+            {f"octave {octave}": value for octave, value in enumerate(over)},
+            partial(
+                curves,
+                [2.0**octave for octave in range(len(over))],
+                {"the network's error": ours.tolist(), "the linear denoiser's": theirs.tolist()},
+                "detail, in octaves: fine to the right",
+                "power of the error",
+            ),
+        )
+
+
+def _picture(patient: Patient) -> Figure:
+    """Draw the losses between their bounds."""
+    lines = {
+        "held-out images": patient.loss,
+        "training images": patient.training_loss,
+        "a linear denoiser": patient.ceiling,
+    }
+    return curves(
+        [float(level.sigma / level.alpha) for level in patient.levels],
+        {name: loss.tolist() for name, loss in lines.items()},
+        "sigma / alpha",
+        "mean squared error of x0",
+    )
 
 
 def _memorized(patient: Patient) -> Iterator[Finding]:
@@ -105,6 +160,7 @@ def _memorized(patient: Patient) -> Iterator[Finding]:
         "drawings are no longer copies of training images",
         min(0.9, 0.35 + 0.25 * (gap - 1)),
         {"held-out over training": gap, "floor over training": float((floor / seen).mean())},
+        partial(_picture, patient),
     )
 
 

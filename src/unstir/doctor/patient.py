@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from unstir.diffusion import Condition, NoiseLevel, Prediction, Schedule
 from unstir.diffusion.config import DiffusionConfig
 from unstir.diffusion.denoiser import TimeOf
 from unstir.doctor.gaussian import Gaussian
+from unstir.doctor.trace import Trace
 from unstir.errors import InputError
 from unstir.models.file import load, read_config
 from unstir.models.samples import Samples
@@ -26,16 +28,36 @@ from unstir.training.checkpoint import Position, newest_checkpoint
 from unstir.training.log import lines
 from unstir.training.run_folder import RunFolder, data_of
 
-LEVELS = 10
-IMAGES = 64
-"""Held-out images, and as many training ones, that losses are measured on."""
-DRAWN = 64
+LEVELS, FEW_LEVELS = 10, 5
+IMAGES, FEW_IMAGES = 64, 16
+"""Held-out images, and as many training ones, that losses are measured on; the fewer at a first look."""
+DRAWN, LEAST_DRAWN, DRAWING = 64, 16, 40.0
+"""Samples that are looked at, and how few they may be where more would take longer than so many seconds."""
+QUICK = 25
+"""Evaluations with which samples are drawn where even so few would."""
 KNOWN, NUMBERS = 5000, 20_000_000
 """Training images, and numbers in them, at most, that the data is known by."""
 FARTHEST = 60.0
 """Levels are looked at where sigma / alpha lies between this and its inverse."""
 
 Predict = Callable[[Tensor, NoiseLevel, Condition | None], Prediction]
+
+
+class Asked(NamedTuple):
+    """Images x0 (N, C, H, W), noised to a level as x, and what is predicted of them."""
+
+    level: NoiseLevel
+    x0: Tensor
+    x: Tensor
+    answer: Tensor
+
+
+class Walked(NamedTuple):
+    """Samples, where they came by, and the options of drawing that were not the run's own."""
+
+    samples: Samples
+    trace: Trace
+    quick: Mapping[str, object]
 
 
 class Patient:
@@ -45,6 +67,7 @@ class Patient:
         run: Its folder, or a model file.
         data: Where its images are now; None: where they were.
         seed: Of the images that are looked at, and of their noise.
+        brief: Whether to look at few images and levels.
 
     Attributes:
         config: The model's configuration.
@@ -58,8 +81,8 @@ class Patient:
         InputError: If there is no such run, or its data cannot be had or is of another shape.
     """
 
-    def __init__(self, run: Path, data: str | None = None, seed: int = 0) -> None:
-        self.run, self.seed = run, seed
+    def __init__(self, run: Path, data: str | None = None, seed: int = 0, brief: bool = False) -> None:
+        self.run, self.seed, self.brief = run, seed, brief
         weights, self.config = read_config(run)
         self.folder = RunFolder(weights.parent)
         whole = run.is_dir() and self.folder.config.exists()
@@ -77,6 +100,7 @@ class Patient:
                 f"The run's samples are {ours}, and the images of '{self.splits.train.name}' are {theirs}"
             )
         self.model = load(run)
+        self._asking, self._asked = 0.0, 0
 
     def some(self, data: ImageData, count: int) -> tuple[Tensor, Mapping[str, Any]]:
         """Return some images of a set, float32 in [-1, 1], and what is known of them; all if there are no more."""
@@ -110,7 +134,7 @@ class Patient:
     @cached_property
     def levels(self) -> list[NoiseLevel]:
         """Levels from noise to data, evenly in log-SNR."""
-        return levels_of(self.schedule, LEVELS)
+        return levels_of(self.schedule, FEW_LEVELS if self.brief else LEVELS)
 
     @cached_property
     def loss(self) -> Tensor:
@@ -139,9 +163,26 @@ class Patient:
         return other
 
     @cached_property
-    def drawn(self) -> Samples:
-        """Samples as the run draws them by default."""
-        return self.model.sample(DRAWN, seed=self.seed, batch=DRAWN)  # type: ignore[operator, no-any-return]
+    def walked(self) -> Walked:
+        """Samples as the run draws them by default, and their way; fewer, or in few steps, if that is slow."""
+        model: Any = self.model
+        predicts = "predict" in self.config.verbs
+        count, quick = DRAWN, dict[str, object]()
+        if predicts:
+            each = self.seconds * model.config.drawing({}).evaluations
+            count = int(min(DRAWN, max(LEAST_DRAWN, DRAWING / max(each, 1e-9))))
+            if count * each > 2 * DRAWING:
+                quick = model.quick(QUICK)
+        trace = Trace()
+        how = {"guide": trace} if predicts else {}
+        drawn = model.sample(count, seed=self.seed, batch=count, **quick, **how)
+        return Walked(drawn, trace, quick)
+
+    @property
+    def seconds(self) -> float:
+        """What asking the network takes for one image, from what its losses took."""
+        _ = self.loss
+        return self._asking / self._asked
 
     def predict(self, diffusion: DiffusionConfig | None = None, time: TimeOf | None = None) -> Predict:
         """Return what the model predicts; read as another diffusion's, or told other times, if these are given."""
@@ -166,19 +207,32 @@ class Patient:
             pixels: What is done to the images first.
             told: What is done to what is told of them.
         """
-        images, given = self.some(data, count)
+        asked = self.asked(predict, data, levels, count, pixels, told)
+        return torch.stack([(one.answer - one.x0).pow(2).double().flatten(1).mean(1) for one in asked])
+
+    def asked(
+        self,
+        predict: Predict,
+        data: ImageData,
+        levels: Sequence[NoiseLevel] | None = None,
+        count: int = IMAGES,
+        pixels: Callable[[Tensor], Tensor] = lambda x: x,
+        told: Callable[[Condition], Condition | None] = lambda condition: condition,
+    ) -> Iterator[Asked]:
+        """Yield what is predicted of images at each level; the arguments are those of :meth:`errors`."""
+        images, given = self.some(data, min(count, FEW_IMAGES) if self.brief else count)
         x0 = pixels(images)
         condition = self.model.condition(given, images)
         condition = None if condition is None else told(condition)
         condition = None if condition is None else condition.to(self.model.device)
         eps = SeededNoise(range(self.seed, self.seed + len(x0)))(x0)
-        found = []
-        with torch.no_grad():
-            for level in self.levels if levels is None else levels:
-                x = level.noise(x0, eps).to(self.model.device)
-                prediction = predict(x, level, condition).x0.cpu()
-                found.append(((prediction - x0) ** 2).double().flatten(1).mean(1))
-        return torch.stack(found)
+        for level in self.levels if levels is None else levels:
+            x = level.noise(x0, eps)
+            began = time.monotonic()
+            with torch.no_grad():
+                answer = predict(x.to(self.model.device), level, condition).x0.cpu()
+            self._asking, self._asked = self._asking + time.monotonic() - began, self._asked + len(x0)
+            yield Asked(level, x0, x, answer)
 
 
 def levels_of(schedule: Schedule, count: int) -> list[NoiseLevel]:

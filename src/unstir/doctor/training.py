@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from unstir.doctor.finding import Finding
 from unstir.doctor.levels import own_ratio
 from unstir.doctor.patient import Patient
+from unstir.doctor.pictures import curves
+from unstir.quantities import duration
 
-USUAL = {"adamw": (2e-5, 5e-3), "muon": (1e-4, 2e-2)}
-"""Learning rates that train denoisers, by optimizer: a tenth to some ten times of the recipes' own."""
+SPIKE = 5.0
+"""Of a gradient's norm, over the usual."""
 
 
 def check(patient: Patient) -> Iterator[Finding]:
@@ -31,33 +34,10 @@ def check(patient: Patient) -> Iterator[Finding]:
             float(np.clip(0.95 - done, 0.3, 0.9)),
             {"done": done},
         )
-    least, most = USUAL[training.optimizer]
-    rate, error = training.learning_rate, own_ratio(patient) if "predict" in patient.config.verbs else 0.0
+    error = own_ratio(patient) if "predict" in patient.config.verbs else 0.0
     losses = np.array([line["loss"] for line in log if "loss" in line])
     norms = np.array([line["gradient_norm"] for line in log if "gradient_norm" in line])
-    if rate > most and error > 0.9:
-        yield Finding(
-            "learning rate too high",
-            "The learning rate is too high.",
-            f"{rate:g}; with {training.optimizer} {least:g} to {most:g} are usual, and the error is "
-            f"{error:.2f} of a linear denoiser's",
-            f"train again with --set training.learning_rate={0.3 * (least * most) ** 0.5:.1g}",
-            "the loss falls, and keeps falling",
-            0.95,
-            {"learning rate": rate},
-        )
-    elif rate < least and error > 0.9:
-        yield Finding(
-            "learning rate too low",
-            "The learning rate is too low.",
-            f"{rate:g}; with {training.optimizer} {least:g} to {most:g} are usual, and the error is "
-            f"{error:.2f} of a linear denoiser's",
-            f"train again with --set training.learning_rate={(least * most) ** 0.5:.1g}",
-            "the loss falls as fast as it can",
-            0.95,
-            {"learning rate": rate},
-        )
-    elif len(norms) > 5 and error > 0.9 and float((norms[len(norms) // 4 :] > training.clip).mean()) > 0.9:
+    if len(norms) > 5 and error > 0.9 and float((norms[len(norms) // 4 :] > training.clip).mean()) > 0.9:
         yield Finding(
             "always clipped",
             "Every gradient is clipped.",
@@ -67,9 +47,22 @@ def check(patient: Patient) -> Iterator[Finding]:
             0.5,
             {"norm": float(np.median(norms))},
         )
+    spikes = int((norms > SPIKE * np.median(norms)).sum()) if len(norms) > 8 else 0
+    if spikes > 1:
+        yield Finding(
+            "spikes",
+            "Gradients were very large at times.",
+            f"{spikes} of {len(norms)} lines of the log, which are means over steps, show a norm of over "
+            f"{SPIKE:g} times the usual; normal is none, or one at the start",
+            "train with a lower learning rate, or a longer warm-up (--set training.warmup=500)",
+            "no step undoes what many have learned",
+            0.25,
+            {"spikes": spikes},
+        )
     yield from _size(patient, error)
     if position.finished and len(losses) > 8:
-        yield from _trend(np.array([line["images"] for line in log if "loss" in line]), losses)
+        seen = np.array([line["images"] for line in log if "loss" in line])
+        yield from _trend(seen, losses, position.elapsed)
     if len(losses) > 8 and losses[-3:].mean() > 1.5 * losses.min():
         yield Finding(
             "diverged",
@@ -98,17 +91,27 @@ def _size(patient: Patient, error: float) -> Iterator[Finding]:
         )
 
 
-def _trend(images: np.ndarray, losses: np.ndarray) -> Iterator[Finding]:
-    """Say what ten times the training would bring: the loss falls about as a power of the images seen."""
+def _trend(images: np.ndarray, losses: np.ndarray, seconds: float) -> Iterator[Finding]:
+    """Say what more training would bring: the loss falls about as a power of the images seen."""
     middle = slice(len(losses) // 5, max(len(losses) // 5 + 3, int(0.7 * len(losses))))  # before the rate falls
-    power = float(np.polyfit(np.log(images[middle]), np.log(losses[middle]), 1)[0])
+    power, at = np.polyfit(np.log(images[middle]), np.log(losses[middle]), 1)
     if power < -0.05:
+        last = float(losses[-max(1, len(losses) // 10) :].mean())
+        more = {times: last * times**power for times in (3, 10)}
         yield Finding(
             "short training",
             "The loss was still falling when training ended.",
             f"it fell as the images seen to the power of {power:.2f}",
-            "train for longer",
-            f"ten times the images would bring about {10**power:.0%} of the loss",
+            f"train for {duration(3 * seconds)} or more, in another --out",
+            f"the loss, {last:.3g} now, would come to about {more[3]:.3g} in {duration(3 * seconds)}, and to "
+            f"{more[10]:.3g} in {duration(10 * seconds)}",
             float(min(0.25, -power)),
-            {"power": power},
+            {"power": power} | {f"loss in {times} times the time": loss for times, loss in more.items()},
+            partial(
+                curves,
+                images.tolist(),
+                {"loss": losses.tolist(), "its trend": np.exp(at + power * np.log(images)).tolist()},
+                "images seen",
+                "loss",
+            ),
         )

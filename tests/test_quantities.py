@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from unstir.cli.main import explanation, sentence
-from unstir.cli.quantities import count_in, duration, seconds_in
 from unstir.errors import InputError
+from unstir.quantities import count_in, duration, seconds_in
 
 
 @pytest.mark.parametrize(

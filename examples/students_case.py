@@ -1,0 +1,92 @@
+"""A student's case in small: a poor model, and five things that could be to blame, each changed alone.
+
+Photographs enlarged to 96x96, 500 of them, the tutorials' plain U-Net and their linear schedule of 300 levels, 250
+steps: the samples are poor. Each other run changes one suspect and nothing else; the doctor examines all.
+
+python examples/students_case.py runs/student cifar10             # goes on if stopped
+python examples/students_case.py runs/student cifar10 schedule    # one of them
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import unstir
+from unstir.cli.main import run
+from unstir.data.config import DataConfig
+from unstir.data.dataset import ImageData, Splits
+from unstir.data.load import load as load_images
+from unstir.doctor.examine import examine
+from unstir.doctor.patient import Patient
+from unstir.evaluation.measure import measure
+
+FEW, MANY, SIDE = 500, 5000, 96
+IMAGES, DRAWN = 4000, 256
+BASE = {
+    "model.told": "{}",
+    "data.size": SIDE,
+    "network.channels": "[16,32,64,128,256]",
+    "training.batch": 16,
+}
+UNET = {"network.kind": "unet", "network.channels": "[64,128,192]", "network.attention": "[none,none,full]"}
+UNET |= {"network.blocks": 1, "network.patch": 3, "network.norm": "layer"}
+WAYS = {
+    "as it was": {},
+    "time": {"network.embedding": 128},
+    "data": {"images": MANY},
+    "schedule": {"diffusion.schedule.name": "cosine", "diffusion.schedule.steps": 300},
+    "network": UNET,
+    "training": {"budget": 4 * IMAGES},
+}
+
+
+def prepared(folder: Path, source: str) -> tuple[Splits, dict[int, Path]]:
+    """Return the photographs, and the files of few and of many of them."""
+    splits = load_images(DataConfig(source=source))
+    small = splits.train.pixels[:: len(splits.train) // MANY][:MANY], splits.held_out.pixels[:2000]
+    large = [np.concatenate([enlarged(part) for part in np.array_split(pixels, 20)]) for pixels in small]
+    files = {}
+    for count in (FEW, MANY):
+        files[count] = folder / f"{count}.npz"
+        if not files[count].exists():
+            np.savez(files[count], images=large[0][:count])
+    return Splits(ImageData.from_array(large[0]), ImageData.from_array(large[1])), files
+
+
+def enlarged(pixels: np.ndarray) -> np.ndarray:
+    x = torch.from_numpy(np.ascontiguousarray(pixels)).float()
+    x = torch.nn.functional.interpolate(x, (SIDE, SIDE), mode="bicubic", antialias=True)
+    return x.round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def carry_out(folder: Path, name: str, files: dict[int, Path], splits: Splits) -> None:
+    way = dict(WAYS[name])
+    out, data, budget = folder / name.replace(" ", "-"), files[way.pop("images", FEW)], way.pop("budget", IMAGES)
+    settings = {key: value for key, value in BASE.items() if "network.kind" not in way or "network" not in key}
+    words = [word for key, value in (settings | way).items() for word in ("--set", f"{key}={value}")]
+    began = time.process_time()
+    arguments = ["train", "cars64", "--data", str(data), "--images", str(budget), "--out", str(out), *words]
+    if run(arguments) != 0:
+        sys.exit(1)
+    took = time.process_time() - began
+    findings = [finding.values() for finding in examine(Patient(out)).findings]
+    drawn = list(unstir.load(out).draw(range(DRAWN), sampler="ddim", steps=25, spacing="trailing", batch=32))
+    figures = measure(drawn, splits, ["fd", "kd", "precision", "recall"], backbone="efficientnet-lite0")
+    (out / "case.json").write_text(json.dumps({"seconds": took, "findings": findings, "figures": figures}))
+
+
+def main(folder: Path, source: str, *names: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    splits, files = prepared(folder, source)
+    for name in names or WAYS:
+        carry_out(folder, name, files, splits)
+        found = json.loads((folder / name.replace(" ", "-") / "case.json").read_text())
+        print(name, {key: found["figures"][key] for key in ("fd", "kd", "precision", "recall")})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -1,0 +1,122 @@
+"""What is drawn beside what was learned from: brightness, contrast, colours, fine detail, saturation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from torch import Tensor
+
+from unstir.doctor.finding import Finding
+from unstir.doctor.patient import Patient
+from unstir.doctor.pictures import curves
+from unstir.doctor.spectrum import spectrum
+
+BEYOND = 0.02
+"""The share of samples' numbers far out of the range of pixels, from which on it matters."""
+
+
+def check(patient: Patient) -> Iterator[Finding]:
+    """Compare samples, as the run draws them by default, with as many training images."""
+    drawn = patient.walked.samples.tensor.double()
+    real = patient.known[: len(drawn)].double()
+    if not drawn.isfinite().all():
+        yield Finding(
+            "no numbers",
+            "What is drawn is not made of numbers.",
+            "a sample holds a NaN or an infinity",
+            "unstir sample RUN --clip static --guidance 0",
+            "images",
+            1.0,
+        )
+        return
+    mean, contrast = _shift(drawn, real), float(drawn.std() / real.std())
+    ours, theirs = spectrum(drawn), spectrum(real)
+    power = (ours / theirs.clamp(min=1e-12)).tolist()
+    coarse, fine = power[0], power[-1]
+    out = float((drawn.abs() > 1.1).double().mean())
+    saturated, usual = (float((x.abs() > 0.99).double().mean()) for x in (drawn, real))
+    figures = {
+        "mean": mean,
+        "contrast": contrast,
+        "saturated": saturated,
+        "coarse": coarse,
+        "fine": fine,
+        "out of range": out,
+    }
+    picture = partial(
+        curves,
+        [2.0**octave for octave in range(len(power))],
+        {"samples": ours.tolist(), "data": theirs.tolist()},
+        "detail, in octaves: fine to the right",
+        "power",
+    )
+    guided = bool(getattr(patient.config.drawing({}), "guidance", 0))
+    if out > BEYOND and patient.config.samples.bounded:
+        yield Finding(
+            "out of range",
+            "Samples go far beyond the range of pixels.",
+            f"{out:.1%} of their numbers are beyond 1.1, where pixels end at 1; normal is none",
+            "unstir sample RUN --clip static",
+            "the prediction stays among images, and the walk with it",
+            min(0.85, 0.6 + out),
+            figures,
+        )
+    if saturated > usual + 0.25:
+        yield Finding(
+            "saturated",
+            "Samples are burnt out: many pixels are black or white to the full.",
+            f"{saturated:.0%} of their pixels, and {usual:.0%} of the data's",
+            "unstir sample RUN --guidance 0, or with --guidance-rescale 0.7",
+            "colours as the data has them",
+            min(0.85, 0.3 + saturated - usual),
+            figures,
+        )
+    if mean > 0.35:
+        yield Finding(
+            "brightness",
+            "Samples are brighter or darker than the data, or of other colours.",
+            f"their mean colour is {mean:.2f} of the data's standard deviation away; normal is under 0.2",
+            "see the findings about schedule and sampler; else train longer",
+            "samples of the data's colours",
+            min(0.6, 0.2 + mean / 3),
+            figures,
+        )
+    if contrast < 0.7 or contrast > 1.4:
+        yield Finding(
+            "contrast",
+            f"Samples have {'less' if contrast < 1 else 'more'} contrast than the data.",
+            f"{contrast:.2f} of the data's; normal is 0.85 to 1.15",
+            "unstir sample RUN --guidance 0" if contrast > 1 and guided else "train longer",
+            "samples of the data's contrast",
+            0.45,
+            figures,
+        )
+    if fine > 3 or fine < 0.2:
+        yield Finding(
+            "grain" if fine > 3 else "blur",
+            "Samples are grainy." if fine > 3 else "Samples are blurred.",
+            f"they have {fine:.2g} times the data's power in the finest detail; normal is 0.5 to 2",
+            "train longer; to see whether it is the sampler: unstir sample RUN --steps 200",
+            "detail as the data has it",
+            0.4,
+            figures,
+            picture,
+        )
+    if coarse < 0.4 and contrast >= 0.7:
+        yield Finding(
+            "no large forms",
+            "Samples have textures and few large forms.",
+            f"they have {coarse:.2g} times the data's power in the coarsest forms; normal is 0.7 to 1.4",
+            "train longer, or with attention over the whole image (--set network.kind=unet)",
+            "parts of an image belong together",
+            0.42,
+            figures,
+            picture,
+        )
+
+
+def _shift(drawn: Tensor, real: Tensor) -> float:
+    """Return how far the mean colours are apart, in standard deviations of the data."""
+    apart = drawn.mean((0, 2, 3)) - real.mean((0, 2, 3))
+    return float(apart.abs().max() / real.std())

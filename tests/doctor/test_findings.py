@@ -1,0 +1,113 @@
+"""What single checks make of numbers that are known."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from unstir.diffusion.schedule import cosine, linear
+from unstir.doctor import average, rate, resolution, training, walk
+from unstir.doctor.gaussian import Gaussian
+from unstir.doctor.trace import Point, Trace
+
+
+def smooth(n: int, side: int, seed: int) -> torch.Tensor:
+    """Images of large forms, as photographs are: their power falls with the square of the frequency."""
+    generator = torch.Generator().manual_seed(seed)
+    waves = torch.fft.fft2(torch.randn(n, 3, side, side, generator=generator))
+    at = torch.fft.fftfreq(side)
+    waves /= (at[:, None].pow(2) + at.pow(2)).sqrt().clamp(min=1 / side)
+    x = torch.fft.ifft2(waves).real
+    return 0.5 * x / x.std()
+
+
+def patient(schedule: Any, side: int) -> Any:
+    images, held_out = smooth(300, side, 0), smooth(100, side, 1)
+    return SimpleNamespace(
+        diffusion=SimpleNamespace(one_level=False),
+        schedule=schedule,
+        known=images,
+        gaussian=Gaussian(images, held_out),
+        splits=SimpleNamespace(held_out=None),
+        some=lambda data, count: (held_out, {}),
+    )
+
+
+def test_the_linear_schedule_destroys_small_images_early_and_cosine_does_not() -> None:
+    """Nichol and Dhariwal 2021, section 3.2: the end of the linear schedule is only noise."""
+    (found,) = resolution.check(patient(linear(), 16))
+    assert found.cause == "schedule destroys too early" and found.figures["idle"] > 0.3
+    assert "schedule.name=" in found.remedy and "linear" not in found.remedy
+    assert [*resolution.check(patient(cosine(), 16))] == []
+    assert found.picture is not None
+    lines = found.picture().axes[0].get_lines()
+    whole, quarter = lines[0].get_ydata(), lines[2].get_ydata()
+    # Of the image made smaller more is known, at each level at which anything is.
+    assert all(b > a - 1e-6 for a, b in zip(whole, quarter)) and max(b - a for a, b in zip(whole, quarter)) > 0.05
+
+
+def test_noise_at_the_first_level_is_noticed() -> None:
+    causes = [finding.cause for finding in resolution.check(patient(linear(20, 0.04, 0.5), 16))]
+    assert "noise at the first level" in causes
+
+
+@pytest.mark.parametrize(
+    ("losses", "cause"),
+    [
+        ([0.5, 0.4, 0.2, 0.19, 0.2, 0.9], "learning rate too low at 0"),
+        ([0.9, 0.5, 0.2, 0.19, 0.1, 0.9], "learning rate too low"),
+        ([0.9, 0.1, 0.2, 0.4, 0.9, math.inf], "learning rate too high"),
+        ([0.9, 0.5, 0.2, 0.19, 0.18, 0.9], ""),
+    ],
+)
+def test_the_probe_names_the_better_side(losses: list[float], cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate, "own_ratio", lambda patient: 1.2)
+    monkeypatch.setattr(rate, "probed", lambda patient: losses)
+    begun = SimpleNamespace(training=SimpleNamespace(learning_rate=0.1))
+    found = [*rate.check(SimpleNamespace(begun=begun, position=SimpleNamespace(step=500)))]  # type: ignore[arg-type]
+    if cause.endswith(" at 0"):
+        assert found == []  # a rate that is not much better is none
+    else:
+        assert [finding.cause for finding in found] == ([cause] if cause else [])
+    if cause == "learning rate too high":
+        assert "learning_rate=0.01" in found[0].remedy and found[0].alarming
+
+
+def test_a_loss_that_falls_as_a_power_is_carried_on() -> None:
+    images = np.arange(1, 41) * 1000.0
+    (found,) = training._trend(images, 3.0 * images**-0.3, 600.0)
+    assert found.figures["power"] == pytest.approx(-0.3, abs=1e-6)
+    last = (3.0 * images[-4:] ** -0.3).mean()
+    assert found.figures["loss in 10 times the time"] == pytest.approx(last * 10**-0.3, rel=1e-6)
+    assert "30 min" in found.effect and "1 h 40 min" in found.effect
+    assert [*training._trend(images, np.full(40, 0.2), 600.0)] == []
+
+
+def test_an_average_that_begins_anew_is_seen_in_the_log() -> None:
+    def log(*losses: float) -> Any:
+        return SimpleNamespace(log=[{"images": i, "validation_loss": loss} for i, loss in enumerate(losses)])
+
+    (found,) = average._jump(log(0.5, 0.3, 0.2, 0.6, 0.3))
+    assert found.cause == "average lost" and found.figures == {"before": 0.2, "after": 0.6}
+    assert [*average._jump(log(0.5, 0.3, 0.31, 0.29))] == []
+
+
+@pytest.mark.parametrize(("factor", "cause"), [(1.0, None), (1.3, "more"), (0.7, "less")])
+def test_a_walk_of_another_spread_is_noticed(factor: float, cause: str | None) -> None:
+    images, trace = smooth(300, 16, 0), Trace()
+    variance = float((images - images.mean((0, 2, 3))[:, None, None]).pow(2).mean())
+    for number in range(50, 1000, 50):
+        level = cosine().level(number)
+        spread = (float(level.alpha) ** 2 * variance + float(level.sigma) ** 2) ** 0.5
+        trace.points.append(Point(level, torch.zeros(3), spread * (factor if number < 300 else 1.0), 0.0))
+    config = SimpleNamespace(drawing=lambda options: None, samples=SimpleNamespace(bounded=True))
+    found = [*walk.check(SimpleNamespace(known=images, walked=SimpleNamespace(trace=trace), config=config))]  # type: ignore[arg-type]
+    if cause is None:
+        assert found == []
+    else:
+        assert cause in found[0].what and found[0].figures["spread"] == pytest.approx(factor, rel=1e-3)
