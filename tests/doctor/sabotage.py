@@ -9,9 +9,11 @@ import copy
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -26,6 +28,11 @@ from unstir.tensors import read_tensors, write_tensors
 
 SMALL = ("network.channels=[24,48]", "training.batch=32", "training.learning_rate=0.002", "training.warmup=20")
 IMAGES = 12_000
+MOST = 3000
+"""Images of a set that a broken one is made of."""
+SINUSOIDS = "unstir.networks.embedding.sinusoids"
+PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
+"""Not there in a clone elsewhere: what takes photographs is left out then."""
 
 Told = dict[str, Any]
 Tensors = Mapping[str, Tensor]
@@ -44,6 +51,9 @@ class Sabotage:
         told: What is done to the model's configuration afterwards.
         tensors: What is done to its weights, given those of the newest checkpoint too.
         healthy_data: Whether it is examined on the healthy images.
+        source: The data set.
+        patch: What is another value in training, examination and drawing: its full name, and the value.
+        checkpoint: What is done to the newest checkpoint's tensors halfway, before training goes on.
     """
 
     what: str
@@ -54,11 +64,15 @@ class Sabotage:
     told: Callable[[Told], None] | None = None
     tensors: Callable[[Tensors, Tensors], Tensors] | None = None
     healthy_data: bool = False
+    source: str = "digits"
+    patch: tuple[str, Any] | None = None
+    checkpoint: Callable[[Tensors], Tensors] | None = None
 
     @property
     def trains(self) -> bool:
         """Whether it has to be trained anew, and is no healthy run with another file."""
-        return bool(self.settings) or self.images != IMAGES or self.pixels is not None
+        anew = (self.settings, self.pixels, self.patch, self.checkpoint)
+        return any(each is not None and each != () for each in anew) or self.images != IMAGES
 
 
 def _only(keep: Callable[[np.ndarray], np.ndarray]) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
@@ -100,6 +114,17 @@ def _deaf(part: str) -> Callable[[Tensors, Tensors], Tensors]:
     return change
 
 
+def _average_lost(tensors: Tensors) -> Tensors:
+    fresh = _fresh({name: value for name, value in tensors.items() if name.startswith("average.")})
+    return {**tensors, **fresh}
+
+
+def _half_exchanged(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x = pixels.copy()
+    x[::2] = x[::2, ::-1]
+    return x, labels
+
+
 SABOTAGES = (
     Sabotage("pixels in [0, 1]", ("range",), pixels=lambda x, y: ((x > 127).astype(np.uint8), y)),
     Sabotage("inverted", ("pixels",), pixels=lambda x, y: (255 - x, y), healthy_data=True),
@@ -118,6 +143,19 @@ SABOTAGES = (
         ("wrong first step",),
         told=_set(sampling__spacing="leading", sampling__steps=5),
     ),
+    Sabotage(
+        "channels exchanged in half the set",
+        ("channel order",),
+        ("data.size=16",),
+        images=3000,
+        pixels=_half_exchanged,
+        source=str(PHOTOGRAPHS),
+    ),
+    Sabotage(
+        "time divided by 1000", ("time",), patch=("unstir.networks.embedding.sinusoids.__defaults__", (1.0,))
+    ),
+    Sabotage("resumed without the average", ("average", "average lost"), checkpoint=_average_lost),
+    Sabotage("clipping off", ("out of range", "saturated"), told=_set(sampling__clip="none")),
     Sabotage("time not heard", ("time",), tensors=_deaf("embedding.")),
     Sabotage("average never updated", ("average",), tensors=lambda weights, newest: _fresh(weights)),
     Sabotage("average too long", ("average",), tensors=_lagging),
@@ -174,12 +212,23 @@ def train_healthy(folder: Path) -> Path:
 
 def examined(sabotage: Sabotage, healthy: Path, folder: Path) -> Diagnosis:
     """Break a run and examine it."""
+    with patch(*sabotage.patch) if sabotage.patch else nullcontext():
+        return _examined(sabotage, healthy, folder)
+
+
+def _examined(sabotage: Sabotage, healthy: Path, folder: Path) -> Diagnosis:
     if sabotage.trains:
-        source, splits = "digits", load(DataConfig(source="digits"))
+        source = sabotage.source
         if sabotage.pixels is not None:
-            pixels, labels = sabotage.pixels(splits.train.pixels, splits.train.labels)
+            train = load(DataConfig(source=source)).train
+            pixels, labels = sabotage.pixels(train.pixels[:MOST], train.labels[:MOST])
             source = str(folder.with_suffix(".npz"))
             np.savez(source, images=pixels, labels=labels)
+        if sabotage.checkpoint is not None:
+            _train(folder, source, sabotage.settings, sabotage.images // 2)
+            newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
+            about, tensors = read_tensors(newest)
+            write_tensors(newest, sabotage.checkpoint(tensors), about.told)
         broken = _train(folder, source, sabotage.settings, sabotage.images)
     else:
         broken = Path(shutil.copytree(healthy, folder))

@@ -26,6 +26,8 @@ def test_a_healthy_run_is_said_to_be_one(healthy: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda one: one.what)
 def test_the_first_finding_names_the_cause(sabotage: Sabotage, healthy: Path, tmp_path: Path) -> None:
+    if sabotage.source != "digits" and not Path(sabotage.source).exists():
+        pytest.skip(f"there are no photographs at {sabotage.source}")
     found = examined(sabotage, healthy, tmp_path / "run").findings
     assert found[0].cause in sabotage.causes, [(finding.cause, finding.weight) for finding in found]
     assert found[0].alarming
