@@ -13,6 +13,7 @@ import torch
 from unstir.diffusion.schedule import cosine, linear
 from unstir.doctor import average, rate, resolution, training, walk
 from unstir.doctor.gaussian import Gaussian
+from unstir.doctor.patient import Patient
 from unstir.doctor.trace import Point, Trace
 
 
@@ -80,12 +81,17 @@ def test_the_probe_names_the_better_side(losses: list[float], cause: str, monkey
 
 def test_a_loss_that_falls_as_a_power_is_carried_on() -> None:
     images = np.arange(1, 41) * 1000.0
-    (found,) = training._trend(images, 3.0 * images**-0.3, 600.0)
-    assert found.figures["power"] == pytest.approx(-0.3, abs=1e-6)
+    losses = 3.0 * images**-0.3
+    log = [{"images": seen, "loss": loss} for seen, loss in zip(images, losses)]
+    power = Patient.power.func(SimpleNamespace(log=log))  # type: ignore[attr-defined]
+    assert power == pytest.approx(-0.3, abs=1e-6)
+    found = training._trend(images, losses, power, 600.0)
     last = (3.0 * images[-4:] ** -0.3).mean()
     assert found.figures["loss in 10 times the time"] == pytest.approx(last * 10**-0.3, rel=1e-6)
     assert "30 min" in found.effect and "1 h 40 min" in found.effect
-    assert [*training._trend(images, np.full(40, 0.2), 600.0)] == []
+    assert found.picture is not None
+    ours, trend = (line.get_ydata() for line in found.picture().axes[0].get_lines())
+    assert np.allclose(ours, trend)
 
 
 def test_an_average_that_begins_anew_is_seen_in_the_log() -> None:

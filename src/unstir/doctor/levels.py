@@ -27,10 +27,12 @@ from unstir.sampling import SeededNoise
 TRIED_LEVELS, TRIED_IMAGES = 5, 24
 BROKEN, WEAK = 1.3, 0.95
 """Errors over the ceiling, in the mean over levels: from which on a network is broken, and hardly trained."""
-FIRST_STEPS = 200
-"""Of a training, in which no network knows much."""
+FIRST_STEPS, FALLING = 200, -0.5
+"""Steps in which no network knows much, and the power of the images seen as which the loss of such a one falls."""
 KNOWN = 0.2
 """The share of the data's variance that the ceiling has where errors are looked at by how fine they are."""
+TRUSTED = 0.5
+"""The error over the ceiling under which no other reading is tried."""
 BETTER = 0.85
 """By what the error falls, at least, where another reading is the right one."""
 
@@ -50,7 +52,7 @@ def own_ratio(patient: Patient) -> float:
 def check(patient: Patient) -> Iterator[Finding]:
     """Hold the loss of each level against its bounds."""
     found, tried = own_ratio(patient), _tried(patient, None)
-    best = None if patient.brief else min(readings(patient), key=lambda reading: reading.ratio)
+    best = None if patient.brief or tried < TRUSTED else min(readings(patient), key=lambda reading: reading.ratio)
     if best and best.ratio < BETTER * tried and best.ratio < WEAK:
         yield Finding(
             best.cause,
@@ -63,7 +65,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             {"error": tried, "error so read": best.ratio},
         )
         return
-    begun = patient.position is not None and patient.position.step < FIRST_STEPS
+    begun = patient.power < FALLING or (patient.position is not None and patient.position.step < FIRST_STEPS)
     if found > BROKEN and not begun:
         yield Finding(
             "broken",

@@ -30,7 +30,9 @@ from unstir.training.run_folder import RunFolder, data_of
 
 LEVELS, FEW_LEVELS = 10, 5
 IMAGES, FEW_IMAGES = 64, 16
-"""Held-out images, and as many training ones, that losses are measured on; the fewer at a first look."""
+"""Held-out images, and as many training ones, that losses are measured on; fewer at a first look."""
+PASS = 8.0
+"""Seconds that measuring the losses of one set should take: a slow network is asked about fewer images."""
 DRAWN, LEAST_DRAWN, DRAWING = 64, 16, 40.0
 """Samples that are looked at, and how few they may be where more would take longer than so many seconds."""
 QUICK = 25
@@ -100,7 +102,6 @@ class Patient:
                 f"The run's samples are {ours}, and the images of '{self.splits.train.name}' are {theirs}"
             )
         self.model = load(run)
-        self._asking, self._asked = 0.0, 0
 
     def some(self, data: ImageData, count: int) -> tuple[Tensor, Mapping[str, Any]]:
         """Return some images of a set, float32 in [-1, 1], and what is known of them; all if there are no more."""
@@ -152,6 +153,15 @@ class Patient:
         return torch.tensor([self.gaussian.ceiling(level) for level in self.levels], dtype=torch.float64)
 
     @cached_property
+    def power(self) -> float:
+        """As what power of the images seen the loss fell, before its rate did; 0 where too little is known."""
+        known = [(line["images"], line["loss"]) for line in self.log if line.get("loss", 0) > 0]
+        part = known[len(known) // 5 : max(len(known) // 5 + 3, int(0.7 * len(known)))]
+        if len(known) <= 8:
+            return 0.0
+        return float(np.polyfit(*np.log(np.array(part)).T, 1)[0])
+
+    @cached_property
     def raw(self) -> Any | None:
         """The model with the weights that were trained, not averaged; None without a checkpoint."""
         if self.checkpoint is None:
@@ -178,11 +188,23 @@ class Patient:
         drawn = model.sample(count, seed=self.seed, batch=count, **quick, **how)
         return Walked(drawn, trace, quick)
 
-    @property
+    @cached_property
     def seconds(self) -> float:
-        """What asking the network takes for one image, from what its losses took."""
-        _ = self.loss
-        return self._asking / self._asked
+        """What asking the network about one image takes, among a few and after a first time."""
+        images, given = self.some(self.splits.held_out, FEW_IMAGES // 2)
+        condition = self.model.condition(given, images)
+        condition = None if condition is None else condition.to(self.model.device)
+        for _ in range(2):
+            began = time.monotonic()
+            with torch.no_grad():
+                self.predict()(images.to(self.model.device), self.levels[0], condition).x0.cpu()
+        return (time.monotonic() - began) / len(images)
+
+    @cached_property
+    def share(self) -> float:
+        """The part of the images that there is time to ask about."""
+        share = FEW_IMAGES / IMAGES if self.brief else 1.0
+        return min(share, PASS / (IMAGES * LEVELS * self.seconds))
 
     def predict(self, diffusion: DiffusionConfig | None = None, time: TimeOf | None = None) -> Predict:
         """Return what the model predicts; read as another diffusion's, or told other times, if these are given."""
@@ -203,7 +225,7 @@ class Patient:
             predict: What is measured.
             data: The images' set.
             levels: None for the run's.
-            count: How many images, at most.
+            count: How many images, at most; a slow network is asked about a part of them.
             pixels: What is done to the images first.
             told: What is done to what is told of them.
         """
@@ -220,7 +242,7 @@ class Patient:
         told: Callable[[Condition], Condition | None] = lambda condition: condition,
     ) -> Iterator[Asked]:
         """Yield what is predicted of images at each level; the arguments are those of :meth:`errors`."""
-        images, given = self.some(data, min(count, FEW_IMAGES) if self.brief else count)
+        images, given = self.some(data, max(FEW_IMAGES // 2, round(self.share * count)))
         x0 = pixels(images)
         condition = self.model.condition(given, images)
         condition = None if condition is None else told(condition)
@@ -228,10 +250,8 @@ class Patient:
         eps = SeededNoise(range(self.seed, self.seed + len(x0)))(x0)
         for level in self.levels if levels is None else levels:
             x = level.noise(x0, eps)
-            began = time.monotonic()
             with torch.no_grad():
                 answer = predict(x.to(self.model.device), level, condition).x0.cpu()
-            self._asking, self._asked = self._asking + time.monotonic() - began, self._asked + len(x0)
             yield Asked(level, x0, x, answer)
 
 

@@ -95,11 +95,11 @@ def solver_error(patient: Patient, levels: list[NoiseLevel], solver: Any) -> flo
     def noise(like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=generator, dtype=like.dtype)
 
-    top = levels[0]
-    start = torch.zeros(SAMPLES, len(own), dtype=torch.float64)
-    begun = noise(start) * (top.alpha**2 + top.sigma**2).sqrt()
+    # From noised data itself: where a walk begins is looked at beside this.
+    top = levels[0].alpha ** 2 * own + levels[0].sigma ** 2
+    begun = noise(torch.zeros(SAMPLES, len(own), dtype=torch.float64)) * top.sqrt()
     drawn = sample(exact, begun, levels, solver, noise)
-    begun_spread = begun.pow(2).mean(0) / (top.alpha**2 + top.sigma**2)  # of these numbers themselves
+    begun_spread = begun.pow(2).mean(0) / top  # of these numbers themselves
     spread = (
         (drawn.pow(2).mean(0) / begun_spread).sqrt() if _follows(begun, drawn) else drawn.pow(2).mean(0).sqrt()
     )

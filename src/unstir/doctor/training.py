@@ -60,9 +60,9 @@ def check(patient: Patient) -> Iterator[Finding]:
             {"spikes": spikes},
         )
     yield from _size(patient, error)
-    if position.finished and len(losses) > 8:
+    if position.finished and patient.power < -0.05:
         seen = np.array([line["images"] for line in log if "loss" in line])
-        yield from _trend(seen, losses, position.elapsed)
+        yield _trend(seen, losses, patient.power, position.elapsed)
     if len(losses) > 8 and losses[-3:].mean() > 1.5 * losses.min():
         yield Finding(
             "diverged",
@@ -91,27 +91,27 @@ def _size(patient: Patient, error: float) -> Iterator[Finding]:
         )
 
 
-def _trend(images: np.ndarray, losses: np.ndarray, seconds: float) -> Iterator[Finding]:
+def _trend(images: np.ndarray, losses: np.ndarray, power: float, seconds: float) -> Finding:
     """Say what more training would bring: the loss falls about as a power of the images seen."""
-    middle = slice(len(losses) // 5, max(len(losses) // 5 + 3, int(0.7 * len(losses))))  # before the rate falls
-    power, at = np.polyfit(np.log(images[middle]), np.log(losses[middle]), 1)
-    if power < -0.05:
-        last = float(losses[-max(1, len(losses) // 10) :].mean())
-        more = {times: last * times**power for times in (3, 10)}
-        yield Finding(
-            "short training",
-            "The loss was still falling when training ended.",
-            f"it fell as the images seen to the power of {power:.2f}",
-            f"train for {duration(3 * seconds)} or more, in another --out",
-            f"the loss, {last:.3g} now, would come to about {more[3]:.3g} in {duration(3 * seconds)}, and to "
-            f"{more[10]:.3g} in {duration(10 * seconds)}",
-            float(min(0.25, -power)),
-            {"power": power} | {f"loss in {times} times the time": loss for times, loss in more.items()},
-            partial(
-                curves,
-                images.tolist(),
-                {"loss": losses.tolist(), "its trend": np.exp(at + power * np.log(images)).tolist()},
-                "images seen",
-                "loss",
-            ),
-        )
+    middle = slice(len(losses) // 5, max(len(losses) // 5 + 3, int(0.7 * len(losses))))
+    trend = images**power
+    trend = trend * (losses / trend)[middle].mean()
+    last = float(losses[-max(1, len(losses) // 10) :].mean())
+    more = {times: last * times**power for times in (3, 10)}
+    return Finding(
+        "short training",
+        "The loss was still falling when training ended.",
+        f"it fell as the images seen to the power of {power:.2f}",
+        f"train for {duration(3 * seconds)} or more, in another --out",
+        f"the loss, {last:.3g} now, would come to about {more[3]:.3g} in {duration(3 * seconds)}, and to "
+        f"{more[10]:.3g} in {duration(10 * seconds)}",
+        float(min(0.25, -power)),
+        {"power": power} | {f"loss in {times} times the time": loss for times, loss in more.items()},
+        partial(
+            curves,
+            images.tolist(),
+            {"loss": losses.tolist(), "its trend": trend.tolist()},
+            "images seen",
+            "loss",
+        ),
+    )
