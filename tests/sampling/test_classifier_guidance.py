@@ -211,7 +211,7 @@ def threshold() -> float:
     return 1.2 * max(distance(CONDITIONAL.sample(COUNT, generator), CONDITIONAL) for _ in range(40))
 
 
-@pytest.mark.parametrize("variance", ["small", "large"])
+@pytest.mark.parametrize("variance", ["small", pytest.param("large", marks=pytest.mark.slow)])
 def test_a_fine_grid_draws_the_class(threshold: float, variance: str) -> None:
     x = drawn(by_classifier(MIXTURE, log_probability), DDPM(variance), 400, seed=2)
     assert distance(x, CONDITIONAL) < threshold

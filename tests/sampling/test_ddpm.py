@@ -58,7 +58,9 @@ def test_the_test_would_see_a_wrong_sample(threshold: float, weights: list[float
 
 
 @pytest.mark.parametrize(
-    "sampler", [DDPM("small"), pytest.param(DDPM("large"), marks=pytest.mark.slow), DDIM(0.5)], ids=str
+    "sampler",
+    [DDPM("small"), *(pytest.param(each, marks=pytest.mark.slow) for each in (DDPM("large"), DDIM(0.5)))],
+    ids=str,
 )
 def test_a_thousand_steps_draw_from_the_mixture(threshold: float, sampler: DDPM | DDIM) -> None:
     generator = torch.Generator().manual_seed(2)

@@ -102,7 +102,14 @@ def test_killed_in_the_middle_of_every_kind_of_write(
     same_run(out, uninterrupted[network])
 
 
-@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "two turns"])  # which is over at once
+@pytest.mark.parametrize(
+    "network",
+    [
+        name if name in ("unet", "classifier") else pytest.param(name, marks=pytest.mark.slow)
+        for name in NETWORKS
+        if name != "two turns"  # which is over at once
+    ],
+)
 def test_killed_at_any_moment(
     network: str,
     uninterrupted: dict[str, Path],

@@ -36,8 +36,8 @@ def check(patient: Patient) -> Iterator[Finding]:
     if patient.diffusion.one_level:
         return
     gaussian, schedule = patient.gaussian, patient.schedule
-    idle, trivial = _shares(gaussian, schedule)
-    others = {name: sum(_shares(gaussian, ScheduleConfig(name=name).build())) for name in OTHERS}
+    idle, trivial = shares(gaussian, schedule)
+    others = {name: sum(shares(gaussian, ScheduleConfig(name=name).build())) for name in OTHERS}
     best = min(others, key=lambda name: others[name])
     advice = f"train on another schedule (--set diffusion.schedule.name={best})"
     picture = partial(_picture, patient, best)
@@ -80,7 +80,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _shares(gaussian: Gaussian, schedule: Schedule) -> tuple[float, float]:
+def shares(gaussian: Gaussian, schedule: Schedule) -> tuple[float, float]:
     """Return the shares of a schedule's levels at which an image is lost, and is all there."""
     errors = _errors(gaussian, [schedule(t) for t in _times(schedule)])
     return float((errors > UNSEEN).double().mean()), float((errors < WHOLE).double().mean())
