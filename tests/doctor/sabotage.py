@@ -238,8 +238,11 @@ def _examined(sabotage: Sabotage, healthy: Path, folder: Path) -> Diagnosis:
         if sabotage.told:
             sabotage.told(told["model"])
         if sabotage.tensors:
-            _, newest = read_tensors(sorted((broken / "checkpoints").glob("step-*"))[-1])
+            checkpoint = sorted((broken / "checkpoints").glob("step-*"))[-1]
+            learned, newest = read_tensors(checkpoint)
             weights = dict(sabotage.tensors(weights, {name: newest[f"model.{name}"] for name in weights}))
+            newest = {**newest, **{f"average.{name}": value.contiguous() for name, value in weights.items()}}
+            write_tensors(checkpoint, newest, learned.told)
         write_tensors(broken / "model.safetensors", {n: v.contiguous() for n, v in weights.items()}, told)
     return examine(Patient(broken, "digits" if sabotage.healthy_data else None))
 

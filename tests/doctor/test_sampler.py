@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from unstir.diffusion.schedule import cosine, linear
+from unstir.diffusion.schedule import cosine, linear, ve
 from unstir.doctor import sampler
 from unstir.doctor.gaussian import Gaussian
 from unstir.sampling import grid
@@ -49,3 +49,17 @@ def test_where_the_grid_starts(schedule: Any, spacing: str, cause: str | None) -
     first = grid(schedule, 5, spacing)[0]
     found = [finding.cause for finding in sampler._start(first, schedule(1.0), spacing, "own")]
     assert found == ([cause] if cause else [])
+
+
+@pytest.mark.parametrize(
+    ("asked", "trained", "found"),
+    [
+        (cosine(), cosine(), False),
+        (ve(0.01, 50), ve(0.01, 50), False),
+        (cosine(), ve(0.3, 50), True),
+        (cosine(), linear(), False),
+    ],
+)
+def test_levels_that_were_not_trained(asked: Any, trained: Any, found: bool) -> None:
+    causes = [finding.cause for finding in sampler._levels(grid(asked, 20, "trailing"), trained)]
+    assert causes == (["levels not trained"] if found else [])

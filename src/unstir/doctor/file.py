@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from unstir.doctor.finding import Finding
-from unstir.doctor.patient import Patient
+from unstir.doctor.patient import Patient, within
 
 
 def check(patient: Patient) -> Iterator[Finding]:
@@ -24,6 +24,18 @@ def check(patient: Patient) -> Iterator[Finding]:
                 "the model is read as what it was trained for",
                 0.8,
             )
+    average, own = within(patient.state, "average."), patient.model.state_dict()
+    other = [name for name, value in average.items() if name in own and not torch.equal(value, own[name].cpu())]
+    if other:
+        yield Finding(
+            "another model",
+            "The model's file does not hold what its run has learned.",
+            f"{len(other)} of {len(average)} tensors differ from the average in {patient.checkpoint}; normal is none",
+            "the same unstir train command again writes the file anew, once it goes on",
+            "what is drawn from is what was trained",
+            0.55,
+            {"tensors": len(other)},
+        )
     weights = [p.detach().flatten() for p in patient.model.parameters() if p.dim() > 1]
     every = torch.cat(weights)
     every = every[every != 0]

@@ -162,14 +162,17 @@ class Patient:
         return float(np.polyfit(*np.log(np.array(part)).T, 1)[0])
 
     @cached_property
+    def state(self) -> Mapping[str, Tensor]:
+        """The tensors of the newest checkpoint by their names; {} without one."""
+        return {} if self.checkpoint is None else read_tensors(self.checkpoint)[1]
+
+    @cached_property
     def raw(self) -> Any | None:
         """The model with the weights that were trained, not averaged; None without a checkpoint."""
         if self.checkpoint is None:
             return None
-        _, tensors = read_tensors(self.checkpoint)
         other = load(self.run)
-        state = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
-        other.load_state_dict(state)
+        other.load_state_dict(within(self.state, "model."))
         return other
 
     @cached_property
@@ -253,6 +256,11 @@ class Patient:
             with torch.no_grad():
                 answer = predict(x.to(self.model.device), level, condition).x0.cpu()
             yield Asked(level, x0, x, answer)
+
+
+def within(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return those tensors whose names begin so, without that beginning."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def levels_of(schedule: Schedule, count: int) -> list[NoiseLevel]:

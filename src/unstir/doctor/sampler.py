@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unstir.diffusion import NoiseLevel, Prediction
+from unstir.diffusion import NoiseLevel, Prediction, Schedule
 from unstir.diffusion.config import ScheduleConfig
 from unstir.doctor.finding import Finding
 from unstir.doctor.gaussian import gain
@@ -21,6 +21,8 @@ from unstir.sampling import grid, sample
 
 LEFT = 0.05
 """The factor of the image at the noisiest level, from which on it matters that drawing starts without it."""
+BEYOND = 0.5
+"""By how much a log-SNR may lie outside of those of training."""
 SAMPLES, DIRECTIONS = 512, 64
 
 
@@ -31,6 +33,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     schedule = patient.schedule if settings.schedule is None else ScheduleConfig(name=settings.schedule).build()
     levels = grid(schedule, settings.steps, settings.spacing)
     yield from _start(levels[0], schedule(1.0), settings.spacing, own.name)
+    yield from _levels(levels, patient.schedule)
     error = solver_error(patient, levels, settings.build(schedule))
     if error > 0.1:
         yield Finding(
@@ -77,6 +80,24 @@ def _start(first: NoiseLevel, last: NoiseLevel, spacing: str, name: str) -> Iter
             "samples get the data's brightness and colours",
             float(min(0.9, 0.4 + left)),
             {"left": left},
+        )
+
+
+def _levels(levels: list[NoiseLevel], trained: Schedule) -> Iterator[Finding]:
+    """Look for levels at which the network is asked and was not trained."""
+    # Beyond 9 to either side there is only noise, or only the image.
+    most, least = (min(max(float(trained(t).log_snr), -9), 9) for t in (trained.t_min, 1.0))
+    asked = [min(max(float(level.log_snr), -9), 9) for level in levels if float(level.sigma) > 0]
+    beyond = max(least - min(asked), max(asked) - most)
+    if beyond > BEYOND:
+        yield Finding(
+            "levels not trained",
+            "The sampler asks the network at levels of noise that it was not trained at.",
+            f"log-SNR from {min(asked):.1f} to {max(asked):.1f}, and training had {least:.1f} to {most:.1f}",
+            "draw on the schedule of training (unstir sample RUN without --schedule)",
+            "the network answers what it has learned",
+            float(min(0.9, 0.5 + beyond / 10)),
+            {"beyond": beyond},
         )
 
 
