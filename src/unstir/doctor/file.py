@@ -30,7 +30,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "another model",
             "The model's file does not hold what its run has learned.",
-            f"{len(other)} of {len(average)} tensors differ from the average in {patient.checkpoint}; normal is none",
+            f"{len(other)} of {len(average)} tensors are not those in {patient.checkpoint}; normal is none",
             "the same unstir train command again writes the file anew, once it goes on",
             "what is drawn from is what was trained",
             0.55,
