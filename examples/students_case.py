@@ -29,7 +29,7 @@ IMAGES, DRAWN = 4000, 256
 BASE = {
     "model.told": "{}",
     "data.size": SIDE,
-    "network.channels": "[16,32,64,128,256]",
+    "network.channels": "[8,16,32,64,128]",
     "training.batch": 16,
 }
 UNET = {"network.kind": "unet", "network.channels": "[64,128,192]", "network.attention": "[none,none,full]"}
@@ -40,8 +40,8 @@ WAYS = {
     "data": {"images": MANY},
     "schedule": {"diffusion.schedule.name": "cosine", "diffusion.schedule.steps": 300},
     "network": UNET,
-    "training": {"budget": 3 * IMAGES},
-    "as recommended": {"images": MANY, "diffusion.schedule.name": "cosine", "budget": 3 * IMAGES},
+    "training": {"budget": 4 * IMAGES},
+    "as recommended": {"images": MANY, "diffusion.schedule.name": "cosine", "budget": 4 * IMAGES},
 }
 
 
