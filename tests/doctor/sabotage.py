@@ -22,6 +22,7 @@ from torch import Tensor
 from unstir.cli.main import run
 from unstir.data.config import DataConfig
 from unstir.data.load import load
+from unstir.diffusion import Denoise, NoiseLevel, Prediction
 from unstir.doctor.examine import Diagnosis, examine
 from unstir.doctor.patient import Patient
 from unstir.tensors import read_tensors, write_tensors
@@ -119,6 +120,14 @@ def _average_lost(tensors: Tensors) -> Tensors:
     return {**tensors, **fresh}
 
 
+def _clipped_to_1(denoise: Denoise) -> Denoise:
+    def clipped(x: Tensor, level: NoiseLevel) -> Prediction:
+        prediction = denoise(x, level)
+        return prediction.with_x0(prediction.x0.clamp(0, 1), x)
+
+    return clipped
+
+
 def _half_exchanged(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x = pixels.copy()
     x[::2] = x[::2, ::-1]
@@ -155,7 +164,7 @@ SABOTAGES = (
         "time divided by 1000", ("time",), patch=("unstir.networks.embedding.sinusoids.__defaults__", (1.0,))
     ),
     Sabotage("resumed without the average", ("average", "average lost"), checkpoint=_average_lost),
-    Sabotage("clipping off", ("out of range", "saturated"), told=_set(sampling__clip="none")),
+    Sabotage("clipped to [0, 1]", ("range of samples",), patch=("unstir.sampling.draw.clipped", _clipped_to_1)),
     Sabotage("time not heard", ("time",), tensors=_deaf("embedding.")),
     Sabotage("average never updated", ("average",), tensors=lambda weights, newest: _fresh(weights)),
     Sabotage("average too long", ("average",), tensors=_lagging),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from unstir.diffusion.schedule import cosine, linear
-from unstir.doctor import average, rate, resolution, training, walk
+from unstir.doctor import average, rate, resolution, samples, training, walk
 from unstir.doctor.gaussian import Gaussian
 from unstir.doctor.patient import Patient
 from unstir.doctor.trace import Point, Trace
@@ -60,10 +60,10 @@ def test_noise_at_the_first_level_is_noticed() -> None:
 @pytest.mark.parametrize(
     ("losses", "cause"),
     [
-        ([0.5, 0.4, 0.2, 0.19, 0.2, 0.9], "learning rate too low at 0"),
-        ([0.9, 0.5, 0.2, 0.19, 0.1, 0.9], "learning rate too low"),
-        ([0.9, 0.1, 0.2, 0.4, 0.9, math.inf], "learning rate too high"),
-        ([0.9, 0.5, 0.2, 0.19, 0.18, 0.9], ""),
+        ([0.5, 0.4, 0.2, 0.19, 0.2, 0.9, 0.9], "learning rate too low at 0"),
+        ([0.9, 0.5, 0.2, 0.19, 0.1, 0.9, 0.9], "learning rate too low"),
+        ([0.9, 0.1, 0.2, 0.4, 0.9, math.inf, math.inf], "learning rate too high"),
+        ([0.9, 0.5, 0.2, 0.19, 0.18, 0.9, 0.9], ""),
     ],
 )
 def test_the_probe_names_the_better_side(losses: list[float], cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,3 +117,10 @@ def test_a_walk_of_another_spread_is_noticed(factor: float, cause: str | None) -
         assert found == []
     else:
         assert cause in found[0].what and found[0].figures["spread"] == pytest.approx(factor, rel=1e-3)
+
+
+def test_samples_clipped_within_the_range_are_told_from_dark_ones() -> None:
+    data = smooth(50, 8, 0).clamp(-1, 1)
+    assert [finding.figures["end"] for finding in samples._edge(data.clamp(0, 1), data)] == [0.0]
+    assert [finding.figures["end"] for finding in samples._edge(data.clamp(-1, 0.5), data)] == [0.5]
+    assert [*samples._edge(data, data)] == [] and [*samples._edge(0.5 * data, data)] == []

@@ -13,7 +13,7 @@ from unstir.doctor.levels import ratio
 from unstir.doctor.patient import Patient
 from unstir.doctor.pictures import curves
 
-JUMP = 1.5
+JUMP = 1.25
 """The factor by which the held-out loss rises at once, where an average began anew."""
 
 

@@ -27,7 +27,7 @@ from unstir.sampling import SeededNoise
 TRIED_LEVELS, TRIED_IMAGES = 5, 24
 BROKEN, WEAK = 1.3, 0.95
 """Errors over the ceiling, in the mean over levels: from which on a network is broken, and hardly trained."""
-FIRST_STEPS, FALLING = 200, -0.5
+FIRST_STEPS, FALLING = 200, -0.2
 """Steps in which no network knows much, and the power of the images seen as which the loss of such a one falls."""
 KNOWN = 0.2
 """The share of the data's variance that the ceiling has where errors are looked at by how fine they are."""

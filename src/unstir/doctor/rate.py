@@ -15,7 +15,7 @@ from unstir.models.file import load_parts
 from unstir.training.learner import Learner
 from unstir.training.start import with_data
 
-FACTORS = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0)
+FACTORS = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 NEAR = (0.3, 3.0)
 """Factors of a rate that may look better for a moment, which does not make it the better one."""
 STEPS, LEAST_STEPS, WARMUP, BATCH, SECONDS = 80, 20, 10, 16, 20.0

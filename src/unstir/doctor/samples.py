@@ -12,6 +12,8 @@ from unstir.doctor.patient import Patient
 from unstir.doctor.pictures import curves
 from unstir.doctor.spectrum import spectrum
 
+EDGE = 0.03
+"""The share of numbers that lie at an end of the samples' range, from which on it is where they were clipped."""
 BEYOND = 0.02
 """The share of samples' numbers far out of the range of pixels, from which on it matters."""
 
@@ -62,6 +64,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             min(0.85, 0.6 + out),
             figures,
         )
+    yield from _edge(drawn, real)
     if saturated > usual + 0.25:
         yield Finding(
             "saturated",
@@ -114,6 +117,25 @@ def check(patient: Patient) -> Iterator[Finding]:
             figures,
             picture,
         )
+
+
+def _edge(drawn: Tensor, real: Tensor) -> Iterator[Finding]:
+    """Look for an end of the samples' range, reached by many numbers, beyond which the data has many more."""
+    for sign, side in ((1, "above"), (-1, "below")):
+        end = float((sign * drawn).max())
+        at = float((sign * drawn > end - 1e-3).double().mean())
+        beyond = float((sign * real > end + 0.05).double().mean())
+        if at > EDGE and beyond > EDGE:
+            yield Finding(
+                "range of samples",
+                "Samples are clipped within the range of the data.",
+                f"{at:.0%} of their numbers are {sign * end:.2f}, none is {side}, and {beyond:.0%} of the data's; "
+                "pixels reach from -1 to 1",
+                "clip predictions to the range of the training images, [-1, 1]",
+                "samples as dark and as bright as the data",
+                0.9,
+                {"end": sign * end, "at it": at, "beyond it": beyond},
+            )
 
 
 def _shift(drawn: Tensor, real: Tensor) -> float:
