@@ -1,6 +1,7 @@
 """Runs that are each broken in one known way, and the causes that explain it.
 
-``python tests/doctor/sabotage.py FOLDER`` trains and examines them all, and prints the table of the docs.
+``python tests/doctor/sabotage.py FOLDER`` trains and examines them all, and prints the table of the docs; what was
+trained before is only examined again.
 """
 
 from __future__ import annotations
@@ -220,12 +221,14 @@ def train_healthy(folder: Path) -> Path:
 
 
 def examined(sabotage: Sabotage, healthy: Path, folder: Path) -> Diagnosis:
-    """Break a run and examine it."""
+    """Break a run, unless that was done before, and examine it."""
     with patch(*sabotage.patch) if sabotage.patch else nullcontext():
-        return _examined(sabotage, healthy, folder)
+        if not folder.exists():
+            _break(sabotage, healthy, folder)
+        return examine(Patient(folder, "digits" if sabotage.healthy_data else None))
 
 
-def _examined(sabotage: Sabotage, healthy: Path, folder: Path) -> Diagnosis:
+def _break(sabotage: Sabotage, healthy: Path, folder: Path) -> None:
     if sabotage.trains:
         source = sabotage.source
         if sabotage.pixels is not None:
@@ -253,7 +256,6 @@ def _examined(sabotage: Sabotage, healthy: Path, folder: Path) -> Diagnosis:
             newest = {**newest, **{f"average.{name}": value.contiguous() for name, value in weights.items()}}
             write_tensors(checkpoint, newest, learned.told)
         write_tensors(broken / "model.safetensors", {n: v.contiguous() for n, v in weights.items()}, told)
-    return examine(Patient(broken, "digits" if sabotage.healthy_data else None))
 
 
 def _train(folder: Path, source: str, settings: Iterable[str], images: int) -> Path:
@@ -271,9 +273,7 @@ if __name__ == "__main__":
     for number, one in enumerate(SABOTAGES):
         if sys.argv[2:] and str(number) not in sys.argv[2:]:
             continue
-        target = place / f"{number}"
-        shutil.rmtree(target, ignore_errors=True)
-        found = examined(one, well, target).findings
+        found = examined(one, well, place / f"{number}").findings
         good = bool(found) and found[0].cause in one.causes
         print(
             f"| {number} {one.what} | {'yes' if good else 'NO'} | "
