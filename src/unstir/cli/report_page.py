@@ -17,7 +17,8 @@ PAGES = (".html", ".htm")
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders, such as runs/mnist, or .safetensors models.")
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run folders, such as runs/mnist, or .safetensors models."),
     ],
     out: Annotated[Path | None, typer.Option(help="Where to save it.", show_default="RUN/report.html")] = None,
     data: Annotated[

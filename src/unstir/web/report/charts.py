@@ -24,6 +24,8 @@ COLOURS = 6
 POINTS = 300
 """Of a line, at most: of more, neighbours become their mean."""
 
+Style = Literal["solid", "dashed", "dotted"]
+
 _INK = "#010203"
 _OF_LINES = [f"#0102{16 + number:02x}" for number in range(COLOURS + 1)]
 _DASHES = {"solid": "-", "dashed": (0, (5, 3)), "dotted": (0, (1.5, 2.5))}
@@ -47,7 +49,7 @@ class Line:
     x: Sequence[float]
     y: Sequence[float]
     colour: int
-    style: Literal["solid", "dashed", "dotted"] = "solid"
+    style: Style = "solid"
     marked: bool = False
     faint: bool = False
 
@@ -104,8 +106,8 @@ def chart(
         "ytick.color": _INK,
         "grid.color": _INK,
     }
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(5.8, 3.5), layout="constrained")
+    with matplotlib.rc_context(style):  # type: ignore[arg-type]
+        figure = Figure(figsize=(4.7, 3.1), layout="constrained")
         axis = figure.subplots()
         for line in map(_thinned, lines):
             axis.plot(
@@ -113,11 +115,11 @@ def chart(
                 line.y,
                 color=_OF_LINES[line.colour],
                 linestyle=_DASHES[line.style],
-                linewidth=1.4 if line.faint else 2.2,
+                linewidth=1.3 if line.faint else 2.0,
                 alpha=0.45 if line.faint else 1.0,
                 marker="o" if line.marked or len(line.x) == 1 else "",
-                markersize=4.5,
-                zorder=2 if line.faint else 3 - bool(line.colour == 0) * 0.5,
+                markersize=4,
+                zorder=2 if line.faint or line.colour == 0 else 3,
             )
         _axes(axis, log_x, log_y)
         axis.set(xlabel=across, ylabel=up)
@@ -140,7 +142,7 @@ def _axes(axis: Axes, log_x: bool, log_y: bool) -> None:
         part.set_major_formatter(plain)
         part.set_minor_formatter(NullFormatter())
     axis.grid(alpha=0.13, linewidth=0.8)
-    axis.tick_params(length=0)
+    axis.tick_params(which="both", length=0)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.spines["bottom"].set_alpha(0.4)
 
@@ -154,9 +156,9 @@ def _thinned(line: Line) -> Line:
 
 
 def _inline(svg: str, title: str) -> Markup:
-    """Return a drawing as a part of a page: what its colours stand for, and no names that others could have too."""
+    """Return a drawing as a part of a page: in the page's colours, without names that another could have too."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     referred = {*re.findall(r"#([\w-]+)\)?\"", svg)}
     svg = re.sub(r' id="([\w.-]+)"', lambda found: found[0] if found[1] in referred else "", svg)
     (box,) = re.findall(r'viewBox="[^"]+"', svg)
@@ -165,5 +167,6 @@ def _inline(svg: str, title: str) -> Markup:
     svg = svg.replace("xlink:href", "href").replace(_INK, "currentColor")
     for number, placeholder in enumerate(_OF_LINES):
         svg = svg.replace(placeholder, f"var(--line-{number})")
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)  # as older versions of matplotlib say it
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
     return Markup(re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><"))

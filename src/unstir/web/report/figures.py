@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from unstir.evaluation.comparison import Cell
 from unstir.evaluation.figures.levels import LevelLosses
 from unstir.training.loop import NORM
-from unstir.web.report.charts import Chart, Line, chart, colour
+from unstir.web.report.charts import Chart, Line, Style, chart, colour
 from unstir.web.report.record import Record
 
 VALIDATION = "validation_"
@@ -16,7 +16,7 @@ NO_LOSSES = ("step", "images", "learning_rate", "images_per_second", "seconds")
 
 SPACES = {"x0": "error of the image, x₀", "eps": "error of the noise, ε", "v": "error of the velocity, v"}
 
-BOUNDS = {
+BOUNDS: dict[str, tuple[str, Style]] = {
     "mean": ("the mean image, always", "dotted"),
     "ideal": ("ideal denoiser, held-out images", "solid"),
     "ideal, training": ("ideal denoiser, training images", "dashed"),
@@ -78,8 +78,8 @@ def draw_levels(found: Sequence[tuple[int, str, LevelLosses]], bounded: bool = T
 
 
 def _noise(losses: LevelLosses) -> list[float]:
-    """Return the noise of the levels, the least first, as errors are by it."""
-    return (losses.levels.sigma / losses.levels.alpha).tolist()  # type: ignore[no-any-return]
+    """Return sigma / alpha of the levels, in their order."""
+    return (losses.levels.sigma / losses.levels.alpha).tolist()
 
 
 def draw_table(cells: Sequence[Cell]) -> Chart:

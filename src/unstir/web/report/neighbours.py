@@ -64,8 +64,8 @@ def neighbours(patient: Patient) -> Neighbours:
     chosen = np.sort(np.random.default_rng(0).permutation(len(train))[:most])
     drawn = patient.drawn.tensor.clamp(-1, 1)
     control = patient.some(patient.splits.held_out, len(drawn))[0]
-    found = [_beside(images, train, chosen) for images in (drawn, control)]
-    return Neighbours(*found, len(chosen), len(train))
+    samples, held_out = (_beside(images, train, chosen) for images in (drawn, control))
+    return Neighbours(samples, held_out, len(chosen), len(train))
 
 
 def _beside(images: Tensor, train: ImageData, chosen: np.ndarray) -> Beside:
@@ -76,6 +76,6 @@ def _beside(images: Tensor, train: ImageData, chosen: np.ndarray) -> Beside:
     first = np.argsort(nearest.ratios(), kind="stable")[:SHOWN]
     theirs = torch.from_numpy(train.pixels[chosen[nearest.rows[first, 0]]]) / 127.5 - 1
     mine, others = Samples(images[torch.from_numpy(first)]), Samples(theirs)
-    pairs = [tuple(shown(of.picture(i), SIDE) for of in (mine, others)) for i in range(len(first))]
+    pairs = [(shown(mine.picture(i), SIDE), shown(others.picture(i), SIDE)) for i in range(len(first))]
     distance = np.median(nearest.distances[:, 0]) / images[0].numel() ** 0.5
-    return Beside(pairs, float(nearest.copies().mean()), float(distance), len(images))  # type: ignore[arg-type]
+    return Beside(pairs, float(nearest.copies().mean()), float(distance), len(images))

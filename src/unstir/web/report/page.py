@@ -95,7 +95,7 @@ def page(found: Sequence[tuple[Record, Examined]]) -> str:
         made=date.today().isoformat(),
         version=__version__,
         losses=draw_losses(records),
-        levels=draw_levels(known, same) if known else [],  # type: ignore[arg-type]
+        levels=draw_levels(known, same) if known else [],
         metrics=metric_rows(records),
         differences=differences(records) if len(records) > 1 else [],
         script=Markup(script),
@@ -127,7 +127,11 @@ def _run(number: int, record: Record, seen: Examined) -> Run:
     absent: list[tuple[str, Callable[[], bool], str]] = [
         (SAMPLES, lambda: len(shots) > 1, "training drew none, or one alone"),
         (LOSSES, lambda: bool(losses(record)), "there is no log of a training"),
-        (METRICS, lambda: bool(metric_rows([record])), f"none are saved; unstir evaluate {record.run} measures some"),
+        (
+            METRICS,
+            lambda: bool(metric_rows([record])),
+            f"none are saved; unstir evaluate {record.run} measures some",
+        ),
         (TABLES, lambda: bool(record.tables), f"none are saved; unstir compare {record.run} makes one"),
         (CONFIGURATION, lambda: bool(record.text), "a model file has none"),
     ]
@@ -188,14 +192,17 @@ def _facts(record: Record, seen: Examined) -> dict[str, str]:
         facts["classes"] = ", ".join(model.classes[:CLASSES]) + more
     facts["parameters"] = f"{seen.parameters:,}"
     if position is not None:
-        times = f", each of {seen.training_images:,} {position.images / seen.training_images:.3g} times"
-        facts["images seen"] = f"{position.images:,}" + (times if seen.training_images else "")
+        known = seen.training_images
+        times = f", {position.images / known:.3g} times each of {known:,}" if known else ""
+        facts["images seen"] = f"{position.images:,}{times}"
         facts["time spent"] = lasting(position.elapsed) + ("" if position.finished else ", not finished")
     speeds = record.curve("images_per_second")[1]
     if speeds:
         facts["speed"] = f"{statistics.median(speeds):,.0f} images a second"
     if begun is not None and begun.begun.arithmetic:
-        facts["trained on"] = ", ".join(f"{kind} in {format}" for kind, format in begun.begun.arithmetic.items())
+        facts["trained on"] = ", ".join(
+            f"{kind} in {number_format}" for kind, number_format in begun.begun.arithmetic.items()
+        )
     if "draw" in model.verbs:
         drawing = model.drawing({})
         sampler = getattr(getattr(drawing, "sampler", None), "name", None)
@@ -235,7 +242,7 @@ def lasting(seconds: float) -> str:
     ('46 s', '1 h 2 min', '2 d 7 h')
     """
     units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-    left, parts = round(seconds), []
+    left, parts = round(seconds), list[str]()
     for unit, size in units:
         count, left = divmod(left, size)
         if count or (unit == "s" and not parts):

@@ -99,14 +99,28 @@ def _readings(
         yield metric, OF_SAMPLES[metric].about, values.get("samples"), judged, key, reading
     for metric in (name for name in values if name in LIKELIHOODS and _is_number(values[name])):
         error, value = values.get(f"{metric}_standard_error"), values[metric]
-        interval = (value - WIDE * error, value + WIDE * error) if _is_number(error) else None
+        interval = (value - WIDE * error, value + WIDE * error) if isinstance(error, float) else None
         steps = values.get(f"{metric}_levels")
         how = f"{steps:,} levels" if isinstance(steps, int) else ""
-        yield metric, LIKELIHOODS[metric], values.get("bpd_images"), data, None, Reading(value, interval, None, how, source)
+        yield (
+            metric,
+            LIKELIHOODS[metric],
+            values.get("bpd_images"),
+            data,
+            None,
+            Reading(value, interval, None, how, source),
+        )
     for metric in ("restoration", "attributes"):
         if isinstance(values.get(metric), dict):
             for name, value in _leaves(values[metric]):
-                yield f"{metric}: {name}", "", values.get("images"), data, None, Reading(value, None, None, how, source)
+                yield (
+                    f"{metric}: {name}",
+                    "",
+                    values.get("images"),
+                    data,
+                    None,
+                    Reading(value, None, None, how, source),
+                )
 
 
 def _leaves(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
@@ -136,7 +150,7 @@ def _how(values: Mapping[str, Any]) -> str:
 
 
 def _best(row: Row) -> int | None:
-    """Return the run that is better than all others by more than chance; None where no run is, or it is not known."""
+    """Return the run that is better than all others by more than chance; None for none, or where it is unknown."""
     sign = 1 if "higher is better" in row.about else -1 if "lower is better" in row.about else 0
     spans = [[reading.interval for reading in cell] for cell in row.cells]
     if len(spans) < 2 or not sign or any(not cell or None in cell for cell in spans):
@@ -157,7 +171,7 @@ def _is_number(value: object) -> bool:
 def differences(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
     """Return the settings in which runs differ, as ``--set`` names them, and the value of each run; "" for none.
 
-    Where one of them is a model file, which says nothing of data and training, only settings of models are looked at.
+    Where one of them is a model file, which says nothing of data and training, only models are compared.
     """
     every = [_settings(record, whole=all(other.begun for other in records)) for record in records]
     names = dict.fromkeys(name for settings in every for name in settings)
@@ -166,11 +180,9 @@ def differences(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
 
 
 def _settings(record: Record, whole: bool) -> dict[str, str]:
-    if whole and record.begun is not None:
-        asked = {name: value for name, value in record.begun.asked().items() if name != "note"}
-    else:
-        model = record.model
-        asked = {"model": model.model_dump(mode="json", exclude=model.found_out)}
+    asked = record.begun.asked() if whole and record.begun is not None else {}
+    asked |= {"model": record.model.model_dump(mode="json", exclude=record.model.found_out)}
+    asked.pop("note", None)
     return {name.removeprefix("model."): value for name, value in _flat(asked)}
 
 
