@@ -82,6 +82,7 @@ def chart(
     log_x: bool = False,
     log_y: bool = False,
     bounds: tuple[float, float] | None = None,
+    mark: str = "",
 ) -> Chart:
     """Return a chart.
 
@@ -93,10 +94,11 @@ def chart(
         log_x: Whether the horizontal axis is logarithmic.
         log_y: Whether the vertical one is.
         bounds: The ends of the vertical axis; None for those of the lines.
+        mark: What tells it from another chart of this title on the same page.
     """
     style = {
         "svg.fonttype": "none",
-        "svg.hashsalt": title,
+        "svg.hashsalt": f"{title} {mark}",
         "font.family": "sans-serif",
         "font.size": 11,
         "text.color": _INK,

@@ -82,8 +82,13 @@ def _noise(losses: LevelLosses) -> list[float]:
     return (losses.levels.sigma / losses.levels.alpha).tolist()
 
 
-def draw_table(cells: Sequence[Cell]) -> Chart:
-    """Return the chart of a table: the metric over how often the network is asked, a line for each way."""
+def draw_table(cells: Sequence[Cell], mark: str) -> Chart:
+    """Return the chart of a table: the metric over how often the network is asked, a line for each way.
+
+    Args:
+        cells: At least one.
+        mark: What tells the table from others on the page.
+    """
     by_way: dict[tuple[str, str], list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: cell.evaluations):
         by_way.setdefault((cell.run, cell.way), []).append(cell)
@@ -104,4 +109,4 @@ def draw_table(cells: Sequence[Cell]) -> Chart:
         ends = [asked[0], asked[-1]]
         lines.append(Line("as many real images", ends, [real] * len(ends), 0, "dotted"))
     log = min(value for line in lines for value in line.y) > 0
-    return chart(cells[0].metric, lines, "network evaluations an image", log_x=True, log_y=log)
+    return chart(cells[0].metric, lines, "network evaluations an image", log_x=True, log_y=log, mark=mark)

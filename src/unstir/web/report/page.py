@@ -146,7 +146,10 @@ def _run(number: int, record: Record, seen: Examined) -> Run:
         seen,
         [(finding, drawn(finding.picture()) if finding.picture else None) for finding in findings],
         _last(record),
-        [(_titled(table.cells), rows(table.cells, "value"), draw_table(table.cells)) for table in record.tables],
+        [
+            (_titled(table.cells), rows(table.cells, "value"), draw_table(table.cells, f"{number} {table.name}"))
+            for table in record.tables
+        ],
         record.text,
         {**seen.left_out, **{what: why for what, there, why in absent if not there()}},
     )
