@@ -153,7 +153,7 @@ def test_what_a_model_cannot_do_is_left_out_and_named(pages: Pages, found: Found
     )
     for what in ("The film from noise to images", "The loss by noise level", "The nearest training images"):
         assert f"{what}: This model is a denoising autoencoder" in read.sections["left-out"]
-    assert "Metrics: none are saved; unstir evaluate" in read.sections["left-out"]
+    assert "Metrics: this model is a denoising autoencoder" in read.sections["left-out"]
     assert "Not looked at, as the model cannot do what it takes: sampler" in read.sections["doctor"]
     assert "restored" in read.sections["overview"]
 
@@ -201,7 +201,7 @@ def here(ran: Path, found: Found, pages: Pages, tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_command_says_where_the_page_is_and_overwrites_none(
-    here: Path, capsys: pytest.CaptureFixture[str]
+    here: Path, found: Found, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["report", "runs/a"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "The report is in runs/a/report.html"
@@ -209,10 +209,16 @@ def test_the_command_says_where_the_page_is_and_overwrites_none(
     assert run(["report", "runs/a", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["out"] == "runs/a/report-2.html" and said["bytes"] == Path(said["out"]).stat().st_size
-    assert said["runs"][0]["run"] == "runs/a" and said["runs"][0]["healthy"] is False
+    assert said["runs"][0]["run"] == "runs/a" and said["runs"][0]["left_out"] == {}
+    assert [one["cause"] for one in said["runs"][0]["findings"]] == _causes(found["a"][1])
     assert Path("runs/a/report.html").read_bytes() == first
     assert run(["report", "runs/a", "--out", "runs/a/report.html"]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def _causes(answer: Examined) -> list[str]:
+    assert answer.diagnosis is not None
+    return [finding.cause for finding in answer.diagnosis.findings]
 
 
 def test_of_several_processes_the_first_writes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

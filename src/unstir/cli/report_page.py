@@ -46,7 +46,7 @@ def report(
 
     from unstir.processes import processes
     from unstir.web.report.examined import examined
-    from unstir.web.report.page import page
+    from unstir.web.report.page import left_out, page
 
     found = []
     for one in records:
@@ -62,7 +62,7 @@ def report(
                 "run": str(one.run),
                 "healthy": seen.diagnosis.healthy if seen.diagnosis else None,
                 "findings": [finding.values() for finding in seen.diagnosis.findings] if seen.diagnosis else [],
-                "left_out": seen.left_out,
+                "left_out": left_out(one, seen),
             }
             for one, seen in found
         ],

@@ -31,21 +31,21 @@ def losses(record: Record) -> list[str]:
     return [name for name in found if record.curve(name)[0]]
 
 
-def draw_losses(records: Sequence[Record]) -> list[Chart]:
-    """Return a chart for each loss over images seen: training's and that on held-out images, of every run."""
+def draw_losses(records: Sequence[Record], names: Sequence[str]) -> list[Chart]:
+    """Return a chart for each loss over images seen, in training and on held-out images, of every run."""
     charts = []
-    for name in dict.fromkeys(name for record in records for name in losses(record)):
+    for loss in dict.fromkeys(loss for record in records for loss in losses(record)):
         lines = []
-        for number, record in enumerate(records):
-            who = f"{record.name}: " if len(records) > 1 else ""
-            held_out, training = record.curve(VALIDATION + name), record.curve(name)
+        for number, (record, name) in enumerate(zip(records, names, strict=True)):
+            who = f"{name}: " if len(records) > 1 else ""
+            held_out, training = record.curve(VALIDATION + loss), record.curve(loss)
             if training[0]:
                 lines.append(Line(f"{who}training", *training, colour(number), faint=bool(held_out[0])))
             if held_out[0]:
                 lines.append(Line(f"{who}held-out images", *held_out, colour(number), marked=True))
         values = [value for line in lines for value in line.y]
         log = min(values) > 0 and max(values) > 5 * min(values)
-        charts.append(chart(name.replace("_", " "), lines, "images seen", log_y=log))
+        charts.append(chart(loss.replace("_", " "), lines, "images seen", log_y=log))
     return charts
 
 

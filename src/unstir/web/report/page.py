@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -22,7 +22,7 @@ from unstir.web.report.charts import Chart
 from unstir.web.report.examined import Examined
 from unstir.web.report.figures import VALIDATION, draw_levels, draw_losses, draw_table, losses
 from unstir.web.report.pictures import Shown, drawn, shown
-from unstir.web.report.record import Record
+from unstir.web.report.record import Record, names_of
 from unstir.web.report.tables import differences, metric_rows
 
 PICTURES, SMALL = 12, 720
@@ -84,17 +84,18 @@ class Run:
 def page(found: Sequence[tuple[Record, Examined]]) -> str:
     """Return the page of runs, at least one, side by side where there are several."""
     records = [record for record, _ in found]
-    runs = [_run(number, record, seen) for number, (record, seen) in enumerate(found)]
-    known = [(number, record.name, seen.levels) for number, (record, seen) in enumerate(found) if seen.levels]
+    names = names_of(records)
+    runs = [_run(number, name, *one) for number, (name, one) in enumerate(zip(names, found, strict=True))]
+    known = [(run.number, run.name, run.seen.levels) for run in runs if run.seen.levels]
     same = len({record.begun.fingerprint for record, seen in found if record.begun and seen.levels}) == 1
     script = _text("page.js")
     template = _environment().get_template("page.html")
     return template.render(
-        title=", ".join(record.name for record in records),
+        title=", ".join(names),
         runs=runs,
         made=date.today().isoformat(),
         version=__version__,
-        losses=draw_losses(records),
+        losses=draw_losses(records, names),
         levels=draw_levels(known, same) if known else [],
         metrics=metric_rows(records),
         differences=differences(records) if len(records) > 1 else [],
@@ -120,29 +121,18 @@ def _text(name: str) -> str:
     return resources.files("unstir.web.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _run(number: int, record: Record, seen: Examined) -> Run:
+def _run(number: int, name: str, record: Record, seen: Examined) -> Run:
     shots = _shots(record)
     findings = seen.diagnosis.findings if seen.diagnosis else []
     newest = shots[-1].picture if shots else seen.samples
-    absent: list[tuple[str, Callable[[], bool], str]] = [
-        (SAMPLES, lambda: len(shots) > 1, "training drew none, or one alone"),
-        (LOSSES, lambda: bool(losses(record)), "there is no log of a training"),
-        (
-            METRICS,
-            lambda: bool(metric_rows([record])),
-            f"none are saved; unstir evaluate {record.run} measures some",
-        ),
-        (TABLES, lambda: bool(record.tables), f"none are saved; unstir compare {record.run} makes one"),
-        (CONFIGURATION, lambda: bool(record.text), "a model file has none"),
-    ]
     return Run(
         number,
-        record.name,
+        name,
         str(record.run),
         _facts(record, seen),
         newest,
         _caption(record),
-        shots,
+        shots if len(shots) > 1 else [],
         seen,
         [(finding, drawn(finding.picture()) if finding.picture else None) for finding in findings],
         _last(record),
@@ -151,8 +141,27 @@ def _run(number: int, record: Record, seen: Examined) -> Run:
             for table in record.tables
         ],
         record.text,
-        {**seen.left_out, **{what: why for what, there, why in absent if not there()}},
+        left_out(record, seen),
     )
+
+
+def left_out(record: Record, seen: Examined) -> dict[str, str]:
+    """Return why, by what is left out of a run."""
+    run, verbs = record.run, {*record.model.verbs}
+    cannot = f"this model is {record.model.about.rstrip(',')}, and draws nothing"
+    measures = f"none are saved; unstir evaluate {run} measures some" if {"draw", "predict"} & verbs else cannot
+    absent = [
+        (SAMPLES, len(record.pictures) > 1, "training drew none, or one alone"),
+        (LOSSES, bool(losses(record)), "there is no log of a training"),
+        (METRICS, bool(metric_rows([record])), measures),
+        (
+            TABLES,
+            bool(record.tables),
+            f"none are saved; unstir compare {run} makes one" if "draw" in verbs else cannot,
+        ),
+        (CONFIGURATION, bool(record.text), "a model file has none"),
+    ]
+    return {**seen.left_out, **{what: why for what, there, why in absent if not there}}
 
 
 def _shots(record: Record) -> list[Shot]:

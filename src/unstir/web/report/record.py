@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,15 +74,16 @@ class Record:
     evaluations: dict[str, dict[str, Any]]
     tables: list[Table]
 
-    @property
-    def name(self) -> str:
-        """What the run is called: the last part of its path."""
-        return self.run.name or self.run.absolute().name
-
     def curve(self, name: str) -> tuple[list[int], list[float]]:
         """Return what the log says of one value: images seen, and the value there."""
         points = [(line["images"], line[name]) for line in self.log if _number(line, "images", name)]
         return [images for images, _ in points], [value for _, value in points]
+
+
+def names_of(records: Sequence[Record]) -> list[str]:
+    """Return what runs are called: the last parts of their paths, or where two have the same the whole paths."""
+    short = [record.run.name or record.run.absolute().name for record in records]
+    return short if len({*short}) == len(short) else [str(record.run) for record in records]
 
 
 def record(run: Path) -> Record:

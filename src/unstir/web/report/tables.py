@@ -96,7 +96,7 @@ def _readings(
             None,
         )
         reading = Reading(values[metric], interval, beside, how, source)  # type: ignore[arg-type]
-        yield metric, OF_SAMPLES[metric].about, values.get("samples"), judged, key, reading
+        yield metric, OF_SAMPLES[metric].about, _count(values, "samples"), judged, key, reading
     for metric in (name for name in values if name in LIKELIHOODS and _is_number(values[name])):
         error, value = values.get(f"{metric}_standard_error"), values[metric]
         interval = (value - WIDE * error, value + WIDE * error) if isinstance(error, float) else None
@@ -140,7 +140,7 @@ def _how(values: Mapping[str, Any]) -> str:
         sampler = sampling["sampler"]
         own = [f"{name} {value:g}" for name, value in sampler.items() if name != "name" and _is_number(value)]
         said += [" ".join([str(sampler.get("name", "")), *own]), f"{sampling.get('steps')} steps"]
-        if sampling.get("guidance"):
+        if _is_number(sampling.get("guidance")) and sampling["guidance"]:
             said.append(f"guidance {sampling['guidance']:g}")
     elif sampling is not None:
         said.append("at once")
@@ -162,6 +162,10 @@ def _best(row: Row) -> int | None:
         if min(span[0] for span in own) > max(others):
             return number
     return None
+
+
+def _count(values: Mapping[str, Any], name: str) -> int | None:
+    return values[name] if isinstance(values.get(name), int) else None
 
 
 def _is_number(value: object) -> bool:
