@@ -219,6 +219,8 @@ def _facts(record: Record, seen: Examined) -> dict[str, str]:
         drawing = model.drawing({})
         sampler = getattr(getattr(drawing, "sampler", None), "name", None)
         facts["drawn"] = f"by {sampler} in {drawing.steps:,} steps" if sampler else "at once"
+        if guidance := getattr(drawing, "guidance", 0):
+            facts["guidance"] = f"{guidance:g}"
     return facts
 
 
