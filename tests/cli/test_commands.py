@@ -23,7 +23,10 @@ from unstir.data.sources import DATASETS
 from unstir.recipes import RECIPES
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-COMMANDS = ("demo", "train", "sample", "evaluate", "edit", "show", "export", "recipes", "datasets", "samplers")
+COMMANDS = (
+    *("demo", "train", "sample", "evaluate", "edit", "show", "report", "export"),
+    *("recipes", "datasets", "samplers"),
+)
 EDITS = ("edit clean", "edit inpaint", "edit vary", "edit deblur")
 BELOW = (*EDITS, "show schedules", "show forward", "show reverse", "show levels")
 
@@ -295,6 +298,7 @@ def test_the_demo_reader_reads_real_digits_and_no_noise() -> None:
         ("sample missing", 2),
         ("sample runs/digits --steps 0", 2),
         ("evaluate runs/plan/encoder", 2),
+        ("report runs/digits --out page.pdf", 2),
         ("train digits --set training.batch=0", 2),
         ("train digits-variations --set training.batch=3", 2),
         ("export runs/plan --out runs/plan", 2),

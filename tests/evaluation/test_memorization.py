@@ -24,9 +24,11 @@ def test_planted_copies_are_found_and_new_images_are_not():
 @pytest.mark.parametrize("batch", [1, 7, 300])
 def test_the_ratio_by_all_distances_at_once(batch):
     x = RANDOM.normal(size=(50, 16))
-    distances = np.sort(np.linalg.norm(x[:, None] - TRAINING, axis=2), axis=1)
+    all_distances = np.linalg.norm(x[:, None] - TRAINING, axis=2)
+    distances = np.sort(all_distances, axis=1)
     found = nearest(x, batch)
     np.testing.assert_allclose(found.distances, distances[:, :2], rtol=1e-12)
+    np.testing.assert_array_equal(found.rows, np.argsort(all_distances, axis=1)[:, :2])
     np.testing.assert_allclose(found.ratios(), distances[:, 0] / distances[:, 1], rtol=1e-12)
     # Of two processes each sees half.
     halves = Nearest(x), Nearest(x)

@@ -13,6 +13,7 @@ from unstir.cli.edit import edit
 from unstir.cli.evaluate import evaluate
 from unstir.cli.export import export
 from unstir.cli.lists import datasets, recipes, samplers
+from unstir.cli.report_page import report
 from unstir.cli.sample import EXAMPLES, sample
 from unstir.cli.show import show
 from unstir.cli.train import train
@@ -52,6 +53,7 @@ app.command(epilog="Example: unstir compare runs/mnist --steps 10,20,50,100 --et
     compare
 )
 app.command(epilog="Example: unstir doctor runs/mnist")(doctor)
+app.command(epilog="Example: unstir report runs/mnist")(report)
 app.command(epilog="Example: unstir export runs/mnist --out mnist.safetensors")(export)
 app.command(epilog="Example: unstir recipes --json")(recipes)
 app.command(epilog="Example: unstir datasets --json")(datasets)

@@ -25,11 +25,14 @@ class Nearest:
 
     Attributes:
         distances: To the nearest and the second nearest that came so far, float64 (N, 2); infinity for none.
+        rows: Which these are, counted as they came, int64 (N, 2); -1 for none and for what others have found.
     """
 
     def __init__(self, features: np.ndarray) -> None:
         self._x = torch.from_numpy(np.asarray(features, dtype=np.float64))
         self.distances = np.full((len(features), 2), np.inf)
+        self.rows = np.full((len(features), 2), -1)
+        self._count = 0
 
     def add(self, training: np.ndarray) -> None:
         """Look at training images' features (B, F), B at least 1."""
@@ -40,11 +43,12 @@ class Nearest:
             squares = (y * y).sum(1) - 2 * x @ y.T
             near = squares.topk(min(2, len(y)), dim=1, largest=False).indices
             found = (x[:, None] - y[near]).norm(dim=2).numpy()
-            self._take(slice(start, start + 5000), found)
+            self._take(slice(start, start + 5000), found, self._count + near.numpy())
+        self._count += len(y)
 
     def merge(self, distances: np.ndarray) -> None:
         """Add what others have found, (N, 2), among other training images."""
-        self._take(slice(None), distances)
+        self._take(slice(None), distances, np.full(distances.shape, -1))
 
     def ratios(self) -> np.ndarray:
         """Return the nearest distance over the second nearest, float64 (N,), in [0, 1].
@@ -58,6 +62,8 @@ class Nearest:
         """Return which images are copies, bool (N,)."""
         return self.ratios() < RATIO
 
-    def _take(self, rows: slice, found: np.ndarray) -> None:
-        both = np.concatenate([self.distances[rows], found], axis=1)
-        self.distances[rows] = np.sort(both, axis=1)[:, :2]
+    def _take(self, part: slice, distances: np.ndarray, rows: np.ndarray) -> None:
+        both = np.concatenate([self.distances[part], distances], axis=1)
+        order = np.argsort(both, axis=1, kind="stable")[:, :2]
+        self.distances[part] = np.take_along_axis(both, order, axis=1)
+        self.rows[part] = np.take_along_axis(np.concatenate([self.rows[part], rows], axis=1), order, axis=1)

@@ -69,15 +69,20 @@ def draw_reverse(stages: list[Stage]) -> Figure:
 
 
 def save_film(stages: list[Stage], path: Path) -> None:
-    """Save the stages as an animation of four seconds: x_t above, the predicted x0 below; it rests at the end.
+    """Save the stages as an animation: x_t above, the predicted x0 below.
 
     Args:
         stages: At least two.
         path: A ``.gif``.
     """
-    frames = [_frame(stage) for stage in stages]
-    durations = [max(20, round(4000 / len(frames)))] * (len(frames) - 1) + [2000]
+    frames, durations = film_of(stages)
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def film_of(stages: list[Stage]) -> tuple[list[Image.Image], list[int]]:
+    """Return the frames of a film of four seconds, and how long each is seen in ms; it rests at the end."""
+    frames = [_frame(stage) for stage in stages]
+    return frames, [max(20, round(4000 / len(frames)))] * (len(frames) - 1) + [2000]
 
 
 def _frame(stage: Stage) -> Image.Image:
