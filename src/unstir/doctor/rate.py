@@ -18,7 +18,7 @@ from unstir.training.start import with_data
 FACTORS = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 NEAR = (0.3, 3.0)
 """Factors of a rate that may look better for a moment, which does not make it the better one."""
-STEPS, LEAST_STEPS, WARMUP, BATCH, SECONDS = 80, 20, 10, 16, 20.0
+STEPS, LEAST_STEPS, WARMUP, BATCH, SECONDS = 80, 20, 10, 16, 60.0
 """Of each probe, whose steps are fewer where all would take longer than so many seconds."""
 POOR = 0.9
 """The error over the ceiling from which on it is asked: a network that learned well had a rate to learn by."""

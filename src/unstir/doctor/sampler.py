@@ -21,6 +21,8 @@ from unstir.sampling import grid, sample
 
 LEFT = 0.05
 """The factor of the image at the noisiest level, from which on it matters that drawing starts without it."""
+OFF = 0.15
+"""The share by which the spread may be off."""
 BEYOND = 0.5
 """By how much a log-SNR may lie outside of those of training."""
 SAMPLES, DIRECTIONS = 512, 64
@@ -35,7 +37,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     yield from _start(levels[0], schedule(1.0), settings.spacing, own.name)
     yield from _levels(levels, patient.schedule)
     error = solver_error(patient, levels, settings.build(schedule))
-    if error > 0.1:
+    if error > OFF:
         yield Finding(
             "too few steps",
             f"The sampler, {settings.sampler.name} in {settings.steps} steps, is far from exact.",
