@@ -19,8 +19,9 @@ from unstir.errors import InputError
 from unstir.evaluation import statistics
 from unstir.evaluation.backbones.backbone import Seen
 from unstir.evaluation.backbones.names import BackboneName
+from unstir.evaluation.bootstrap import interval, weights
 from unstir.evaluation.coverage import covered, dense, precise, recalled
-from unstir.evaluation.frechet import Statistics, distance
+from unstir.evaluation.frechet import Statistics, distance, influences
 from unstir.evaluation.inception_score import inception_scores
 from unstir.evaluation.kernel import kernel_distances
 from unstir.evaluation.measure import measure
@@ -100,6 +101,9 @@ def test_each_figure_is_that_of_its_function(evaluated: Callable[..., Figures], 
         assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]  # type: ignore[operator]
     assert found["sfid"] == pytest.approx(distance(moments(2 * x[:, :5]), moments(2 * r[:, :5])), **close)
     assert found["sfid_floor"] == pytest.approx(distance(moments(2 * t[:, :5]), moments(2 * r[:, :5])), **close)
+    moved = influences(2 * x[:, :5], moments(2 * x[:, :5]), moments(2 * r[:, :5]))
+    ends = interval(float(found["sfid"]), weights(150) @ moved / 150)
+    assert (found["sfid_low"], found["sfid_high"]) == pytest.approx(ends, **close) and ends[0] > 0
     for name in ("kid", "kd"):
         assert found[name] == pytest.approx(kernel_distances(r, x, size=90).mean(), **close)
         assert found[f"{name}_floor"] == pytest.approx(kernel_distances(r, t, size=90).mean(), **close)

@@ -34,6 +34,9 @@ from unstir.progress import tracked
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData, Splits
 
+_MOVING = {"moments": "features", "spatial": "places"}
+"""What of some samples the interval of a distance between statistics is made from."""
+
 _Take = Callable[[Seen, np.ndarray, "Tensor | None"], object]
 
 BATCH = 500
@@ -133,7 +136,7 @@ class _Ruler:
         self.needs = frozenset[str]().union(*(OF_SAMPLES[metric].needs for metric in metrics))
         if backbone.name == CLASSIFIER:
             self.needs |= {"answers"}
-        self.drawn = Reading(self.needs)
+        self.drawn = Reading(self.needs | {_MOVING[part] for part in self.needs & _MOVING.keys()})
 
     def measure(self, splits: Splits) -> dict[str, float | int | str]:
         """Return the figures of all samples that were read; all processes get the same."""

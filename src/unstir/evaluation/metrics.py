@@ -35,7 +35,7 @@ def _metric(about: str, needs: str, backbone: str | None = None, beside: str = "
 METRICS: dict[str, Metric] = {
     "fcd": _metric(
         "Fréchet distance between samples and held-out images on a classifier's features; lower is better",
-        "moments features",
+        "moments",
         CLASSIFIER,
         "floor",
     ),
@@ -58,9 +58,7 @@ METRICS: dict[str, Metric] = {
 """What is measured if nothing else is said."""
 
 OTHERS: dict[str, Metric] = {
-    "fid": _metric(
-        "Fréchet distance on Inception's features; lower is better", "moments features", INCEPTION, "floor"
-    ),
+    "fid": _metric("Fréchet distance on Inception's features; lower is better", "moments", INCEPTION, "floor"),
     "sfid": _metric(
         "Fréchet distance on Inception's features of where things are; lower is better",
         "spatial",
@@ -73,9 +71,7 @@ OTHERS: dict[str, Metric] = {
     "is": _metric(
         "Inception score: sure each, and varied together; higher is better", "probabilities", INCEPTION, "ceiling"
     ),
-    "fd": _metric(
-        "Fréchet distance on the backbone's features; lower is better", "moments features", None, "floor"
-    ),
+    "fd": _metric("Fréchet distance on the backbone's features; lower is better", "moments", None, "floor"),
     "kd": _metric("kernel distance on them, unbiased; lower is better", "features", None, "floor"),
     "precision": _metric(
         "share of samples within reach of held-out images; higher is better", "features", None, "ceiling"

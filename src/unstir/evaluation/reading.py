@@ -43,13 +43,14 @@ class Reading:
     """What a backbone reads in images.
 
     Args:
-        needs: What is kept of it, see :class:`unstir.evaluation.metrics.Metric`.
+        needs: What is kept of it, see :class:`unstir.evaluation.metrics.Metric`; and ``places``.
 
     Attributes:
         count: How many images were read.
         moments: Statistics of their features.
         spatial: Statistics of their spatial features.
         features: The features of some of them.
+        places: The spatial features of the same ones.
         probabilities: The class probabilities of all.
         confident: How many were read with a probability over 0.9.
         labelled: How many have a label.
@@ -61,7 +62,7 @@ class Reading:
         self.needs = frozenset(needs)
         self.count = 0
         self.moments, self.spatial = Statistics(), Statistics()
-        self.features, self.probabilities = Rows(), Rows()
+        self.features, self.places, self.probabilities = Rows(), Rows(), Rows()
         self.confident = self.labelled = self.right = 0
         self.classes = np.zeros(())
 
@@ -82,6 +83,8 @@ class Reading:
             self.spatial.add(seen.spatial.numpy())
         if "features" in self.needs:
             self.features.add(numbers[keep], features[keep])
+        if "places" in self.needs and seen.spatial is not None:
+            self.places.add(numbers[keep], seen.spatial.numpy()[keep])
         if probabilities is None:
             return
         if "probabilities" in self.needs:
@@ -99,6 +102,7 @@ class Reading:
         self.moments.merge(other.moments)
         self.spatial.merge(other.spatial)
         self.features.merge(other.features)
+        self.places.merge(other.places)
         self.probabilities.merge(other.probabilities)
         self.confident += other.confident
         self.labelled += other.labelled

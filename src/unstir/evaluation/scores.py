@@ -63,14 +63,16 @@ def scores(metric: str, read: Readings) -> Figures:
     return _SCORES[metric](metric, read)
 
 
-def _frechet(metric: str, read: Readings, part: str = "moments") -> Figures:
+def _frechet(metric: str, read: Readings, part: str = "moments", some: str = "features") -> Figures:
+    """Return the distance between statistics; ``some`` is of which samples' rows its interval is made."""
     drawn, real, training = (getattr(one, part) for one in (read.drawn, read.real, read.training))
     if real.count < 2:
         return {f"{metric}_absent": "one held-out image has no covariance; 2 are the least"}
     value = distance(drawn, real)
     found: Figures = {metric: value}
-    if len(read.drawn.features) > 1 and part == "moments":
-        moved = influences(read.drawn.features.array(), drawn, real)
+    rows = getattr(read.drawn, some)
+    if len(rows) > 1:
+        moved = influences(rows.array(), drawn, real)
         # Of some of the samples: all of them are so many times as sure.
         spread = (len(moved) / drawn.count) ** 0.5
         low, high = interval(value, spread * (weights(len(moved)) @ moved) / len(moved))
@@ -195,7 +197,7 @@ _SCORES: dict[str, Callable[[str, Readings], Figures]] = {
     "fcd": _frechet,
     "fid": _frechet,
     "fd": _frechet,
-    "sfid": partial(_frechet, part="spatial"),
+    "sfid": partial(_frechet, part="spatial", some="places"),
     "kid": _kernel,
     "kd": _kernel,
     "is": _score,
