@@ -20,7 +20,7 @@ from unstir.evaluation import statistics
 from unstir.evaluation.backbones.backbone import Seen
 from unstir.evaluation.backbones.names import BackboneName
 from unstir.evaluation.bootstrap import interval, weights
-from unstir.evaluation.coverage import covered, dense, precise, recalled
+from unstir.evaluation.coverage import Surroundings
 from unstir.evaluation.frechet import Statistics, distance, influences
 from unstir.evaluation.inception_score import inception_scores
 from unstir.evaluation.kernel import kernel_distances
@@ -109,14 +109,11 @@ def test_each_figure_is_that_of_its_function(evaluated: Callable[..., Figures], 
         assert found[f"{name}_floor"] == pytest.approx(kernel_distances(r, t, size=90).mean(), **close)
         assert "subsets are of 90 images" in str(found[f"{name}_warning"])
     assert found["is"] == pytest.approx(inception_scores(logits.numpy()).mean(), **close)
-    for name, function in (
-        ("precision", precise),
-        ("recall", recalled),
-        ("density", dense),
-        ("coverage", covered),
-    ):
-        assert found[name] == pytest.approx(function(r, x).mean(), **close), name
-        assert found[f"{name}_ceiling"] == pytest.approx(function(r, t).mean(), **close), name
+    names = ("precision", "recall", "density", "coverage")
+    around_x, around_t = (Surroundings(r).of(z, names) for z in (x, t))
+    for name in names:
+        assert found[name] == pytest.approx(around_x[name].mean(), **close), name
+        assert found[f"{name}_ceiling"] == pytest.approx(around_t[name].mean(), **close), name
         assert "90 images are few" in str(found[f"{name}_warning"])
     # Samples that are too varied are not precise, and recall what there is.
     assert found["precision"] < found["precision_ceiling"] - 0.2 and found["recall"] > 0.8  # type: ignore[operator]
