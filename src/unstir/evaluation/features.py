@@ -125,7 +125,7 @@ def _has_room(folder: Path, size: int, data: ImageData) -> bool:
 def _opened(path: Path, count: int) -> np.ndarray | None:
     """Return the features in a file; None where there is none, or it is damaged."""
     try:
-        found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        found: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError):
         return None
     if found.dtype != np.dtype("<f4") or found.ndim != 2 or len(found) != count:
