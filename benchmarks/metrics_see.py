@@ -1,6 +1,6 @@
 """What each metric sees: held-out images as they are, spoilt in one way each, measured against others of the set.
 
-python -m benchmarks.metrics_see DATA [--backbone NAME] [-n 2000] [--reference 8000] [--training 40000]
+python -m benchmarks.metrics_see DATA [--backbone NAME] [-n 2000] [--reference 8000] [--training 25000]
 
 DATA is a labelled set of photographs, such as CIFAR-10. What is measured is kept in --out, if it is given, way by
 way, and the same command again goes on there.
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=2000, help="images in the samples' place")
     parser.add_argument("--reference", type=int, default=8000, help="held-out images they are measured against")
     parser.add_argument(
-        "--training", type=int, default=40_000, help="training images among which copies are sought"
+        "--training", type=int, default=25_000, help="training images among which copies are sought"
     )
     parser.add_argument("--out", type=Path, help="a file of what is measured, .json")
     args = parser.parse_args()
@@ -54,7 +54,7 @@ def main() -> None:
         for way, pixels in samples.items():
             if way in found["figures"]:
                 continue
-            drawn = [Samples(part / 127.5 - 1) for part in torch.from_numpy(pixels).split(250)]
+            drawn = [Samples(part / 127.5 - 1) for part in torch.tensor(pixels).split(250)]
             found["figures"][way] = measure(
                 drawn, splits, METRICS, backbone=args.backbone, among=max(2000, args.n)
             )
@@ -76,16 +76,18 @@ def shares(splits: Splits, n: int, reference: int, training: int) -> tuple[Split
         InputError: If there are too few images.
     """
     train, held_out = splits.train, splits.held_out
+    mixed, others = (np.random.default_rng(0).permutation(len(part)) for part in (train, held_out))
     if train.labels is None:
         raise InputError(f"'{train.name}' has no labels, and one way of spoiling leaves out classes")
-    alone = training + np.flatnonzero(train.labels[training:] == train.labels[0])[:n]
+    rest = mixed[training:]
+    alone = rest[train.labels[rest] == 0][:n]
     if len(held_out) < n + reference or len(alone) < n or training < n:
         raise InputError(
             f"'{train.name}' has too few images for -n {n} beside the reference and the training images"
         )
-    real = Splits(_some(train, slice(0, training)), _some(held_out, slice(n, n + reference)))
-    plain = held_out.pixels[:n]
-    copied = np.concatenate([plain[: n - n // 2], train.pixels[: n // 2]])
+    real = Splits(_some(train, mixed[:training]), _some(held_out, others[n : n + reference]))
+    plain = held_out.pixels[others[:n]]
+    copied = np.concatenate([plain[: n - n // 2], train.pixels[mixed[: n // 2]]])
     return real, {
         "as they are": plain,
         "half of them copies": copied,
@@ -116,14 +118,14 @@ def _cell(found: dict[str, Any], metric: str) -> str:
     return f"{found[metric]:.3g} ({found[f'{metric}_low']:.3g} to {found[f'{metric}_high']:.3g})"
 
 
-def _some(data: ImageData, rows: slice) -> ImageData:
+def _some(data: ImageData, rows: np.ndarray) -> ImageData:
     assert data.labels is not None
     return ImageData.from_array(data.pixels[rows], data.labels[rows], data.classes, data.name)
 
 
 def _spoilt(pixels: np.ndarray, change: Callable[[Tensor], Tensor]) -> np.ndarray:
     """Return images changed by what takes and gives float32 (n, C, H, W) in [0, 1]."""
-    changed = change(torch.from_numpy(np.ascontiguousarray(pixels)) / 255)
+    changed = change(torch.tensor(pixels) / 255)
     spoilt: np.ndarray = (changed.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     return spoilt
 

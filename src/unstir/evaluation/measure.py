@@ -219,7 +219,7 @@ class _Ruler:
             )
         whole = _merged(reading)
         whole.count = count
-        if beyond and "features" in needs and "answers" not in needs:  # else they are read each time anyway
+        if missing == beyond and beyond and "features" in needs:  # else the images are read each time anyway
             features.keep(whole.features.array(), data, self.backbone, some)
         for name, found in known.items():
             if found is None:
