@@ -17,16 +17,19 @@ class Rows:
     def __init__(self) -> None:
         self._numbers: list[np.ndarray] = []
         self._rows: list[np.ndarray] = []
+        self._ordered = False
 
     def add(self, numbers: np.ndarray, rows: np.ndarray) -> None:
         """Add rows (n, F) of the images that ``numbers`` (n,) says."""
         self._numbers.append(np.asarray(numbers))
         self._rows.append(rows.astype(np.float32))
+        self._ordered = False
 
     def merge(self, other: Rows) -> None:
         """Add what another has."""
         self._numbers += other._numbers
         self._rows += other._rows
+        self._ordered = False
 
     def __len__(self) -> int:
         """Return how many rows there are."""
@@ -36,7 +39,17 @@ class Rows:
         """Return all of them by the order of their images, (n, F): in whatever batches and processes they came."""
         if not self._rows:
             return np.zeros((0, 0), dtype=np.float32)
-        return np.concatenate(self._rows)[np.argsort(np.concatenate(self._numbers), kind="stable")]
+        if not self._ordered:
+            numbers = np.concatenate(self._numbers)
+            order = np.argsort(numbers, kind="stable")
+            places, rows = np.empty_like(order), np.empty((len(order), self._rows[0].shape[1]), np.float32)
+            places[order] = np.arange(len(order))
+            start = 0
+            for part in self._rows:  # one by one: there may be gigabytes of them
+                rows[places[start : start + len(part)]] = part
+                start += len(part)
+            self._numbers, self._rows, self._ordered = [numbers[order]], [rows], True
+        return self._rows[0]
 
 
 class Reading:
