@@ -54,7 +54,7 @@ def main() -> None:
         for way, pixels in samples.items():
             if way in found["figures"]:
                 continue
-            drawn = [Samples(part / 127.5 - 1) for part in torch.tensor(pixels).split(250)]
+            drawn = [Samples(torch.tensor(pixels[i : i + 250]) / 127.5 - 1) for i in range(0, len(pixels), 250)]
             found["figures"][way] = measure(
                 drawn, splits, METRICS, backbone=args.backbone, among=max(2000, args.n)
             )
