@@ -75,6 +75,15 @@ def test_each_cell_is_drawn_once_and_is_what_evaluate_says(
     assert ["2", "3", "4"] in rows and any(row[:2] == ["ddim", "eta=0"] and len(row) == 5 for row in rows)
     assert run([*LINE.split(), "--seed", "1"]) == 0
     assert len(drawn) == 16
+    # Against other images, other cells.
+    line = "compare runs/digits --steps 4 --eta 1 -n 12 --against train --json"
+    capsys.readouterr()
+    assert run(line.split()) == 0 and len(drawn) == 17
+    (cell,) = json.loads(capsys.readouterr().out)["cells"]
+    assert run([*ALONE.split(), "--against", "train"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert cell["against"] == found["against"] == "train" and "against-train" in found["saved"]
+    assert cell["value"] == pytest.approx(found["fcd"], rel=1e-6) and found["fcd"] != alone["fcd"]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +97,12 @@ def test_each_cell_is_drawn_once_and_is_what_evaluate_says(
         ("compare runs/digits --metric restoration", "restoration is not of drawn images"),
         ("compare runs/unlabelled --steps 2 -n 4 --metric accuracy", "drawn without labels"),
         ("compare runs/digits --eta 2", "eta"),
+        ("compare runs/digits --against test", "measured against held-out or train images, not 'test'"),
+        ("evaluate runs/digits --against trian", "did you mean 'train'?"),
+        (
+            "evaluate runs/digits --metrics bpd --against train",
+            "--against is for drawing images, and bpd draws none",
+        ),
         ("compare runs/dae", "draw"),
         ("compare runs/digits runs/missing", "missing"),
     ],

@@ -8,9 +8,25 @@ import torch
 
 from unstir.data.dataset import Splits
 from unstir.evaluation import coverage as module
-from unstir.evaluation.coverage import covered, dense, effective_classes, precise, recall, recalled
+from unstir.evaluation.coverage import Surroundings, effective_classes
 from unstir.evaluation.measure import measure
 from unstir.models.samples import Samples
+
+
+def precise(real: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    return Surroundings(real).of(samples, ["precision"])["precision"]
+
+
+def recall(real: np.ndarray, samples: np.ndarray, neighbours: int = 3) -> float:
+    return float(Surroundings(real, neighbours).of(samples, ["recall"])["recall"].mean())
+
+
+def dense(real: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    return Surroundings(real).of(samples, ["density"])["density"]
+
+
+def covered(real: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    return Surroundings(real).of(samples, ["coverage"])["coverage"]
 
 
 def on_a_line(*places: float) -> np.ndarray:
@@ -51,7 +67,7 @@ def test_precision_and_recall_are_torch_fidelitys():
     random = np.random.default_rng(0)
     real, samples = random.normal(size=(150, 4)), random.normal(size=(130, 4)) * 0.7 + 0.3
     theirs = prc_features_to_metric(torch.from_numpy(samples), torch.from_numpy(real), verbose=False)
-    ours = precise(real, samples).mean(), recalled(real, samples).mean()
+    ours = precise(real, samples).mean(), recall(real, samples)
     assert ours == pytest.approx((theirs["precision"], theirs["recall"]), abs=1e-6)
     assert ours[0] > ours[1] + 0.1  # so that one could not stand for the other
 
@@ -74,10 +90,27 @@ def test_density_and_coverage_by_their_definitions():
 def test_blocks_change_nothing(monkeypatch):
     random = np.random.default_rng(2)
     real, samples = random.normal(size=(61, 3)), random.normal(size=(47, 3)) * 0.6
-    whole = [function(real, samples).tolist() for function in (precise, recalled, dense, covered)]
+    names = ("precision", "recall", "density", "coverage")
+
+    def found() -> list[list[float]]:
+        return [each.tolist() for each in Surroundings(real).of(samples, names).values()]
+
+    whole = found()
+    assert whole[0] == precise(real, samples).tolist() and whole[3] == covered(real, samples).tolist()
     for most in (1, 61 * 7):
         monkeypatch.setattr(module, "_DISTANCES", most)
-        assert [function(real, samples).tolist() for function in (precise, recalled, dense, covered)] == whole
+        assert found() == whole
+
+
+def test_equal_images_are_within_a_reach_of_nothing():
+    """Three times the same image reach no further than themselves, which rounding must not make less."""
+    random = np.random.default_rng(3)
+    real = (1000 + 10 * random.normal(size=(40, 300))).astype(np.float32)
+    real = np.concatenate([np.repeat(real[:10], 6, axis=0), real])
+    found = Surroundings(real).of(real[:60], ["precision", "density", "coverage"])
+    assert found["precision"].all() and found["density"].min() >= 1 and found["coverage"][:70].all()
+    near = real[:60] * np.float32(1 + 1e-5)
+    assert not Surroundings(real).of(near, ["coverage"])["coverage"][:60].any()
 
 
 def test_effective_classes():

@@ -91,6 +91,14 @@ def test_without_labels_accuracy_is_absent_with_a_reason(digits, real):
     assert report["confidence"] > 0.9
 
 
+def test_the_classifier_is_judged_by_held_out_images_whatever_the_reference_is(digits, real):
+    usual = figures(*real, digits)
+    found = measure([Samples(*real)], digits, progress=False, against="train")
+    assert found["classifier_accuracy"] == usual["classifier_accuracy"] and found["accuracy"] == usual["accuracy"]
+    assert found["reference_images"] == len(digits.train) and found["fcd"] > 1e-3 > usual["fcd"]
+    assert found["fcd_floor"] == pytest.approx(found["fcd"], rel=1e-5)  # held-out images, both
+
+
 # A stream
 
 

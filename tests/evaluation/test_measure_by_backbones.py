@@ -19,13 +19,15 @@ from unstir.errors import InputError
 from unstir.evaluation import statistics
 from unstir.evaluation.backbones.backbone import Seen
 from unstir.evaluation.backbones.names import BackboneName
-from unstir.evaluation.coverage import covered, dense, precise, recalled
-from unstir.evaluation.frechet import Statistics, distance
+from unstir.evaluation.bootstrap import interval, weights
+from unstir.evaluation.coverage import Surroundings
+from unstir.evaluation.frechet import Statistics, distance, influences
 from unstir.evaluation.inception_score import inception_scores
 from unstir.evaluation.kernel import kernel_distances
 from unstir.evaluation.measure import measure
 from unstir.evaluation.metrics import OTHERS
 from unstir.models.samples import Samples
+from unstir.tensors import read_about
 
 Figures = dict[str, float | int | str]
 
@@ -100,19 +102,19 @@ def test_each_figure_is_that_of_its_function(evaluated: Callable[..., Figures], 
         assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]  # type: ignore[operator]
     assert found["sfid"] == pytest.approx(distance(moments(2 * x[:, :5]), moments(2 * r[:, :5])), **close)
     assert found["sfid_floor"] == pytest.approx(distance(moments(2 * t[:, :5]), moments(2 * r[:, :5])), **close)
+    moved = influences(2 * x[:, :5], moments(2 * x[:, :5]), moments(2 * r[:, :5]))
+    ends = interval(float(found["sfid"]), weights(150) @ moved / 150)
+    assert (found["sfid_low"], found["sfid_high"]) == pytest.approx(ends, **close) and ends[0] > 0
     for name in ("kid", "kd"):
         assert found[name] == pytest.approx(kernel_distances(r, x, size=90).mean(), **close)
         assert found[f"{name}_floor"] == pytest.approx(kernel_distances(r, t, size=90).mean(), **close)
         assert "subsets are of 90 images" in str(found[f"{name}_warning"])
     assert found["is"] == pytest.approx(inception_scores(logits.numpy()).mean(), **close)
-    for name, function in (
-        ("precision", precise),
-        ("recall", recalled),
-        ("density", dense),
-        ("coverage", covered),
-    ):
-        assert found[name] == pytest.approx(function(r, x).mean(), **close), name
-        assert found[f"{name}_ceiling"] == pytest.approx(function(r, t).mean(), **close), name
+    names = ("precision", "recall", "density", "coverage")
+    around_x, around_t = (Surroundings(r).of(z, names) for z in (x, t))
+    for name in names:
+        assert found[name] == pytest.approx(around_x[name].mean(), **close), name
+        assert found[f"{name}_ceiling"] == pytest.approx(around_t[name].mean(), **close), name
         assert "90 images are few" in str(found[f"{name}_warning"])
     # Samples that are too varied are not precise, and recall what there is.
     assert found["precision"] < found["precision_ceiling"] - 0.2 and found["recall"] > 0.8  # type: ignore[operator]
@@ -223,6 +225,46 @@ def test_of_the_smallest_sets_each_metric_says_what_is_missing(
     assert ("fid" in found) == (held_out > 1) and ("memorization" in found) == (training > 1)
 
 
+# Against training images
+
+
+def test_against_training_images_the_held_out_ones_are_what_real_images_score(
+    evaluated: Callable[..., Figures], plain: Splits, tmp_path: Path
+) -> None:
+    drawn, names = pictures(90, 2, 1.4), ("fd", "sfid", "kd", "precision", "recall", "coverage", "memorization")
+    found = evaluated(drawn, *names, against="train")
+    assert (found["against"], found["reference_images"], found["reference_compared"]) == ("train", 200, 200)
+    x, t, h = flat(drawn), flat(plain.train.pixels), flat(plain.held_out.pixels)
+    close = {"rel": 1e-4, "abs": 1e-6}
+    assert found["fd"] == pytest.approx(distance(moments(x), moments(t)), **close)
+    assert found["fd_floor"] == pytest.approx(distance(moments(h), moments(t)), **close)
+    assert found["sfid_floor"] == pytest.approx(distance(moments(2 * h[:, :5]), moments(2 * t[:, :5])), **close)
+    assert found["kd_floor"] == pytest.approx(kernel_distances(t, h, size=90).mean(), **close)
+    around_x, around_h = (Surroundings(t).of(z, ["precision", "recall", "coverage"]) for z in (x, h))
+    for name in around_x:
+        assert found[name] == pytest.approx(around_x[name].mean(), **close), name
+        assert found[f"{name}_ceiling"] == pytest.approx(around_h[name].mean(), **close), name
+    # Copies are of training images whatever the reference is.
+    usual = evaluated(drawn, *names)
+    assert usual["against"] == "held-out" and usual["fd"] != pytest.approx(found["fd"], **close)
+    assert [v for k, v in usual.items() if "memor" in k] == [v for k, v in found.items() if "memor" in k]
+    images = {read_about(place).told["images of"] for place in (tmp_path / "statistics").iterdir()}
+    assert images == {"held-out images of array", "training images of array"}
+    many = evaluated(pictures(150, 2), "fd", "kd", "precision", against="train")
+    for name in ("fd_floor", "kd_floor", "precision_ceiling"):
+        assert many[f"{name}_absent"].startswith("there are 90 held-out images for 150 samples")  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="against held-out or train images, not 'trian'; did you mean 'train'"):
+        evaluated(drawn, "fd", against="trian")
+
+
+def test_training_images_are_at_no_distance_from_themselves_alone(
+    evaluated: Callable[..., Figures], plain: Splits
+) -> None:
+    found = [evaluated(plain.train.pixels, "fd", "precision", against=name) for name in ("train", "held-out")]
+    assert found[0]["fd"] < 1e-6 < 0.05 < found[1]["fd"]  # type: ignore[operator]
+    assert found[0]["precision"] == 1 > found[1]["precision"]  # type: ignore[operator]
+
+
 # What is kept
 
 
@@ -242,6 +284,31 @@ def test_a_set_is_read_once_for_one_backbone(
     assert {**evaluated(drawn, "fd"), "backbone_key": own} == {k: v for k, v in first.items() if "sfid" not in k}
     assert made.images == 150 + 90 + 150
     assert len([*(tmp_path / "statistics").iterdir()]) == 2 + 4
+
+
+def test_features_of_real_images_are_read_once(
+    evaluated: Callable[..., Figures], plain: Splits, readers: dict[str, Flat], tmp_path: Path
+) -> None:
+    drawn, names = pictures(80, 3), ("memorization", "precision", "kd", "fd")
+    first = evaluated(drawn, *names)
+    made = readers["efficientnet-lite0"]
+    assert made.images == 80 + 90 + 200  # what real images score is of those in which copies were sought
+    assert evaluated(drawn, *names) == first and made.images == 2 * 80 + 90 + 200
+    assert evaluated(drawn, *names, against="train")["fd"] != first["fd"]
+    assert made.images == 3 * 80 + 90 + 200
+    # Neither of other images nor by another backbone.
+    made.images = 0
+    other = Splits(ImageData.from_array(pictures(201, 7)), plain.held_out)
+    samples = [Samples(torch.from_numpy(drawn) / 127.5 - 1)]
+    assert measure(samples, other, ["memorization"], progress=False) != first and made.images == 80 + 201
+    made.images, made.key = 0, "other"
+    again = evaluated(drawn, *names)
+    assert made.images == 80 + 90 + 200 and {**again, "backbone_key": first["backbone_key"]} == first
+    # What is damaged is read again.
+    for place in (tmp_path / "features").iterdir():
+        place.write_bytes(place.read_bytes()[:-1])
+    made.images = 0
+    assert evaluated(drawn, *names) == again and made.images == 80 + 90 + 200
 
 
 def test_another_number_of_images_or_another_preprocessing_is_refused(plain: Splits, readers: object) -> None:

@@ -40,6 +40,7 @@ def compare(
     ] = 1000,
     seed: options.Seed = 0,
     batch: options.Batch = 250,
+    against: options.Against = "held-out",
     as_json: options.Json = False,
 ) -> None:
     """Draw from runs in several ways and numbers of steps, measure each, and lay it out as a table.
@@ -48,12 +49,13 @@ def compare(
     larger table takes over what is known. The table is saved as .csv, and beside it as .png.
     """
     from unstir.evaluation.comparison import ways
-    from unstir.evaluation.metrics import OF_SAMPLES, check
+    from unstir.evaluation.metrics import AGAINST, OF_SAMPLES, check, check_against
     from unstir.models.file import read_config
     from unstir.tensors import read_about
     from unstir.training.run_folder import data_of
 
     check([metric])
+    check_against(against)
     if metric not in OF_SAMPLES:
         raise InputError(f"The metric {metric} is not of drawn images: ask unstir evaluate for it")
     columns = _numbers(steps, int, "steps")
@@ -86,19 +88,22 @@ def compare(
         folder = weights.parent
         for way in found:
             for count in columns:
-                where = place_of(folder, mark, way, count, metric, n, seed)
+                where = place_of(folder, mark, way, count, metric, n, seed, against)
                 cell = kept(where)
                 if cell is None:
                     report.say(f"Drawing {n:,} images from {run} by {way.name} in {count} steps")
                     model = model or load(run)
-                    cell = measured(str(run), model, splits, way, count, metric, n, seed, batch, where)
+                    cell = measured(str(run), model, splits, way, count, metric, n, seed, batch, where, against)
                 cells.append(replace(cell, run=str(run)))  # which may have been moved since
     if not processes().is_main_process:
         return
     saved = write_new(place, lambda whole: whole.write_text(csv(cells)))
     write_new(saved.with_suffix(".png"), partial(plot(cells).savefig, format="png"))
     real = cells[0].real
-    report.say(f"{metric}, by steps" + ("" if real is None else f"; as many real images have {real:.3g}"))
+    report.say(
+        f"{metric} against {AGAINST[against]} images, by steps"
+        + ("" if real is None else f"; as many real images have {real:.3g}")
+    )
     report.table(rows(cells, "value"))
     report.say("seconds an image")
     report.table(rows(cells, "seconds"))

@@ -1,4 +1,4 @@
-"""``unstir evaluate``: measures what a run draws against held-out images, and how likely it holds these."""
+"""``unstir evaluate``: measures what a run draws against real images, and how likely it holds these."""
 
 from __future__ import annotations
 
@@ -14,7 +14,18 @@ from unstir.cli.restoration import restoration
 from unstir.cli.steering import steered
 from unstir.errors import InputError
 from unstir.evaluation.backbones.names import BACKBONES, CLASSIFIER, BackboneName
-from unstir.evaluation.metrics import ALONE, LIKELIHOODS, METRICS, OF_SAMPLES, by_backbone, check
+from unstir.evaluation.metrics import (
+    AGAINST,
+    ALONE,
+    HELD_OUT,
+    LIKELIHOODS,
+    METRICS,
+    OF_SAMPLES,
+    TRAIN,
+    by_backbone,
+    check,
+    check_against,
+)
 
 if TYPE_CHECKING:
     from unstir.data.config import DataConfig
@@ -24,8 +35,8 @@ if TYPE_CHECKING:
 _SUFFIXES = {
     "low": "the lower end of its 95 % interval, by resampling",
     "high": "the upper end",
-    "floor": "{} of as many real training images: as low as one may hope",
-    "ceiling": "{} of as many real training images: as high as one may hope",
+    "floor": "{} of as many real {} images: as low as one may hope",
+    "ceiling": "{} of as many real {} images: as high as one may hope",
     "control": "{} of held-out images: no model has seen these",
     "ratio": "the nearest distance over the second nearest, the median",
     "deviation": "standard deviation over subsets or parts",
@@ -38,7 +49,8 @@ _MEANINGS = {
     **{name: metric.about for name, metric in OF_SAMPLES.items()},
     **LIKELIHOODS,
     "samples": "images drawn",
-    "reference_images": "held-out images they are compared with",
+    "against": "which real images they are compared with",
+    "reference_images": "how many these are",
     "classifier_accuracy": "share of the held-out images that the classifier reads rightly",
     "confidence": "share of samples that it reads with a probability over 0.9",
     "bpd_images": "held-out images whose bits were measured",
@@ -54,7 +66,7 @@ _MEANINGS = {
     "backbone": "what reads the images",
     "backbone_key": "a hash of its weights and of how images are made ready for it",
     "samples_compared": "samples that are compared each with each",
-    "reference_compared": "held-out images that are",
+    "reference_compared": "real images that are",
 }
 
 _OF_BITS = ("variance", "clip", "steps")
@@ -110,9 +122,10 @@ def evaluate(
             metavar="N",
             min=2,
             max=options.MOST,
-            help="How many samples and held-out images, at most, are compared each with each.",
+            help="How many samples and real images, at most, are compared each with each.",
         ),
     ] = 2000,
+    against: options.Against = HELD_OUT,
     data: Annotated[
         str | None,
         typer.Option(help="Where the run's images are now, or others to compare with.", show_default="the run's"),
@@ -133,11 +146,14 @@ def evaluate(
     _, config = read_config(run)
     wanted = [metric.strip() for metric in metrics.split(",")]
     check(wanted)
+    check_against(against)
     for reader in by_backbone(wanted, backbone):
         reader.check_path()
     alone = [metric for metric in wanted if metric in ALONE]
     if alone and len(wanted) > 1:
         raise InputError(f"The metric {alone[0]} stands alone: ask for the others by themselves")
+    if alone and against != HELD_OUT:
+        raise InputError(f"--against is for figures of drawn images, and {alone[0]} is of none")
     if alone == ["restoration"]:
         if classifier or scale is not None or weaker:
             raise InputError(
@@ -159,6 +175,7 @@ def evaluate(
     chain = {name: asked[name] for name in _OF_BITS}
     if not draws:
         given = {**asked, "classifier": classifier, "scale": scale, "weaker": weaker, "backbone": backbone}
+        given["against"] = against if against != HELD_OUT else None
         vain = [name for name, value in given.items() if value is not None and name not in _OF_BITS]
         if vain:
             raise InputError(f"--{vain[0].replace('_', '-')} is for drawing images, and {metrics} draws none")
@@ -167,7 +184,8 @@ def evaluate(
     sampling = steering.settings
     source = data_of(run, data)
     _check_source(source, wanted, backbone)
-    place = default_place(run, f"evaluations/{_name(sampling) if draws else wanted[0]}-n{n}-seed{seed}.json")
+    what = _name(sampling) + (f"-against-{against}" if against != HELD_OUT else "") if draws else wanted[0]
+    place = default_place(run, f"evaluations/{what}-n{n}-seed{seed}.json")
     report = Report(as_json)
 
     from unstir.data.load import load as load_images
@@ -189,7 +207,7 @@ def evaluate(
         how = asked | steering.arguments()
         drawn = model.draw(share, seed=seed, batch=batch, progress=rank.is_main_process, **how)
         of_samples = [metric for metric in wanted if metric in OF_SAMPLES]
-        measured |= measure(drawn, splits, of_samples, rank.is_main_process, backbone, among)
+        measured |= measure(drawn, splits, of_samples, rank.is_main_process, backbone, among, against)
     if bits:
         count = min(n, len(splits.held_out))
         report.say(f"Measuring the bits that {run} needs for {count:,} held-out images of {source.source}")
@@ -215,16 +233,20 @@ def evaluate(
         **({"sampling": sampling.model_dump(mode="json")} if draws else {}),
         **steering.values(),
     }
-    rows = ((name, _figure(value), _meaning(name)) for name, value in measured.items())
+    rows = ((name, _figure(value), _meaning(name, against)) for name, value in measured.items())
     report.keep(place, values, rows)
 
 
-def _meaning(name: str) -> str:
+def _meaning(name: str, against: str) -> str:
     """Return what a figure says, in half a sentence; "" of a sentence."""
     metric, _, suffix = name.partition("_")
     if name in _MEANINGS or metric not in OF_SAMPLES:
         return _MEANINGS.get(name, "")
-    return _SUFFIXES.get(suffix.rpartition("_")[2], "").format(metric)
+    return _SUFFIXES.get(suffix.rpartition("_")[2], "").format(metric, AGAINST[_other(against)])
+
+
+def _other(against: str) -> str:
+    return TRAIN if against == HELD_OUT else HELD_OUT
 
 
 def _by_classifier(metrics: list[str], backbone: str | None, labelled: bool) -> bool:

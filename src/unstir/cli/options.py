@@ -51,6 +51,13 @@ Weaker = Annotated[
 ]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Image i is drawn from N + i alone.")]
 Batch = Annotated[int, typer.Option(metavar="N", min=1, max=MOST, help="How many images are drawn together.")]
+Against = Annotated[
+    str,
+    typer.Option(
+        metavar="IMAGES",
+        help="What drawn images are measured against: held-out, or train, as in papers.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Duration = Annotated[
     str | None,

@@ -1,1 +1,1 @@
-"""Measuring samples against held-out images: a reference classifier, Fréchet distances, label accuracy."""
+"""Measuring samples against real images: a reference classifier, Fréchet distances, label accuracy."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unstir.errors import InputError
+from unstir.evaluation.metrics import HELD_OUT
 from unstir.files import whole_file
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Cell:
         seconds: For each image, drawing alone, in this process.
         n: How many images were drawn.
         seed: Image i comes from this and i.
+        against: Which real images the reference are.
     """
 
     run: str
@@ -64,6 +66,7 @@ class Cell:
     seconds: float
     n: int
     seed: int
+    against: str = HELD_OUT
 
 
 def ways(samplers: Sequence[str], etas: Sequence[float], variances: Sequence[str]) -> list[Way]:
@@ -119,10 +122,13 @@ class Timed:
             yield part
 
 
-def place_of(folder: Path, weights: str, way: Way, steps: int, metric: str, n: int, seed: int) -> Path:
+def place_of(
+    folder: Path, weights: str, way: Way, steps: int, metric: str, n: int, seed: int, against: str = HELD_OUT
+) -> Path:
     """Return where a cell is kept, by the hash of a run's weights and all else that it depends on."""
-    told = json.dumps([weights, sorted(way.options.items()), steps, metric, n, seed], default=str)
-    return folder / "evaluations" / "cells" / f"{hashlib.blake2b(told.encode(), digest_size=12).hexdigest()}.json"
+    told = [weights, sorted(way.options.items()), steps, metric, n, seed, *[against] * (against != HELD_OUT)]
+    digest = hashlib.blake2b(json.dumps(told, default=str).encode(), digest_size=12)
+    return folder / "evaluations" / "cells" / f"{digest.hexdigest()}.json"
 
 
 def kept(place: Path) -> Cell | None:
@@ -144,6 +150,7 @@ def measured(
     seed: int,
     batch: int,
     place: Path,
+    against: str = HELD_OUT,
 ) -> Cell:
     """Draw a cell's images, measure them, and keep what they came to.
 
@@ -158,7 +165,7 @@ def measured(
     share = range(n)[rank.process_index :: rank.num_processes]
     options = {**way.options, "steps": steps}
     drawn = Timed(model.draw(share, seed=seed, batch=batch, progress=rank.is_main_process, **options))
-    found = measure(drawn, splits, [metric], progress=rank.is_main_process)
+    found = measure(drawn, splits, [metric], progress=rank.is_main_process, against=against)
     if metric not in found:
         raise InputError(f"There is no {metric} of {run}: {found[f'{metric}_absent']}")
     beside = found.get(f"{metric}_{OF_SAMPLES[metric].beside}")
@@ -173,6 +180,7 @@ def measured(
         drawn.seconds / max(1, drawn.count),
         n,
         seed,
+        against,
     )
     if rank.is_main_process:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -17,11 +17,14 @@ is only one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from unstir.progress import tracked
 
 NEIGHBOURS = 3
 """k of precision and recall; the paper's choice."""
@@ -32,86 +35,108 @@ AROUND = 5
 _DISTANCES = 1 << 23
 """How many are held at once: 64 MiB."""
 
+_ROUNDING = 1e-12
+"""Squared distances are made by products, since nothing else is fast: right to this share of the largest squared
+norm. What is beyond reach by no more is within it, as equal images must be; float32 tells no less apart."""
 
-def precise(real: np.ndarray, samples: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
-    """Return which samples (N, F) lie within reach of a real image (M, F): bool (N,), whose mean is precision.
 
-    Raises:
-        ValueError: If there are too few real images to have so many neighbours.
+class Surroundings:
+    """Real images and how far the ball around each reaches, found once for all that is compared with them.
+
+    Args:
+        real: Features (M, F).
+        neighbours: k of precision and recall.
+        around: k of density and coverage.
+        progress: Whether to show progress bars.
     """
-    return _holders(samples, real, neighbours) > 0
+
+    def __init__(
+        self, real: np.ndarray, neighbours: int = NEIGHBOURS, around: int = AROUND, progress: bool = False
+    ) -> None:
+        self.neighbours, self.around, self._progress = neighbours, around, progress
+        self._mean = np.mean(real, axis=0, dtype=np.float64)  # near it products lose least
+        self._real = self._centred(real)
+
+    def of(self, samples: np.ndarray, wanted: Collection[str]) -> dict[str, np.ndarray]:
+        """Return what precision, recall, density and coverage are the means of.
+
+        Args:
+            samples: Features (N, F).
+            wanted: Which of the four.
+
+        Returns:
+            By name: ``precision``, which samples lie within reach of a real image, bool (N,); ``recall``, which
+            real images lie within reach of a sample, bool (M,); ``density``, in how many real images' reach each
+            sample lies, over k, float64 (N,); ``coverage``, which real images have a sample within theirs, bool
+            (M,).
+
+        Raises:
+            ValueError: If there are too few real images, or for recall samples, to have so many neighbours.
+        """
+        x, real = self._centred(samples), self._real
+        slack = _ROUNDING * max(float(_squares(y).max()) for y in (x, real))
+        near = self._reach(self.neighbours) + slack if "precision" in wanted else None
+        wide = self._reach(self.around) + slack if {"density", "coverage"} & set(wanted) else None
+        own = None
+        if "recall" in wanted:
+            own = _kth(self._nearest(x, self.neighbours), self.neighbours) + slack
+        found: dict[str, list[Tensor]] = {name: [] for name in wanted}
+        for rows, squares in self._blocks(x, real):
+            if near is not None:
+                found["precision"].append((squares <= near).any(1))
+            if own is not None:
+                found["recall"].append((squares <= own[rows, None]).any(0))
+            if wide is not None and "density" in wanted:
+                found["density"].append((squares <= wide).sum(1).double() / self.around)
+            if wide is not None and "coverage" in wanted:
+                found["coverage"].append((squares <= wide).any(0))
+        of_real = {"recall", "coverage"}
+        return {
+            name: (torch.stack(parts).any(0) if name in of_real else torch.cat(parts)).numpy()
+            for name, parts in found.items()
+        }
+
+    @cached_property
+    def _neighbourhood(self) -> Tensor:
+        return self._nearest(self._real, max(self.neighbours, self.around))
+
+    def _reach(self, k: int) -> Tensor:
+        return _kth(self._neighbourhood, k)
+
+    def _nearest(self, x: Tensor, k: int) -> Tensor:
+        """Return the squared distances from each (N, F) to the k nearest of the others, rising: float64 (N, k)."""
+        found = []
+        for rows, squares in self._blocks(x, x):
+            squares.diagonal(rows.start).fill_(torch.inf)
+            found.append(squares.topk(min(k, len(x) - 1), largest=False).values)
+        return torch.cat(found)
+
+    def _blocks(self, a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Yield squared distances of a few rows of a (N, F) at a time from all of b (M, F), and of which rows."""
+        norms = _squares(b)
+        size = max(1, _DISTANCES // len(b))
+        starts = range(0, len(a), size)
+        for start in tracked(starts, len(starts), "comparing each with each", self._progress):
+            rows = slice(start, start + size)
+            yield rows, torch.addmm(norms, a[rows], b.T, alpha=-2).add_(_squares(a[rows])[:, None])
+
+    def _centred(self, features: np.ndarray) -> Tensor:
+        return torch.from_numpy(features - self._mean)
 
 
-def recalled(real: np.ndarray, samples: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
-    """Return which real images (M, F) lie within reach of a sample (N, F): bool (M,), whose mean is recall.
-
-    Raises:
-        ValueError: If there are too few samples to have so many neighbours.
-    """
-    return _holders(real, samples, neighbours) > 0
+def _squares(x: Tensor) -> Tensor:
+    """Return the squared norms of rows (N, F), without their squares."""
+    return torch.einsum("nf,nf->n", x, x)
 
 
-def recall(real: np.ndarray, samples: np.ndarray, neighbours: int = NEIGHBOURS) -> float:
-    """Return the share of real features (M, F) within reach of samples' features (N, F), N above ``neighbours``.
-
-    Raises:
-        ValueError: If there are too few samples to have so many neighbours.
-    """
-    return float(recalled(real, samples, neighbours).mean())
-
-
-def dense(real: np.ndarray, samples: np.ndarray, neighbours: int = AROUND) -> np.ndarray:
-    """Return in how many real images' reach each sample lies, over k: float64 (N,), whose mean is density.
-
-    Raises:
-        ValueError: If there are too few real images to have so many neighbours.
-    """
-    return _holders(samples, real, neighbours) / neighbours
-
-
-def covered(real: np.ndarray, samples: np.ndarray, neighbours: int = AROUND) -> np.ndarray:
-    """Return which real images (M, F) have a sample (N, F) within reach: bool (M,), whose mean is coverage.
-
-    Raises:
-        ValueError: If there are too few real images to have so many neighbours.
-    """
-    nearest = torch.cat([distances.amin(1) for _, distances in _blocks(_tensor(real), _tensor(samples))])
-    return (nearest <= _reach(_tensor(real), neighbours)).numpy()
+def _kth(nearest: Tensor, k: int) -> Tensor:
+    """Return the k-th of each image's nearest (N, K)."""
+    if nearest.shape[1] < k:
+        raise ValueError(f"an image among {len(nearest)} has no {k} neighbours")
+    return nearest[:, k - 1]
 
 
 def effective_classes(probabilities: np.ndarray) -> float:
     """Return exp of the entropy of mean class probabilities (K,): between 1 and K."""
     seen = probabilities[probabilities > 0]
     return float(np.exp(-(seen * np.log(seen)).sum()))
-
-
-def _holders(points: np.ndarray, centres: np.ndarray, neighbours: int) -> np.ndarray:
-    """Return in how many balls around centres (N, F) each point (P, F) lies, int64 (P,)."""
-    reach = _reach(_tensor(centres), neighbours)
-    blocks = _blocks(_tensor(points), _tensor(centres))
-    return torch.cat([(distances <= reach).sum(1) for _, distances in blocks]).numpy()
-
-
-def _reach(features: Tensor, neighbours: int) -> Tensor:
-    """Return the distance from each (N, F) to the k-th nearest of the others, float64 (N,)."""
-    if len(features) <= neighbours:
-        raise ValueError(f"a sample among {len(features)} has no {neighbours} neighbours")
-    found = []
-    for start, distances in _blocks(features, features):
-        distances.diagonal(start).fill_(torch.inf)
-        found.append(distances.kthvalue(neighbours, dim=1).values)
-    return torch.cat(found)
-
-
-def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Yield the distances of a few rows of a (N, F) at a time from all of b (M, F), and which row is the first.
-
-    By differences, not by products: of equal features the distance is exactly 0.
-    """
-    rows = max(1, _DISTANCES // len(b))
-    for start in range(0, len(a), rows):
-        yield start, torch.cdist(a[start : start + rows], b, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def _tensor(features: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.asarray(features, dtype=np.float64))

@@ -104,14 +104,17 @@ def influences(features: np.ndarray, samples: Statistics, real: Statistics) -> n
         samples: Their statistics, whose covariance is C1.
         real: Those of real images.
     """
-    root, centred = _root(real.covariance), features.astype(np.float64) - samples.mean
+    root = _root(real.covariance)
     values, vectors = np.linalg.eigh(root @ samples.covariance @ root)
     kept = values > len(values) * np.finfo(np.float64).eps * np.abs(values).max()
     # T = C2^{1/2} (C2^{1/2} C1 C2^{1/2})^{-1/2} C2^{1/2} on the samples' own space.
     half = root @ vectors[:, kept] * values[kept] ** -0.25
-    bent = (centred**2).sum(1) - ((centred @ half) ** 2).sum(1)
-    mean = np.trace(samples.covariance) - np.sqrt(values[kept]).sum()
-    return 2 * centred @ (samples.mean - real.mean) + bent - mean
+    mean, found = np.trace(samples.covariance) - np.sqrt(values[kept]).sum(), np.empty(len(features))
+    for start in range(0, len(features), 5000):  # of 50,000 samples each product would be half a gigabyte
+        centred = features[start : start + 5000].astype(np.float64) - samples.mean
+        bent = (centred**2).sum(1) - ((centred @ half) ** 2).sum(1)
+        found[start : start + 5000] = 2 * centred @ (samples.mean - real.mean) + bent - mean
+    return found
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:

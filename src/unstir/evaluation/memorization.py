@@ -29,7 +29,7 @@ class Nearest:
     """
 
     def __init__(self, features: np.ndarray) -> None:
-        self._x = torch.from_numpy(np.asarray(features, dtype=np.float64))
+        self._x = torch.from_numpy(np.asarray(features))
         self.distances = np.full((len(features), 2), np.inf)
         self.rows = np.full((len(features), 2), -1)
         self._count = 0
@@ -38,7 +38,7 @@ class Nearest:
         """Look at training images' features (B, F), B at least 1."""
         y = torch.from_numpy(np.asarray(training, dtype=np.float64))
         for start in range(0, len(self._x), 5000):
-            x = self._x[start : start + 5000]
+            x = self._x[start : start + 5000].double()
             # Which are near is found by products, how near they are by differences: equal ones are at 0.
             squares = (y * y).sum(1) - 2 * x @ y.T
             near = squares.topk(min(2, len(y)), dim=1, largest=False).indices

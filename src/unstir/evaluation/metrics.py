@@ -28,14 +28,28 @@ class Metric:
     beside: str = ""
 
 
+HELD_OUT, TRAIN = "held-out", "train"
+AGAINST: dict[str, str] = {HELD_OUT: "held-out", TRAIN: "training"}
+"""What samples are measured against, and how such images are called."""
+
+
+def check_against(against: str) -> None:
+    """Raise an `InputError` if samples cannot be measured against such images."""
+    if against not in AGAINST:
+        raise InputError(
+            f"samples are measured against {' or '.join(AGAINST)} images, not '{against}'"
+            f"{nearest(against, [*AGAINST])}"
+        )
+
+
 def _metric(about: str, needs: str, backbone: str | None = None, beside: str = "") -> Metric:
     return Metric(about, frozenset(needs.split()), backbone, beside)
 
 
 METRICS: dict[str, Metric] = {
     "fcd": _metric(
-        "Fréchet distance between samples and held-out images on a classifier's features; lower is better",
-        "moments features",
+        "Fréchet distance between samples and real images on a classifier's features; lower is better",
+        "moments",
         CLASSIFIER,
         "floor",
     ),
@@ -45,7 +59,7 @@ METRICS: dict[str, Metric] = {
         CLASSIFIER,
     ),
     "recall": _metric(
-        "share of held-out images within reach of samples, on the same features; higher is better",
+        "share of real images within reach of samples, on the same features; higher is better",
         "features",
         beside="ceiling",
     ),
@@ -58,9 +72,7 @@ METRICS: dict[str, Metric] = {
 """What is measured if nothing else is said."""
 
 OTHERS: dict[str, Metric] = {
-    "fid": _metric(
-        "Fréchet distance on Inception's features; lower is better", "moments features", INCEPTION, "floor"
-    ),
+    "fid": _metric("Fréchet distance on Inception's features; lower is better", "moments", INCEPTION, "floor"),
     "sfid": _metric(
         "Fréchet distance on Inception's features of where things are; lower is better",
         "spatial",
@@ -73,21 +85,19 @@ OTHERS: dict[str, Metric] = {
     "is": _metric(
         "Inception score: sure each, and varied together; higher is better", "probabilities", INCEPTION, "ceiling"
     ),
-    "fd": _metric(
-        "Fréchet distance on the backbone's features; lower is better", "moments features", None, "floor"
-    ),
+    "fd": _metric("Fréchet distance on the backbone's features; lower is better", "moments", None, "floor"),
     "kd": _metric("kernel distance on them, unbiased; lower is better", "features", None, "floor"),
     "precision": _metric(
-        "share of samples within reach of held-out images; higher is better", "features", None, "ceiling"
+        "share of samples within reach of real images; higher is better", "features", None, "ceiling"
     ),
     "density": _metric(
-        "how many held-out images' reach a sample lies in, of what is expected: about 1 is best",
+        "how many real images' reach a sample lies in, of what is expected: about 1 is best",
         "features",
         None,
         "ceiling",
     ),
     "coverage": _metric(
-        "share of held-out images with a sample in their reach; higher is better", "features", None, "ceiling"
+        "share of real images with a sample in their reach; higher is better", "features", None, "ceiling"
     ),
     "memorization": _metric(
         "share of samples that copy a training image; no more than of held-out ones is best",

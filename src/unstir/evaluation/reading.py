@@ -17,16 +17,19 @@ class Rows:
     def __init__(self) -> None:
         self._numbers: list[np.ndarray] = []
         self._rows: list[np.ndarray] = []
+        self._ordered = False
 
     def add(self, numbers: np.ndarray, rows: np.ndarray) -> None:
         """Add rows (n, F) of the images that ``numbers`` (n,) says."""
         self._numbers.append(np.asarray(numbers))
         self._rows.append(rows.astype(np.float32))
+        self._ordered = False
 
     def merge(self, other: Rows) -> None:
         """Add what another has."""
         self._numbers += other._numbers
         self._rows += other._rows
+        self._ordered = False
 
     def __len__(self) -> int:
         """Return how many rows there are."""
@@ -36,20 +39,31 @@ class Rows:
         """Return all of them by the order of their images, (n, F): in whatever batches and processes they came."""
         if not self._rows:
             return np.zeros((0, 0), dtype=np.float32)
-        return np.concatenate(self._rows)[np.argsort(np.concatenate(self._numbers), kind="stable")]
+        if not self._ordered:
+            numbers = np.concatenate(self._numbers)
+            order = np.argsort(numbers, kind="stable")
+            places, rows = np.empty_like(order), np.empty((len(order), self._rows[0].shape[1]), np.float32)
+            places[order] = np.arange(len(order))
+            start = 0
+            for part in self._rows:  # one by one: there may be gigabytes of them
+                rows[places[start : start + len(part)]] = part
+                start += len(part)
+            self._numbers, self._rows, self._ordered = [numbers[order]], [rows], True
+        return self._rows[0]
 
 
 class Reading:
     """What a backbone reads in images.
 
     Args:
-        needs: What is kept of it, see :class:`unstir.evaluation.metrics.Metric`.
+        needs: What is kept of it, see :class:`unstir.evaluation.metrics.Metric`; and ``places``.
 
     Attributes:
         count: How many images were read.
         moments: Statistics of their features.
         spatial: Statistics of their spatial features.
         features: The features of some of them.
+        places: The spatial features of the same ones.
         probabilities: The class probabilities of all.
         confident: How many were read with a probability over 0.9.
         labelled: How many have a label.
@@ -61,7 +75,7 @@ class Reading:
         self.needs = frozenset(needs)
         self.count = 0
         self.moments, self.spatial = Statistics(), Statistics()
-        self.features, self.probabilities = Rows(), Rows()
+        self.features, self.places, self.probabilities = Rows(), Rows(), Rows()
         self.confident = self.labelled = self.right = 0
         self.classes = np.zeros(())
 
@@ -82,6 +96,8 @@ class Reading:
             self.spatial.add(seen.spatial.numpy())
         if "features" in self.needs:
             self.features.add(numbers[keep], features[keep])
+        if "places" in self.needs and seen.spatial is not None:
+            self.places.add(numbers[keep], seen.spatial.numpy()[keep])
         if probabilities is None:
             return
         if "probabilities" in self.needs:
@@ -99,6 +115,7 @@ class Reading:
         self.moments.merge(other.moments)
         self.spatial.merge(other.spatial)
         self.features.merge(other.features)
+        self.places.merge(other.places)
         self.probabilities.merge(other.probabilities)
         self.confident += other.confident
         self.labelled += other.labelled

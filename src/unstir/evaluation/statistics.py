@@ -62,8 +62,18 @@ def kept(data: ImageData, backbone: Backbone, count: int, part: str) -> Statisti
     return found
 
 
-def keep(found: Statistics, data: ImageData, backbone: Backbone, count: int, part: str) -> None:
+def keep(
+    found: Statistics, data: ImageData, backbone: Backbone, count: int, part: str, images_of: str = ""
+) -> None:
     """Keep the statistics of ``count`` images of a set; of several processes the first does.
+
+    Args:
+        found: The statistics.
+        data: The set.
+        backbone: What has read it.
+        count: How many images.
+        part: ``moments`` or ``spatial``.
+        images_of: Which images of which set they are, for who looks into the file.
 
     Raises:
         InputError: If they are of another number of images, or the cache cannot be written.
@@ -74,7 +84,8 @@ def keep(found: Statistics, data: ImageData, backbone: Backbone, count: int, par
         raise InputError(f"statistics of {found.count} images are not those of {count}")
     if processes().is_main_process:
         tensors = {"mean": torch.from_numpy(found.mean), "squares": torch.from_numpy(found.squares)}
-        write_tensors(_path(data, backbone, count, part), tensors, _about(data, backbone, count, part))
+        about = _about(data, backbone, count, part) | {"images of": images_of}
+        write_tensors(_path(data, backbone, count, part), tensors, about)
 
 
 def _path(data: ImageData, backbone: Backbone, count: int, part: str) -> Path:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unstir.errors import InputError
-from unstir.evaluation.backbones.names import CLASSIFIER
+from unstir.evaluation.backbones.names import CLASSIFIER, PIXELS
 from unstir.processes import processes
 from unstir.tensors import tensors_hash
 
@@ -99,7 +99,7 @@ def key(*parts: str) -> str:
 
 def check_channels(name: str, channels: int) -> None:
     """Raise an `InputError` if a backbone of colour images cannot read those of so many channels."""
-    if channels not in (1, 3) and name != CLASSIFIER:
+    if channels not in (1, 3) and name not in (CLASSIFIER, PIXELS):
         raise InputError(
             f"the backbone '{name}' reads gray and colour images, of 1 or 3 channels, and these have {channels}"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unstir.evaluation.backbones.backbone import Backbone
-from unstir.evaluation.backbones.names import EFFICIENTNET, TORCHVISION, BackboneName
+from unstir.evaluation.backbones.names import EFFICIENTNET, PIXELS, TORCHVISION, BackboneName
 
 
 def load(name: BackboneName) -> Backbone:
@@ -12,6 +12,10 @@ def load(name: BackboneName) -> Backbone:
     Raises:
         InputError: If its package or its weights are missing; the sentence says where to put these.
     """
+    if name.name == PIXELS:
+        from unstir.evaluation.backbones.pixels import PixelBackbone
+
+        return PixelBackbone()
     if name.name == EFFICIENTNET:
         from unstir.evaluation.backbones.efficientnet import efficientnet
 

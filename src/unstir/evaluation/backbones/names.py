@@ -10,11 +10,13 @@ from unstir.errors import InputError, nearest
 CLASSIFIER = "classifier"
 INCEPTION = "inception"
 EFFICIENTNET = "efficientnet-lite0"
+PIXELS = "pixels"
 TORCHVISION = "torchvision:"
 
 BACKBONES: dict[str, str] = {
     CLASSIFIER: "the set's own classifier, trained at the first call; for a set with labels",
     EFFICIENTNET: "EfficientNet-Lite0 of ImageNet, from a Python package; the default of sets without labels",
+    PIXELS: "the pixels themselves, averaged to at most 16 a side; no network",
     INCEPTION: "the Inception of FID, by torch-fidelity",
     "dinov2": "DINOv2, ViT-L/14, by torch-fidelity",
     "dinov2-small": "DINOv2, ViT-S/14, by torch-fidelity",
@@ -51,6 +53,8 @@ class BackboneName:
                 f"no backbone is called '{name}' (there are {', '.join(BACKBONES)} and {TORCHVISION}NAME)"
                 f"{nearest(name, known)}"
             )
+        if at and name == PIXELS:
+            raise InputError("the backbone 'pixels' has no weights and takes no path")
         if at and name == CLASSIFIER:
             raise InputError("the backbone 'classifier' is trained on the set itself and takes no path")
         if at and not path:
