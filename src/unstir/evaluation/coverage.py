@@ -125,7 +125,7 @@ class Surroundings:
 
 
 def _squares(x: Tensor) -> Tensor:
-    """Return the squared norms of rows (N, F), without their squares."""
+    """Return the squared norms of rows (N, F); no matrix of squares is made."""
     return torch.einsum("nf,nf->n", x, x)
 
 
