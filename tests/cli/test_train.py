@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,8 +19,10 @@ import yaml
 
 from unstir.cli.main import run
 from unstir.cli.train import configure
+from unstir.data.augmentation import WIDTH
 from unstir.data.sources import DATASETS
 from unstir.errors import InputError
+from unstir.models.file import load
 from unstir.models.systems import DenoiserConfig
 from unstir.networks.config import NetworkConfig, PlainUNetConfig, networks
 from unstir.recipes import RECIPES
@@ -104,6 +107,23 @@ def test_smoke_is_done_again(
     for _ in range(2):
         assert run(["train", "digits", "--smoke", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["trained"]
+
+
+def test_what_is_altered_is_told_and_drawing_tells_nothing(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    out = ["--smoke", "--set", "data.augment=0.3", "--out", "runs/altered"]
+    assert run(["train", "digits", *out]) == 0
+    assert "told augmentation, label (10 classes)" in capsys.readouterr().out
+    model = load(Path("runs/altered"))
+    own = model.sample(3, steps=3).tensor
+    told = torch.zeros(1, WIDTH)
+    assert not torch.equal(own, model.sample(3, steps=3, told={"augmentation": told}).tensor)
+    assert torch.equal(own, model.sample(3, steps=3, told={"augmentation": told * math.nan}).tensor)
+    for recipe, why in (("mnist-gan", "this is a GAN"), ("mnist-inpaint", "degraded pictures as they are")):
+        assert run(["train", recipe, "--data", "digits", *out[:-1], "runs/other"]) == 2
+        assert why in capsys.readouterr().err
 
 
 def test_what_is_found_in_it_is_not_thrown_away(

@@ -11,7 +11,7 @@ from unstir.cli.report import Report
 from unstir.cli.room import check_training
 from unstir.data.config import DataConfig
 from unstir.data.sources import DATASETS
-from unstir.networks.told import DEGRADED, TASK
+from unstir.networks.told import AUGMENTATION, DEGRADED, TASK
 from unstir.quantities import duration, size
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str
     from unstir.training.captions import with_captions
     from unstir.training.estimate import estimate, few, machine, parameter_count, synthetic
 
-    beyond = {*config.model.reads} - {"label", DEGRADED, TASK}  # columns that noise cannot stand for
+    beyond = {*config.model.reads} - {"label", DEGRADED, TASK, AUGMENTATION}  # columns that noise cannot stand for
     known = None if beyond else expected_images(config.data)
     if known is None:
         from unstir.data.load import load
@@ -70,7 +70,7 @@ def price(config: Config, out: Path, built: dict[Path, Model]) -> tuple[list[str
         if config.model.texts:
             splits = few(splits)  # whose captions are read in a second
     else:
-        splits = synthetic(*known).degraded(config.data.degradations)
+        splits = synthetic(*known).degraded(config.data.degradations).augmented(config.data.augment)
     parts, described = {}, {}
     for name, part in config.model.parts.items():
         place = part_path(part, out).resolve()

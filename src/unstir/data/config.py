@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from unstir.config import Number, Part, Positive
+from unstir.config import Fraction, Number, Part, Positive
 
 DegradationName = Literal["colorization", "inpainting", "uncropping", "jpeg", "super-resolution"]
 
@@ -30,7 +30,9 @@ class DataConfig(Part):
             this, and its centre is cut out. One number makes a square. None: as they are; all must agree.
         channels: 1 (luma), 3 (transparency over white) or 4 (transparency kept). None: 1 if every image is stored
             as gray, otherwise 3; arrays keep the channels they have.
-        flip: whether training mirrors images left-right at random.
+        flip: whether training mirrors images left-right at random; samples are mirrored then as often.
+        augment: how probably each change is made to a training image of which the model is told, as
+            ``augmentation`` (:mod:`unstir.data.augmentation`); 0 for none.
         degradations: the ways in which a model is told each image degraded, one of them at a time
             (:mod:`unstir.data.degradations`). If there are any, the images have two columns more: the picture
             ``degraded``, and the classes ``task``, which of these it is.
@@ -41,6 +43,7 @@ class DataConfig(Part):
     size: Annotated[tuple[Positive, Positive] | None, BeforeValidator(_square)] = None
     channels: Literal[1, 3, 4] | None = None
     flip: bool = False
+    augment: Fraction = 0.0
     degradations: tuple[DegradationName, ...] = ()
     corrupt_limit: Annotated[int, Number, Field(ge=0, le=10**9)] = 10
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from unstir.data import augmentation
 from unstir.data import degradations as ways
 from unstir.data.columns import Column, blocks, class_column, column
 from unstir.errors import InputError
+from unstir.networks.told import AUGMENTATION
 
 __all__ = ["Column", "ImageData", "Splits", "fingerprint"]
 
@@ -30,6 +32,8 @@ class ImageData:
         fingerprint: hash of pixels and columns, whatever place they came from.
         name: what to call the set.
         degradations: the ways in which examples are told degraded, made on the fly; () for none.
+        augment: how probably each change is made to an image, of which is told; None for images as they are, of
+            which nothing of the kind is told.
     """
 
     pixels: np.ndarray
@@ -37,6 +41,7 @@ class ImageData:
     fingerprint: str
     name: str
     degradations: tuple[str, ...] = ()
+    augment: float | None = None
 
     @classmethod
     def from_array(
@@ -114,6 +119,8 @@ class ImageData:
         if self.degradations:
             facts[ways.DEGRADED] = {"kind": "picture", "width": self.shape[0] + 1}
             facts[ways.TASK] = {"kind": "classes", "classes": self.degradations}
+        if self.augment is not None:
+            facts[AUGMENTATION] = {"kind": "numbers", "width": augmentation.WIDTH}
         return facts
 
     def examples(
@@ -136,7 +143,8 @@ class ImageData:
             The images, float32 (B, C, H, W) in [-1, 1]; and by name the columns: classes int64 (B,), numbers
             float32 (B, K), embeddings float32 (B, D) or (B, L, D), pictures float32 (B, C', H', W') in [-1, 1],
             text a list of B. Where there are degradations, also ``degraded``, float32 (B, C + 1, H, W), whose
-            last channel is 1 at hidden pixels and else 0, and ``task``, int64 (B,).
+            last channel is 1 at hidden pixels and else 0, and ``task``, int64 (B,). Where images are altered,
+            also ``augmentation``, float32 (B, K), NaN for one that is not: it is only where that is wanted.
         """
         indices = np.asarray(indices)
         told: dict[str, torch.Tensor | list[str]] = {}
@@ -154,7 +162,12 @@ class ImageData:
             met = np.zeros(len(indices), dtype=np.int64) if passes is None else passes
             degraded, task = ways.degraded(picked, indices, met, self.degradations)
             told |= {ways.DEGRADED: torch.from_numpy(degraded), ways.TASK: torch.from_numpy(task)}
-        return _images(self.pixels, indices, flips), told
+        images = _images(self.pixels, indices, flips)
+        if self.augment is not None and (names is None or AUGMENTATION in names):
+            met = np.zeros(len(indices), dtype=np.int64) if passes is None else passes
+            how = torch.from_numpy(augmentation.drawn(indices, met, self.augment))
+            images, told[AUGMENTATION] = augmentation.altered(images, how), how
+        return images, told
 
 
 @dataclass(frozen=True)
@@ -180,6 +193,17 @@ class Splits:
         ways.check(degradations, self.train.shape[0], self.train.columns)
         train, held_out = (replace(part, degradations=degradations) for part in (self.train, self.held_out))
         return replace(self, train=train, held_out=held_out)
+
+    def augmented(self, p: float) -> Splits:
+        """The same images, training ones altered, of which is told; those that are held out as they are.
+
+        Raises:
+            InputError: if they cannot be.
+        """
+        if not p:
+            return self
+        augmentation.check(p, self.train.columns, self.train.degradations)
+        return replace(self, train=replace(self.train, augment=p), held_out=replace(self.held_out, augment=0.0))
 
 
 def fingerprint(pixels: np.ndarray, columns: Mapping[str, Column]) -> str:

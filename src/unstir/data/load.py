@@ -30,9 +30,9 @@ def load(config: DataConfig) -> Splits:
 
     Raises:
         InputError: for a source that is not there, cannot be fetched, or holds fewer than two images; for images
-            that cannot be degraded as is asked; for more unreadable ones than ``corrupt_limit``; for sizes that
-            differ while ``size`` is None; for a size in which what is made here cannot be had; for a cache that
-            cannot be written or whose disk is full.
+            that cannot be degraded or altered as is asked; for more unreadable ones than ``corrupt_limit``; for
+            sizes that differ while ``size`` is None; for a size in which what is made here cannot be had; for a
+            cache that cannot be written or whose disk is full.
     """
     source = source_of(config)
     folder = kept.place(source, config)
@@ -54,7 +54,7 @@ def load(config: DataConfig) -> Splits:
         for number, fingerprint in enumerate(entry.description.fingerprints)
     )
     splits = Splits(train, held_out, "; ".join(filter(None, (source.note, entry.description.note))))
-    return splits.degraded(config.degradations)
+    return splits.degraded(config.degradations).augmented(config.augment)
 
 
 def _contents(source: Source, config: DataConfig, scratch: Path, show: bool) -> Contents:

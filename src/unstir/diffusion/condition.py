@@ -37,13 +37,14 @@ class Condition:
 
     @staticmethod
     def of(values: Mapping[str, Tensor]) -> Condition:
-        """Return the condition of these values (B, ...), of which nothing is hidden."""
-        return Condition(
-            {
-                name: (value, torch.zeros(len(value), dtype=torch.bool, device=value.device))
-                for name, value in values.items()
-            }
-        )
+        """Return the condition of these values (B, ...); rows of numbers (B, K) that are not finite are hidden."""
+
+        def hidden(value: Tensor) -> Tensor:
+            if value.is_floating_point() and value.dim() == 2:
+                return ~value.isfinite().all(1)
+            return torch.zeros(len(value), dtype=torch.bool, device=value.device)
+
+        return Condition({name: (value, hidden(value)) for name, value in values.items()})
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, fi
 
 from unstir.config import Kinds, Part, misfit
 from unstir.errors import InputError, nearest
-from unstir.networks.told import FACTS, Told
+from unstir.networks.told import AUGMENTATION, FACTS, Told
 
 if TYPE_CHECKING:
     from unstir.models.model import Model
@@ -262,7 +262,7 @@ class ModelConfig(Part):
             InputError: If a part was never hidden in training.
         """
         for name in self.told if names is None else names:
-            if self.told[name].dropout == 0:
+            if self.told[name].dropout == 0 and name != AUGMENTATION:
                 raise InputError(
                     f"{what} needs told.{name}.dropout above 0, by which a model learns to do without the {name}"
                 )

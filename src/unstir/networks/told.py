@@ -22,6 +22,9 @@ _USUAL: dict[str, Socket] = {
 DEGRADED, TASK = "degraded", "task"
 """The columns of a model that is told a degraded picture, and what it is to do with it."""
 
+AUGMENTATION = "augmentation"
+"""The column of a model that is told how an image was altered; of one that was not it is hidden."""
+
 FACTS = ("classes", "width", "length", "mean", "std", "hash")
 """What the data fills in of what is told."""
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from unstir.config import MOST_IMAGES, MOST_SECONDS, AboveZero, AtLeastZero, Fraction, Number, Part, Positive
 from unstir.data.config import DataConfig
 from unstir.models.config import AnyModel, Facts
+from unstir.networks.told import AUGMENTATION, Told
 
 Decay = Annotated[float, Number, Field(ge=0, lt=1)]
 
@@ -78,9 +79,24 @@ class Config(Part):
     begun: Begun = Begun()
     """Filled in when training starts, but for what the recipe measured."""
 
+    @model_validator(mode="after")
+    def _can_be_told(self) -> Config:
+        if self.data.augment and self.data.degradations:
+            raise ValueError("data.augment would leave degraded pictures as they are: set one of the two alone")
+        if self.data.augment and "predict" not in self.model.verbs:
+            raise ValueError(
+                f"data.augment is told to models that predict, and this is {self.model.about}: set it to 0"
+            )
+        return self
+
     def seeing(self, shape: tuple[int, ...], facts: Facts, fingerprint: str) -> Config:
-        """Return the configuration with what the training data turned out to be."""
-        return self.model_copy(update={"model": self.model.seeing(shape, facts), "fingerprint": fingerprint})
+        """Return the configuration with what the training data turned out to be.
+
+        Of how images are altered the model is told without being asked to be: else it would learn them so.
+        """
+        told = {AUGMENTATION: Told(kind="numbers")} if AUGMENTATION in facts else {}
+        model = self.model.model_copy(update={"told": {**told, **self.model.told}})
+        return self.model_copy(update={"model": model.seeing(shape, facts), "fingerprint": fingerprint})
 
     def asked(self) -> dict[str, Any]:
         """Return plain values of all that was asked for, without what the data turned out to be."""

@@ -83,7 +83,7 @@ def few(splits: Splits, count: int = 64) -> Splits:
     rows = np.array((whole or [*range(len(train))])[:count])
     columns = {name: column.take(rows) for name, column in train.columns.items()}
     data = ImageData.from_array(train.pixels[rows], name=train.name, columns=columns)
-    return Splits(data, data).degraded(train.degradations)
+    return Splits(data, data).degraded(train.degradations).augmented(train.augment or 0.0)
 
 
 def estimate(
