@@ -155,3 +155,9 @@ def test_what_a_model_is_told_is_shown(here: Path, capsys: Capture) -> None:
         with Image.open(said["out"]) as image:
             assert np.asarray(image.convert("L")).std() > 5
     assert wide == {"runs/all": 5, "digits": 4, "photos": 5}
+
+
+def test_the_doctor_draws_from_what_it_cannot_do_without(here: Path, capsys: Capture) -> None:
+    assert run(["doctor", "runs/flat", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert "samples" in {finding["check"] for finding in said["findings"]} and "samples" not in said["skipped"]

@@ -22,6 +22,7 @@ from unstir.doctor.trace import Trace
 from unstir.errors import InputError
 from unstir.models.file import load, read_config
 from unstir.models.samples import Samples
+from unstir.networks.told import AUGMENTATION
 from unstir.sampling import SeededNoise
 from unstir.tensors import read_tensors
 from unstir.training.checkpoint import Position, newest_checkpoint
@@ -187,9 +188,19 @@ class Patient:
             if count * each > 2 * DRAWING:
                 quick = model.quick(QUICK)
         trace = Trace()
-        how = {"guide": trace} if predicts else {}
-        drawn = model.sample(count, seed=self.seed, batch=count, **quick, **how)
+        images, given = self.some(self.splits.held_out, count)
+        how: dict[str, object] = {"guide": trace} if predicts else {}
+        condition = self.model.condition(given, images)
+        if condition is not None:
+            # Of what it cannot do without, a degraded picture say, it is told what is known of held-out images.
+            told = {name: value for name, (value, _) in condition.parts.items() if self._indispensable(name)}
+            how |= {"told": told} if told else {}
+        drawn = model.sample(min(count, len(images)), seed=self.seed, batch=count, **quick, **how)
         return Walked(drawn, trace, quick)
+
+    def _indispensable(self, name: str) -> bool:
+        one = self.config.told[name]
+        return one.dropout == 0 and one.kind != "text" and name not in ("label", AUGMENTATION)
 
     @cached_property
     def seconds(self) -> float:
