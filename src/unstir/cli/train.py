@@ -58,6 +58,15 @@ def train(
             help="A trained model that this one uses as it is; may be given many times.",
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Begin with the weights of another run, as far as they fit.",
+            show_default="fresh weights",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder.", show_default="runs/RECIPE")] = None,
     seed: Annotated[
         int | None,
@@ -88,7 +97,7 @@ def train(
         None if for_ is None else seconds_in(for_),
     )
     place = out or Path("runs") / f"{recipe}{'-smoke' if smoke else ''}"
-    planned = configure(recipe, request, place, settings or [], parts or [], seed, smoke)
+    planned = configure(recipe, request, place, settings or [], parts or [], seed, smoke, start)
     report = Report(as_json)
     if dry_run:
         from unstir.cli.dry_run import describe
@@ -108,6 +117,7 @@ def configure(
     parts: Sequence[str] = (),
     seed: int | None = None,
     smoke: bool = False,
+    start: Path | None = None,
 ) -> Config | Plan:
     """Return the configuration or the plan that was asked for, checked as far as it can be without its images.
 
@@ -133,12 +143,18 @@ def configure(
     def adjusted(config: Config, folder: Path, settings: Sequence[str], parts: Sequence[str]) -> Config:
         if seed is not None:
             config = config.model_copy(update={"seed": seed})
+        if start is not None:
+            config = config.model_copy(update={"start": str(start)})
         if folder in begun:
             config = config.model_copy(update={"begun": begun[folder]})
         shrink = partial(tiny, own_data=request.data is not None) if smoke else None
         config = with_named_parts(apply_settings(config, settings, shrink), parts, folder)
         check_parts(config)
         config = with_encoders(config)
+        if start is not None:
+            from unstir.training.taking_over import check as check_start
+
+            check_start(config.start, config.model)
         if "draw" in config.model.verbs:
             config.model.drawing({})  # before any training, not when the first picture is drawn
         source_of(config.data)
@@ -147,6 +163,8 @@ def configure(
 
     if not isinstance(planned, Plan):
         return adjusted(planned, out, settings, parts)
+    if start is not None:
+        raise InputError(f"The recipe '{name}' is a plan, whose stages begin with fresh weights: leave --from out")
     if parts:
         raise InputError(f"The recipe '{name}' is a plan, which makes its own parts: leave --part out")
     own = _by_stage(planned, settings)
@@ -325,6 +343,8 @@ def _carry_out_run(
     parameters = parameter_count(seen.model)
     check_training(parameters, config.training.batch, splits.train.shape)
     report.say(_describe(seen, splits.train, parameters))
+    if config.start and not found:
+        report.say(_taken_over(seen, out))
     if found:
         at = found[1]
         report.say(f"Going on from step {at.step:,} ({at.images:,} images, {duration(at.elapsed)})")
@@ -342,14 +362,30 @@ def _carry_out_run(
 
 
 def _look(out: Path, position: Position, report: Report) -> None:
-    """Say shortly what the doctor sees at a first look, of a training of a minute or more."""
+    """Say shortly what the doctor sees at a first look, of a training that was long enough."""
     if not position.finished or position.elapsed < LOOKED_AFTER or not is_alone():
+        return
+    from unstir.doctor.levels import FIRST_STEPS
+
+    if position.step < FIRST_STEPS:
         return
     from unstir.doctor.examine import examine
     from unstir.doctor.patient import Patient
 
     report.say(f"The doctor: {examine(Patient(out, brief=True)).words}")
     report.say(f"unstir doctor {out} says more")
+
+
+def _taken_over(config: Config, out: Path) -> str:
+    import torch
+
+    from unstir.models.file import load_parts
+    from unstir.training.taking_over import shapes_of, taken_over
+
+    parts = load_parts(config.model.parts, out)
+    with torch.device("meta"):
+        shapes = shapes_of(config.model.build(parts).state_dict())
+    return taken_over(config.start, config.model, shapes).words
 
 
 DAY = 86_400.0

@@ -74,6 +74,8 @@ class Config(Part):
     data: DataConfig
     training: TrainingConfig
     model: AnyModel
+    start: str = ""
+    """A run or a model whose weights this one begins with; "" for fresh ones."""
     fingerprint: str = ""
     """Of the training images; filled in when training starts."""
     begun: Begun = Begun()

@@ -89,6 +89,11 @@ class Learner:
         }
         return objects | ({"scaler": _Numbers(self.accelerator.scaler)} if self.accelerator.scaler else {})
 
+    def begin(self, state: Mapping[str, Tensor]) -> None:
+        """Begin with these weights in place of fresh ones."""
+        _Weights(self.model, self.working).load_state_dict(dict(state))
+        self.average.load_state_dict(state)
+
     def step(self, learning_rate: float) -> Values:
         """Train on the next batch, each turn once; return the mean losses and the norm of each turn's gradient.
 

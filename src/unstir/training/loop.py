@@ -26,6 +26,7 @@ from unstir.training.log import RunLog
 from unstir.training.preview import pictures
 from unstir.training.run_folder import RunFolder
 from unstir.training.start import with_data
+from unstir.training.taking_over import shapes_of, taken_over
 
 CHECKPOINT_SECONDS = 60.0
 """Between two checkpoints passes at least this, and at least 30 times what the last one took."""
@@ -64,6 +65,9 @@ def train(config: Config, out: Path, splits: Splits, began: float) -> Path | Non
     seen = with_data(config, splits.train, out)
     read_captions(seen, splits.held_out)
     learner = Learner(seen, splits, load_parts(seen.model.parts, out))
+    if config.start and newest_checkpoint(RunFolder(out)) is None:
+        fresh = learner.model.state_dict()
+        learner.begin(taken_over(config.start, seen.model, shapes_of(fresh)).state(fresh))
     return _Training(config, RunFolder(out), learner, Budget(config.training, began)).run()
 
 

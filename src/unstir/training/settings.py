@@ -13,7 +13,7 @@ from unstir.errors import InputError, nearest
 from unstir.files import from_yaml
 from unstir.training.config import Config, TrainingConfig
 
-_NOT_SET = ("recipe", "note", "fingerprint", "begun", "model.samples", "model.parts")
+_NOT_SET = ("recipe", "note", "start", "fingerprint", "begun", "model.samples", "model.parts")
 """What is found out or asked for otherwise."""
 
 _BUDGETS = ("images", "seconds")
