@@ -253,7 +253,7 @@ def _break(sabotage: Sabotage, healthy: Path, folder: Path) -> None:
             checkpoint = sorted((broken / "checkpoints").glob("step-*"))[-1]
             learned, newest = read_tensors(checkpoint)
             weights = dict(sabotage.tensors(weights, {name: newest[f"model.{name}"] for name in weights}))
-            newest = {**newest, **{f"average.{name}": value.contiguous() for name, value in weights.items()}}
+            newest = {**newest, **{f"average.{name}": value.clone() for name, value in weights.items()}}
             write_tensors(checkpoint, newest, learned.told)
         write_tensors(broken / "model.safetensors", {n: v.contiguous() for n, v in weights.items()}, told)
 
