@@ -77,7 +77,7 @@ OF_A_SCHEDULE: dict[str, tuple[str, float]] = {
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
-        if f"{prefix}{key}" in ("recipe", "note", "fingerprint", "model.samples", "model.parts"):
+        if f"{prefix}{key}" in ("recipe", "note", "start", "fingerprint", "model.samples", "model.parts"):
             continue
         if prefix.startswith("model.told.") and key in FACTS:
             continue
@@ -119,6 +119,12 @@ def _config(name: str) -> Config:
     return [*made.stages.values()][-1] if isinstance(made, Plan) else made
 
 
+def _alters(name: str) -> bool:
+    """Whether a recipe's images can be altered, of which its model is told."""
+    config = _config(name)
+    return "predict" in config.model.verbs and not config.data.degradations
+
+
 HYBRID = ("mnist-hybrid", *(name for name in RECIPES if name.startswith("imagenet")))
 """Whose learned variance only some objectives teach."""
 
@@ -136,6 +142,7 @@ def _optional(key: str, name: str) -> bool:
         or (key, name) == ("data.channels", "palette")  # colours are three
         or (key, name) == ("model.diffusion.times", "mnist-dae")  # which has no grid
         or (key == "model.diffusion.corruption" and name != "mnist-dae")
+        or (key == "data.augment" and not _alters(name))
         or (key == "model.diffusion.objective" and name in HYBRID)
         or (key == "model.sampling.sampler.variance" and name == "mnist-hybrid")
     )

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unstir.cli.carrying_out import carry_out
 from unstir.cli.options import Duration, Json
 from unstir.cli.report import Report
-from unstir.cli.train import carry_out, configure
+from unstir.cli.train import configure
 from unstir.quantities import seconds_in
 
 if TYPE_CHECKING:

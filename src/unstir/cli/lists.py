@@ -10,7 +10,7 @@ from unstir.cli.report import Report
 
 def recipes(as_json: Json = False) -> None:
     """List the recipes that unstir train takes, with the budget of each unless you give one."""
-    from unstir.cli.train import budget_words
+    from unstir.cli.carrying_out import budget_words
     from unstir.recipes import RECIPES, budgets
 
     report = Report(as_json)

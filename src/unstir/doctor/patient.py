@@ -206,8 +206,7 @@ class Patient:
     def seconds(self) -> float:
         """What asking the network about one image takes, among a few and after a first time."""
         images, given = self.some(self.splits.held_out, FEW_IMAGES // 2)
-        condition = self.model.condition(given, images)
-        condition = None if condition is None else condition.to(self.model.device)
+        condition = self._told(given, images)
         for _ in range(2):
             began = time.monotonic()
             with torch.no_grad():
@@ -246,6 +245,11 @@ class Patient:
         asked = self.asked(predict, data, levels, count, pixels, told)
         return torch.stack([(one.answer - one.x0).pow(2).double().flatten(1).mean(1) for one in asked])
 
+    def _told(self, given: Mapping[str, Any], images: Tensor) -> Condition | None:
+        """Return what is told of images, on the model's device."""
+        condition = self.model.condition(given, images)
+        return None if condition is None else condition.to(self.model.device)
+
     def asked(
         self,
         predict: Predict,
@@ -258,9 +262,8 @@ class Patient:
         """Yield what is predicted of images at each level; the arguments are those of :meth:`errors`."""
         images, given = self.some(data, max(FEW_IMAGES // 2, round(self.share * count)))
         x0 = pixels(images)
-        condition = self.model.condition(given, images)
+        condition = self._told(given, images)
         condition = None if condition is None else told(condition)
-        condition = None if condition is None else condition.to(self.model.device)
         eps = SeededNoise(range(self.seed, self.seed + len(x0)))(x0)
         for level in self.levels if levels is None else levels:
             x = level.noise(x0, eps)
