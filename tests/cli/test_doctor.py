@@ -75,6 +75,7 @@ def test_pictures_alone_are_written_and_take_the_place_of_earlier_ones(here: Pat
     assert save_pictures(Path("runs/dae/model.safetensors"), [drawn]) == {}
 
 
+@pytest.mark.slow
 def test_a_training_is_watched_as_long_as_someone_trains(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

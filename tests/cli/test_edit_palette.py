@@ -157,6 +157,7 @@ def test_what_a_model_is_told_is_shown(here: Path, capsys: Capture) -> None:
     assert wide == {"runs/all": 5, "digits": 4, "photos": 5}
 
 
+@pytest.mark.slow
 def test_the_doctor_draws_from_what_it_cannot_do_without(here: Path, capsys: Capture) -> None:
     assert run(["doctor", "runs/flat", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)

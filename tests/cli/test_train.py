@@ -39,6 +39,7 @@ LIKE_OTHERS = (
     "mnist-fc-notime",
     "fashion-mnist",
     "cifar10-classifier",
+    "cifar10",
     "cifar10-ncsn",
     "church64",
     "shapes-text",

@@ -23,9 +23,10 @@ from unstir.sampling.config import samplers
 
 MakeModel = Callable[..., DenoiserModel]
 NETWORKS = ("unet", "unet-group-patch", "plain", "fully_connected")
+SOME = (pytest.param("unet", marks=pytest.mark.slow), *NETWORKS[1:])
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", SOME)
 @pytest.mark.parametrize("precision", ["auto", pytest.param("float32", marks=pytest.mark.slow)])
 def test_an_image_does_not_change_with_its_company(network: str, precision: str, make_model: MakeModel) -> None:
     model = make_model(network, precision)
@@ -44,7 +45,7 @@ def test_an_image_does_not_change_with_its_company(network: str, precision: str,
     assert not torch.equal(whole.bytes()[0], whole.bytes()[3])
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", SOME)
 @pytest.mark.parametrize("sampler", ["ddpm", pytest.param("dpm++2m", marks=pytest.mark.slow)])
 def test_what_any_process_draws_is_the_sample_bit_for_bit(
     network: str, sampler: str, make_model: MakeModel

@@ -148,7 +148,7 @@ def _optional(key: str, name: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("whole", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_setting_of_every_recipe_can_be_set(name: str, whole: bool) -> None:
     """With or without the ``model.`` before it; nothing else changes."""
