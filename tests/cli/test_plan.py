@@ -97,6 +97,7 @@ def test_a_new_budget_is_the_last_stages_alone(
     assert run(["sample", "runs/plan", "-n", "2", "--steps", "2"]) == 0
 
 
+@pytest.mark.slow
 def test_a_dry_run_prices_both_stages_and_writes_nothing(
     here: Path, capsys: pytest.CaptureFixture[str], listing: Listing
 ) -> None:
