@@ -197,8 +197,10 @@ def is_held(folder: Path) -> bool:
     lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=0)
-    except (Timeout, OSError, NotImplementedError) as error:
-        return isinstance(error, Timeout)
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):  # as on a disk that knows no locks
+        return False
     lock.release()
     return False
 

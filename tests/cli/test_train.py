@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,20 @@ def test_what_is_altered_is_told_and_drawing_tells_nothing(
     for recipe, why in (("mnist-gan", "this is a GAN"), ("mnist-inpaint", "degraded pictures as they are")):
         assert run(["train", recipe, "--data", "digits", *out[:-1], "runs/other"]) == 2
         assert why in capsys.readouterr().err
+
+
+def test_a_run_goes_on_though_what_it_began_with_is_gone(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    line = ["train", "digits", "--smoke", "--from", "runs/digits", "--out", "runs/tuned"]
+    assert run(line) == 0
+    assert " weights are those of runs/digits\n" in capsys.readouterr().out
+    shutil.rmtree("runs/digits")
+    assert run([*line, "--set", "training.images=40"]) == 0
+    assert "Going on from step 4" in capsys.readouterr().out
+    assert run([*line[:-1], "runs/other"]) == 2
+    assert "no run folder or model file at runs/digits" in capsys.readouterr().err
 
 
 def test_what_is_found_in_it_is_not_thrown_away(

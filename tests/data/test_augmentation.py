@@ -104,11 +104,13 @@ def test_a_set_alters_training_images_alone_and_only_for_who_is_told() -> None:
     splits = Splits(data, data).augmented(0.1)
     rows = np.arange(40)
     plain = data.examples(rows)[0]
-    x, known = splits.train.examples(rows, names=("augmentation",))
+    x, known = splits.train.examples(rows, names=("augmentation",), passes=0 * rows)
     hidden = Condition.of(known).parts["augmentation"][1]
     assert 0 < int(hidden.sum()) < 40 and torch.equal(x[hidden], plain[hidden])
     assert not torch.isclose(x[~hidden], plain[~hidden]).flatten(1).all(1).any()
-    assert torch.equal(splits.train.examples(rows, names=())[0], plain)
+    assert torch.equal(splits.train.examples(rows, names=(), passes=0 * rows)[0], plain)
+    looked_at, known = splits.train.examples(rows)  # in no training
+    assert torch.equal(looked_at, plain) and known["augmentation"].isnan().all()
     held_out, known = splits.held_out.examples(rows, names=("augmentation",))
     assert torch.equal(held_out, plain) and known["augmentation"].isnan().all()
     assert splits.train.facts()["augmentation"] == {"kind": "numbers", "width": WIDTH}

@@ -79,9 +79,9 @@ def test_a_loss_that_falls_as_a_power_is_carried_on() -> None:
     images = np.arange(1, 41) * 1000.0
     losses = 3.0 * images**-0.3
     log = [{"images": seen, "loss": loss} for seen, loss in zip(images, losses)]
-    power = Patient.power.func(SimpleNamespace(log=log))  # type: ignore[attr-defined]
-    assert power == pytest.approx(-0.3, abs=1e-6)
-    found = training._trend(images, losses, power, 600.0)
+    fitted = Patient.trend.func(SimpleNamespace(log=log))  # type: ignore[attr-defined]
+    assert fitted == pytest.approx((-0.3, 3.0), rel=1e-6)
+    found = training._trend(images, losses, fitted, 600.0)
     last = (3.0 * images[-4:] ** -0.3).mean()
     assert found.figures["loss in 10 times the time"] == pytest.approx(last * 10**-0.3, rel=1e-6)
     assert "30 min" in found.effect and "1 h 40 min" in found.effect
@@ -108,10 +108,17 @@ def test_a_walk_of_another_spread_is_noticed(factor: float, cause: str | None) -
         spread = (float(level.alpha) ** 2 * variance + float(level.sigma) ** 2) ** 0.5
         trace.points.append(Point(level, torch.zeros(3), spread * (factor if number < 300 else 1.0), 0.0))
     config = SimpleNamespace(drawing=lambda options: None, samples=SimpleNamespace(bounded=True))
-    found = [*walk.check(SimpleNamespace(known=images, walked=SimpleNamespace(trace=trace), config=config))]  # type: ignore[arg-type]
+    found = [
+        *walk.check(
+            SimpleNamespace(
+                known=images, walked=SimpleNamespace(trace=trace, otherwise="; so drawn"), config=config
+            )
+        )
+    ]  # type: ignore[arg-type]
     if cause is None:
         assert found == []
     else:
+        assert found[0].evidence.endswith("; so drawn")
         assert cause in found[0].what and found[0].figures["spread"] == pytest.approx(factor, rel=1e-3)
 
 
@@ -119,4 +126,35 @@ def test_samples_clipped_within_the_range_are_told_from_dark_ones() -> None:
     data = smooth(50, 8, 0).clamp(-1, 1)
     assert [finding.figures["end"] for finding in samples._edge(data.clamp(0, 1), data)] == [0.0]
     assert [finding.figures["end"] for finding in samples._edge(data.clamp(-1, 0.5), data)] == [0.5]
+    flat = data.clamp(-0.4, 0.4)  # as the data has it
+    assert [*samples._edge(flat, flat)] == []
     assert [*samples._edge(data, data)] == [] and [*samples._edge(0.5 * data, data)] == []
+
+
+def test_each_rate_is_probed_for_as_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a network so slow that the steps are cut down too, from the first rate on."""
+    rates: list[list[float]] = []
+
+    class Slow:
+        def __init__(self, *of: object) -> None:
+            rates.append([])
+
+        def step(self, learning_rate: float) -> None:
+            rates[-1].append(learning_rate)
+            clock[0] += 0.2
+
+        def validation_losses(self) -> dict[str, float]:
+            return {"validation_loss": rates[-1][-1]}
+
+    clock = [0.0]
+    monkeypatch.setattr(rate, "Learner", Slow)
+    monkeypatch.setattr(rate, "with_data", lambda config, *of: config)
+    monkeypatch.setattr(rate, "load_parts", lambda *of: {})
+    monkeypatch.setattr(rate.time, "monotonic", lambda: clock[0])
+    training = SimpleNamespace(batch=64, learning_rate=0.1, model_copy=lambda update: training)
+    begun = SimpleNamespace(training=training, model=SimpleNamespace(parts={}), model_copy=lambda update: begun)
+    patient = SimpleNamespace(begun=begun, splits=SimpleNamespace(train=None), folder=SimpleNamespace(path=None))
+    losses = rate.probed(patient)  # type: ignore[arg-type]
+    steps = {len(each) for each in rates[1:]}
+    assert steps == {int(rate.SECONDS / len(rate.FACTORS) / 0.2)} and rate.LEAST_STEPS <= min(steps) < rate.STEPS
+    assert losses == pytest.approx([factor * 0.1 for factor in rate.FACTORS])

@@ -88,6 +88,21 @@ def test_channels_that_both_have_are_taken_of_the_first_and_the_last_layer(
         assert torch.equal(state[name][both:], fresh[name][both:])
 
 
+def test_of_a_learned_variance_each_of_the_two_images_keeps_its_channels(
+    saved: Callable[..., tuple[str, Mapping[str, Tensor]]],
+) -> None:
+    def learned(channels: int) -> DenoiserConfig:
+        plain = config((channels, 8, 8))
+        diffusion = {"variance": "learned", "objective": "hybrid"}
+        return plain.model_copy(update={"diffusion": plain.diffusion.model_copy(update=diffusion)})
+
+    start, theirs = saved(learned(3))
+    fresh, state, _ = begun(start, learned(4))
+    bias = "denoiser.network.out.bias"
+    parts = theirs[bias][:12], fresh[bias][12:16], theirs[bias][12:], fresh[bias][28:]
+    assert torch.equal(state[bias], torch.cat(parts))
+
+
 def test_what_the_weights_meant_elsewhere_is_said(saved: Callable[..., tuple[str, Mapping[str, Tensor]]]) -> None:
     mine = config()
     other = mine.model_copy(update={"diffusion": mine.diffusion.model_copy(update={"parameterization": "v"})})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ import typer
 from unstir.cli import options
 from unstir.cli.report import Report
 from unstir.files import is_held, whole_file
+from unstir.quantities import duration
 
 if TYPE_CHECKING:
     from unstir.doctor.finding import Finding
@@ -95,25 +95,21 @@ def save_pictures(run: Path, findings: list[Finding]) -> dict[str, str]:
 
 def _watch(run: Path, data: str | None, seed: int, report: Report) -> None:
     """Say at each save of a training what a first look finds, until no one trains in the folder any more."""
-    from unstir.quantities import duration
+    from unstir.training.checkpoint import newest_checkpoint
     from unstir.training.run_folder import RunFolder
 
-    folder, seen = RunFolder(run), 0
-    look = partial(_first_look, run, data, seed)
+    folder, seen = RunFolder(run), None
     while is_held(run):
-        saved = folder.model.stat().st_mtime_ns if folder.model.exists() else 0
-        if saved == seen:
+        found = newest_checkpoint(folder)  # which is saved after its model
+        if found is None or found[0] == seen:
             time.sleep(PAUSE)
             continue
-        seen = saved
-        position, words = look()
-        report.say(f"{position.images:,} images, {duration(position.elapsed)}: {words}")
+        seen = found[0]
+
+        from unstir.doctor.examine import examine
+        from unstir.doctor.patient import Patient
+
+        at = found[1]
+        words = examine(Patient(run, data, seed, brief=True)).words
+        report.say(f"{at.images:,} images, {duration(at.elapsed)}: {words}")
     report.say("No training is going on there: this is all of it")
-
-
-def _first_look(run: Path, data: str | None, seed: int) -> tuple[Any, str]:
-    from unstir.doctor.examine import examine
-    from unstir.doctor.patient import Patient
-
-    patient = Patient(run, data, seed, brief=True)
-    return patient.position, examine(patient).words

@@ -122,7 +122,7 @@ def configure(
     from unstir.recipes.request import smoke as tiny
     from unstir.training.captions import with_encoders
     from unstir.training.plan import Plan
-    from unstir.training.run_folder import begun_in
+    from unstir.training.run_folder import RunFolder, begun_in
     from unstir.training.settings import apply_settings
     from unstir.training.start import check_parts, with_named_parts
 
@@ -144,7 +144,7 @@ def configure(
         config = with_named_parts(apply_settings(config, settings, shrink), parts, folder)
         check_parts(config)
         config = with_encoders(config)
-        if start is not None:
+        if start is not None and not RunFolder(folder).checkpoints():  # else it has begun already
             from unstir.training.taking_over import check as check_start
 
             check_start(config.start, config.model)

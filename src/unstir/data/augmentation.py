@@ -51,16 +51,16 @@ def check(p: float, columns: Mapping[str, Column], degradations: tuple[str, ...]
         raise InputError(f"the images have a column '{AUGMENTATION}' of their own: rename it")
 
 
-def drawn(indices: np.ndarray, passes: np.ndarray, p: float) -> np.ndarray:
+def drawn(indices: np.ndarray, passes: np.ndarray | None, p: float) -> np.ndarray:
     """Return how images are altered, float32 (B, WIDTH); NaN in the rows of those that are not.
 
     Args:
         indices: int (B,), each image's place in its set.
-        passes: int (B,), the pass over the set that it is met in, from 0 on.
+        passes: int (B,), the pass over the set that it is met in, from 0 on; None where none are altered.
         p: The probability of each change.
     """
     told = np.full((len(indices), WIDTH), np.nan, dtype=np.float32)
-    if p == 0:
+    if passes is None or p == 0:
         return told
     for i, (index, met) in enumerate(zip(indices.tolist(), passes.tolist())):
         generator = np.random.default_rng([index, met, WIDTH])

@@ -136,8 +136,8 @@ class ImageData:
             indices: int (B,), each in 0..N-1.
             flips: bool (B,); those images are mirrored left-right, and with each its pictures.
             names: of the columns that are wanted; None for all.
-            passes: int (B,), in which pass over the set each image is met, on which depends how it is degraded;
-                None for 0.
+            passes: int (B,), in which pass over the set each image is met, on which depends how it is degraded and
+                altered; None for no training: it is degraded as in pass 0, and not altered.
 
         Returns:
             The images, float32 (B, C, H, W) in [-1, 1]; and by name the columns: classes int64 (B,), numbers
@@ -164,8 +164,7 @@ class ImageData:
             told |= {ways.DEGRADED: torch.from_numpy(degraded), ways.TASK: torch.from_numpy(task)}
         images = _images(self.pixels, indices, flips)
         if self.augment is not None and (names is None or AUGMENTATION in names):
-            met = np.zeros(len(indices), dtype=np.int64) if passes is None else passes
-            how = torch.from_numpy(augmentation.drawn(indices, met, self.augment))
+            how = torch.from_numpy(augmentation.drawn(indices, passes, self.augment))
             images, told[AUGMENTATION] = augmentation.altered(images, how), how
         return images, told
 

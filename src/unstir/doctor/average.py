@@ -10,7 +10,7 @@ import torch
 
 from unstir.doctor.finding import Finding
 from unstir.doctor.levels import ratio
-from unstir.doctor.patient import Patient
+from unstir.doctor.patient import Patient, errors
 from unstir.doctor.pictures import curves
 
 JUMP = 1.25
@@ -22,9 +22,9 @@ def check(patient: Patient) -> Iterator[Finding]:
     raw = patient.raw
     if raw is None:
         return
-    errors = patient.errors(raw.predicting(), patient.splits.held_out).mean(1)
+    of_weights = errors(patient.asked(raw.predicting(), patient.splits.held_out)).mean(1)
     variance = patient.gaussian.variance
-    averaged, trained = (ratio(loss, patient.ceiling, variance) for loss in (patient.loss, errors))
+    averaged, trained = (ratio(loss, patient.ceiling, variance) for loss in (patient.loss, of_weights))
     equal = all(torch.equal(a, b) for a, b in zip(patient.model.parameters(), raw.parameters()))
     steps = patient.position.step if patient.position else 0
     decay = patient.begun.training.ema if patient.begun else 0.0

@@ -9,7 +9,7 @@ import torch
 from unstir.diffusion import Condition, NoiseLevel
 from unstir.doctor.finding import Finding
 from unstir.doctor.levels import FIRST_STEPS
-from unstir.doctor.patient import Patient, levels_of
+from unstir.doctor.patient import Patient, errors, levels_of
 from unstir.networks.told import AUGMENTATION
 
 LEAST = 1.03
@@ -44,14 +44,14 @@ def _dead(patient: Patient) -> Iterator[Finding]:
 
 
 def _time(patient: Patient) -> Iterator[Finding]:
-    levels = levels_of(patient.schedule, 6)[1:-1]
-    own = patient.errors(patient.predict(), patient.splits.held_out, levels, count=24).mean(1)
+    levels, held_out = levels_of(patient.schedule, 6)[1:-1], patient.splits.held_out
+    own = errors(patient.asked(patient.predict(), held_out, levels, count=24)).mean(1)
     turned = {float(here.t): there.t for here, there in zip(levels, [*levels[2:], *levels[:2]])}
 
     def other(level: NoiseLevel) -> torch.Tensor:
         return turned[float(level.t)]
 
-    exchanged = patient.errors(patient.predict(time=other), patient.splits.held_out, levels, count=24).mean(1)
+    exchanged = errors(patient.asked(patient.predict(time=other), held_out, levels, count=24)).mean(1)
     grown = float((exchanged / own).log().abs().mean().exp())
     if grown < LEAST:
         yield Finding(
@@ -70,14 +70,14 @@ def _told(patient: Patient) -> Iterator[Finding]:
     for name, one in patient.config.told.items():
         if one.kind == "picture" or name == AUGMENTATION:  # which held-out images have none of
             continue
-        levels = levels_of(patient.schedule, 8)[1:4]
+        levels, held_out = levels_of(patient.schedule, 8)[1:4], patient.splits.held_out
 
         def turned(condition: Condition, name: str = name) -> Condition:
             value, hidden = condition.parts[name]
             return Condition({**condition.parts, name: (value.roll(1, 0), hidden.roll(1, 0))})
 
-        own = patient.errors(patient.predict(), patient.splits.held_out, levels, count=128).mean(1)
-        other = patient.errors(patient.predict(), patient.splits.held_out, levels, count=128, told=turned).mean(1)
+        own = errors(patient.asked(patient.predict(), held_out, levels, count=128)).mean(1)
+        other = errors(patient.asked(patient.predict(), held_out, levels, count=128, told=turned)).mean(1)
         grown = float((other / own).log().mean().exp())
         if grown < 1.005:
             yield Finding(

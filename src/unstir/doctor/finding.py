@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,6 +43,10 @@ class Finding:
     def alarming(self) -> bool:
         """Whether it is worth stopping for."""
         return self.weight >= ALARMING
+
+    def noting(self, text: str) -> Finding:
+        """Return it with something added to its evidence."""
+        return replace(self, evidence=self.evidence + text)
 
     def values(self) -> dict[str, Any]:
         """Return it as plain values."""

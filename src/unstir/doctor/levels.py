@@ -19,7 +19,7 @@ from torch import Tensor
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.diffusion.exact import IdealDenoiser
 from unstir.doctor.finding import Finding
-from unstir.doctor.patient import Patient, levels_of
+from unstir.doctor.patient import Patient, errors, levels_of
 from unstir.doctor.pictures import curves
 from unstir.doctor.spectrum import spectrum
 from unstir.sampling import SeededNoise
@@ -66,7 +66,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         )
         return
     begun = patient.position is not None and patient.position.step < FIRST_STEPS
-    if found > BROKEN and not begun and patient.power > FALLING:
+    if found > BROKEN and not begun and patient.trend.power > FALLING:
         yield Finding(
             "broken",
             "The network is worse than a linear denoiser: its training went wrong.",
@@ -84,7 +84,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             f"its error is {found:.2f} of the linear denoiser's; a trained network has 0.3 to 0.8",
             f"unstir train {patient.begun.recipe if patient.begun else 'RECIPE'} --for 1h",
             "samples become more than coloured clouds",
-            0.9 if begun else 0.8 if patient.power < FALLING and found > BROKEN else 0.6,
+            0.9 if begun else 0.8 if patient.trend.power < FALLING and found > BROKEN else 0.6,
             {"error": found},
             partial(_picture, patient),
         )
@@ -231,13 +231,15 @@ def _tried(
     """Return the error over the ceiling under another reading, on few levels and images."""
     schedule = patient.schedule if diffusion is None else diffusion.schedule.build()
     levels = levels_of(schedule, TRIED_LEVELS + 2)[1:-1]
-    errors = patient.errors(
-        patient.predict(diffusion), patient.splits.held_out, levels, count=TRIED_IMAGES, pixels=pixels
+    found = errors(
+        patient.asked(
+            patient.predict(diffusion), patient.splits.held_out, levels, count=TRIED_IMAGES, pixels=pixels
+        )
     ).mean(1)
-    if not errors.isfinite().all():
+    if not found.isfinite().all():
         return float("inf")
     ceiling = torch.tensor([patient.gaussian.ceiling(level, scale) for level in levels], dtype=torch.float64)
-    return ratio(errors, ceiling, scale**2 * patient.gaussian.variance)
+    return ratio(found, ceiling, scale**2 * patient.gaussian.variance)
 
 
 def _where(patient: Patient) -> str:

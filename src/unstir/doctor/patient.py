@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,11 +56,18 @@ class Asked(NamedTuple):
 
 
 class Walked(NamedTuple):
-    """Samples, where they came by, and the options of drawing that were not the run's own."""
+    """Samples, where they came by, and what to say of how they were drawn, if not as the run draws."""
 
     samples: Samples
     trace: Trace
-    quick: Mapping[str, object]
+    otherwise: str
+
+
+class Trend(NamedTuple):
+    """The loss as ``factor * images ** power`` of the images seen."""
+
+    power: float
+    factor: float
 
 
 class Patient:
@@ -141,12 +148,12 @@ class Patient:
     @cached_property
     def loss(self) -> Tensor:
         """The mean squared error of x0 on held-out images at each level, float64 (L,)."""
-        return self.errors(self.predict(), self.splits.held_out).mean(1)
+        return errors(self.asked(self.predict(), self.splits.held_out)).mean(1)
 
     @cached_property
     def training_loss(self) -> Tensor:
         """The same on training images."""
-        return self.errors(self.predict(), self.splits.train).mean(1)
+        return errors(self.asked(self.predict(), self.splits.train)).mean(1)
 
     @cached_property
     def ceiling(self) -> Tensor:
@@ -154,13 +161,14 @@ class Patient:
         return torch.tensor([self.gaussian.ceiling(level) for level in self.levels], dtype=torch.float64)
 
     @cached_property
-    def power(self) -> float:
-        """As what power of the images seen the loss fell, before its rate did; 0 where too little is known."""
-        known = [(line["images"], line["loss"]) for line in self.log if line.get("loss", 0) > 0]
-        part = known[len(known) // 5 : max(len(known) // 5 + 3, int(0.7 * len(known)))]
+    def trend(self) -> Trend:
+        """How the loss fell before its rate did; flat where too little is known."""
+        known = np.array([(line["images"], line["loss"]) for line in self.log if line.get("loss", 0) > 0])
         if len(known) <= 8:
-            return 0.0
-        return float(np.polyfit(*np.log(np.array(part)).T, 1)[0])
+            return Trend(0.0, 1.0)
+        part = known[len(known) // 5 : max(len(known) // 5 + 3, int(0.7 * len(known)))]
+        power, factor = np.polyfit(*np.log(part).T, 1)
+        return Trend(float(power), float(np.exp(factor)))
 
     @cached_property
     def state(self) -> Mapping[str, Tensor]:
@@ -181,12 +189,13 @@ class Patient:
         """Samples as the run draws them by default, and their way; fewer, or in few steps, if that is slow."""
         model: Any = self.model
         predicts = "predict" in self.config.verbs
-        count, quick = DRAWN, dict[str, object]()
+        count, quick, otherwise = DRAWN, dict[str, object](), ""
         if predicts:
             each = self.seconds * model.config.drawing({}).evaluations
             count = int(min(DRAWN, max(LEAST_DRAWN, DRAWING / max(each, 1e-9))))
             if count * each > 2 * DRAWING:
                 quick = model.quick(QUICK)
+                otherwise = f"; drawn in {QUICK} evaluations, as the run's own would take too long"
         trace = Trace()
         images, given = self.some(self.splits.held_out, count)
         how: dict[str, object] = {"guide": trace} if predicts else {}
@@ -194,9 +203,10 @@ class Patient:
         if condition is not None:
             # Of what it cannot do without, a degraded picture say, it is told what is known of held-out images.
             told = {name: value for name, (value, _) in condition.parts.items() if self._indispensable(name)}
-            how |= {"told": told} if told else {}
-        drawn = model.sample(min(count, len(images)), seed=self.seed, batch=count, **quick, **how)
-        return Walked(drawn, trace, quick)
+            if told:
+                how, count = how | {"told": told}, len(images)
+        drawn = model.sample(count, seed=self.seed, batch=count, **quick, **how)
+        return Walked(drawn, trace, otherwise)
 
     def _indispensable(self, name: str) -> bool:
         one = self.config.told[name]
@@ -223,28 +233,6 @@ class Patient:
         """Return what the model predicts; read as another diffusion's, or told other times, if these are given."""
         return self.model.predicting(diffusion, time)  # type: ignore[operator, no-any-return]
 
-    def errors(
-        self,
-        predict: Predict,
-        data: ImageData,
-        levels: Sequence[NoiseLevel] | None = None,
-        count: int = IMAGES,
-        pixels: Callable[[Tensor], Tensor] = lambda x: x,
-        told: Callable[[Condition], Condition | None] = lambda condition: condition,
-    ) -> Tensor:
-        """Return the mean squared error of x0 of each image at each level, float64 (L, N): always the same noise.
-
-        Args:
-            predict: What is measured.
-            data: The images' set.
-            levels: None for the run's.
-            count: How many images, at most; a slow network is asked about a part of them.
-            pixels: What is done to the images first.
-            told: What is done to what is told of them.
-        """
-        asked = self.asked(predict, data, levels, count, pixels, told)
-        return torch.stack([(one.answer - one.x0).pow(2).double().flatten(1).mean(1) for one in asked])
-
     def _told(self, given: Mapping[str, Any], images: Tensor) -> Condition | None:
         """Return what is told of images, on the model's device."""
         condition = self.model.condition(given, images)
@@ -259,7 +247,16 @@ class Patient:
         pixels: Callable[[Tensor], Tensor] = lambda x: x,
         told: Callable[[Condition], Condition | None] = lambda condition: condition,
     ) -> Iterator[Asked]:
-        """Yield what is predicted of images at each level; the arguments are those of :meth:`errors`."""
+        """Yield what is predicted of images at each level, always under the same noise.
+
+        Args:
+            predict: What is asked.
+            data: The images' set.
+            levels: None for the run's.
+            count: How many images, at most; a slow network is asked about a part of them.
+            pixels: What is done to the images first.
+            told: What is done to what is told of them.
+        """
         images, given = self.some(data, max(FEW_IMAGES // 2, round(self.share * count)))
         x0 = pixels(images)
         condition = self._told(given, images)
@@ -270,6 +267,11 @@ class Patient:
             with torch.no_grad():
                 answer = predict(x.to(self.model.device), level, condition).x0.cpu()
             yield Asked(level, x0, x, answer)
+
+
+def errors(asked: Iterable[Asked]) -> Tensor:
+    """Return the mean squared error of x0 of each image at each level, float64 (L, N)."""
+    return torch.stack([(one.answer - one.x0).pow(2).double().flatten(1).mean(1) for one in asked])
 
 
 def within(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from unstir.doctor.finding import Finding
-from unstir.doctor.patient import FEW_IMAGES, Patient, levels_of
+from unstir.doctor.patient import FEW_IMAGES, Patient, errors, levels_of
 from unstir.models.file import load
 from unstir.models.precision import resolve_precision
 
@@ -22,7 +22,7 @@ def check(patient: Patient) -> Iterator[Finding]:
     full.config = full.config.model_copy(update={"precision": "float32"})
     levels = levels_of(patient.schedule, 6)[1:-1]
     low, high = (
-        patient.errors(model.predicting(), patient.splits.held_out, levels, FEW_IMAGES).mean(1)  # type: ignore[attr-defined]
+        errors(patient.asked(model.predicting(), patient.splits.held_out, levels, FEW_IMAGES)).mean(1)  # type: ignore[attr-defined]
         for model in (patient.model, full)
     )
     grown = float((low / high).log().max().exp())

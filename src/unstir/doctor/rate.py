@@ -18,8 +18,8 @@ from unstir.training.start import with_data
 FACTORS = (0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 NEAR = (0.3, 3.0)
 """Factors of a rate that may look better for a moment, which does not make it the better one."""
-STEPS, LEAST_STEPS, WARMUP, BATCH, SECONDS = 80, 20, 10, 16, 60.0
-"""Of each probe, whose steps are fewer where all would take longer than so many seconds."""
+STEPS, LEAST_STEPS, TIMED, WARMUP, BATCH, SECONDS = 80, 20, 3, 10, 16, 60.0
+"""Of each probe, whose steps are fewer where all, by a few that are timed, would take longer than the seconds."""
 POOR = 0.9
 """The error over the ceiling from which on it is asked: a network that learned well had a rate to learn by."""
 BETTER = 0.8
@@ -64,17 +64,21 @@ def probed(patient: Patient) -> list[float]:
     config = patient.begun.model_copy(update={"training": training})
     seen = with_data(config, patient.splits.train, patient.folder.path)
     parts = load_parts(seen.model.parts, patient.folder.path)
-    steps, losses = STEPS, []
-    for factor in FACTORS:
+
+    def trained(rate: float, steps: int) -> Learner:
         learner = Learner(seen, patient.splits, parts)
-        began = time.monotonic()
         for number in range(1, steps + 1):
-            learner.step(factor * own.learning_rate * min(1.0, number / WARMUP))
-            if not losses and number == 3:
-                each = (time.monotonic() - began) / 3
-                steps = int(min(STEPS, SECONDS / len(FACTORS) / each))
-                if steps < LEAST_STEPS:
-                    return []
+            learner.step(rate * min(1.0, number / WARMUP))
+        return learner
+
+    began = time.monotonic()
+    trained(own.learning_rate, TIMED)
+    affordable = SECONDS / len(FACTORS) * TIMED / (time.monotonic() - began)
+    if affordable < LEAST_STEPS:
+        return []
+    losses = []
+    for factor in FACTORS:
+        learner = trained(factor * own.learning_rate, int(min(STEPS, affordable)))
         loss = next(iter(learner.validation_losses().values()))
         losses.append(loss if math.isfinite(loss) else math.inf)
     return losses

@@ -39,32 +39,24 @@ def check(patient: Patient) -> Iterator[Finding]:
     idle, trivial = shares(gaussian, schedule)
     others = {name: sum(shares(gaussian, ScheduleConfig(name=name).build())) for name in OTHERS}
     best = min(others, key=lambda name: others[name])
-    advice = f"train on another schedule (--set diffusion.schedule.name={best})"
     picture = partial(_picture, patient, best)
-    if idle > IDLE and others[best] < idle + trivial - 0.05:
-        yield Finding(
-            "schedule destroys too early",
-            "At many of the levels that are trained nothing of the image is left to be seen.",
-            f"{idle:.0%} of the levels; under {IDLE:.0%} is usual. With all that teach nothing it has "
-            f"{idle + trivial:.0%}, and {best} {others[best]:.0%}",
-            advice,
-            "more of the steps, in training and in drawing, go where images take shape",
-            min(0.5, idle),
-            {"idle": idle, "trivial": trivial},
-            picture,
-        )
-    elif trivial > IDLE and others[best] < idle + trivial - 0.05:
-        yield Finding(
-            "schedule destroys too late",
-            "At many of the levels that are trained all of the image is there to be seen.",
-            f"{trivial:.0%} of the levels; under {IDLE:.0%} is usual. With all that teach nothing it has "
-            f"{idle + trivial:.0%}, and {best} {others[best]:.0%}",
-            advice,
-            "more of the steps, in training and in drawing, go where images take shape",
-            min(0.5, trivial),
-            {"idle": idle, "trivial": trivial},
-            picture,
-        )
+    for share, when, left in (
+        (idle, "early", "nothing of the image is left"),
+        (trivial, "late", "all of the image is there"),
+    ):
+        if share > IDLE and others[best] < idle + trivial - 0.05:
+            yield Finding(
+                f"schedule destroys too {when}",
+                f"At many of the levels that are trained {left} to be seen.",
+                f"{share:.0%} of the levels; under {IDLE:.0%} is usual. With all that teach nothing it has "
+                f"{idle + trivial:.0%}, and {best} {others[best]:.0%}",
+                f"train on another schedule (--set diffusion.schedule.name={best})",
+                "more of the steps, in training and in drawing, go where images take shape",
+                min(0.5, share),
+                {"idle": idle, "trivial": trivial},
+                picture,
+            )
+            break
     first = schedule(schedule.t_min)
     noise = float(first.sigma / first.alpha)
     if noise > FIRST:

@@ -32,29 +32,21 @@ def check(patient: Patient) -> Iterator[Finding]:
             1.0,
         )
         return
-    mean, contrast = _shift(drawn, real), float(drawn.std() / real.std())
-    ours, theirs = spectrum(drawn), spectrum(real)
-    power = (ours / theirs.clamp(min=1e-12)).tolist()
-    coarse, fine = power[0], power[-1]
-    out = float((drawn.abs() > 1.1).double().mean())
-    saturated, usual = (float((x.abs() > 0.99).double().mean()) for x in (drawn, real))
-    figures = {
-        "mean": mean,
-        "contrast": contrast,
-        "saturated": saturated,
-        "coarse": coarse,
-        "fine": fine,
-        "out of range": out,
-    }
-    picture = partial(
-        curves,
-        [2.0**octave for octave in range(len(power))],
-        {"samples": ours.tolist(), "data": theirs.tolist()},
-        "detail, in octaves: fine to the right",
-        "power",
-    )
     guided = bool(getattr(patient.config.drawing({}), "guidance", 0))
-    if out > BEYOND and patient.config.samples.bounded:
+    bounded = patient.config.samples.bounded
+    for findings in (
+        _range(drawn, bounded),
+        _edge(drawn, real),
+        _tones(drawn, real, guided),
+        _detail(drawn, real),
+    ):
+        for finding in findings:
+            yield finding.noting(patient.walked.otherwise)
+
+
+def _range(drawn: Tensor, bounded: bool) -> Iterator[Finding]:
+    out = float((drawn.abs() > 1.1).double().mean())
+    if out > BEYOND and bounded:
         yield Finding(
             "out of range",
             "Samples go far beyond the range of pixels.",
@@ -62,9 +54,15 @@ def check(patient: Patient) -> Iterator[Finding]:
             "unstir sample RUN --clip static",
             "the prediction stays among images, and the walk with it",
             min(0.85, 0.6 + out),
-            figures,
+            {"out of range": out},
         )
-    yield from _edge(drawn, real)
+
+
+def _tones(drawn: Tensor, real: Tensor, guided: bool) -> Iterator[Finding]:
+    """Compare saturation, brightness and contrast."""
+    mean, contrast = _shift(drawn, real), float(drawn.std() / real.std())
+    saturated, usual = (float((x.abs() > 0.99).double().mean()) for x in (drawn, real))
+    figures = {"mean": mean, "contrast": contrast, "saturated": saturated}
     if saturated > usual + 0.25:
         yield Finding(
             "saturated",
@@ -95,6 +93,21 @@ def check(patient: Patient) -> Iterator[Finding]:
             0.45,
             figures,
         )
+
+
+def _detail(drawn: Tensor, real: Tensor) -> Iterator[Finding]:
+    """Compare the power of fine detail and of large forms."""
+    ours, theirs = spectrum(drawn), spectrum(real)
+    power = (ours / theirs.clamp(min=1e-12)).tolist()
+    coarse, fine, contrast = power[0], power[-1], float(drawn.std() / real.std())
+    figures = {"coarse": coarse, "fine": fine}
+    picture = partial(
+        curves,
+        [2.0**octave for octave in range(len(power))],
+        {"samples": ours.tolist(), "data": theirs.tolist()},
+        "detail, in octaves: fine to the right",
+        "power",
+    )
     if fine > 3 or fine < 0.2:
         yield Finding(
             "grain" if fine > 3 else "blur",

@@ -9,7 +9,7 @@ import numpy as np
 
 from unstir.doctor.finding import Finding
 from unstir.doctor.levels import own_ratio
-from unstir.doctor.patient import Patient
+from unstir.doctor.patient import Patient, Trend
 from unstir.doctor.pictures import curves
 from unstir.quantities import duration
 
@@ -60,9 +60,9 @@ def check(patient: Patient) -> Iterator[Finding]:
             {"spikes": spikes},
         )
     yield from _size(patient, error)
-    if position.finished and patient.power < -0.05:
+    if position.finished and patient.trend.power < -0.05:
         seen = np.array([line["images"] for line in log if "loss" in line])
-        yield _trend(seen, losses, patient.power, position.elapsed)
+        yield _trend(seen, losses, patient.trend, position.elapsed)
     if len(losses) > 8 and losses[-3:].mean() > 1.5 * losses.min():
         yield Finding(
             "diverged",
@@ -91,11 +91,9 @@ def _size(patient: Patient, error: float) -> Iterator[Finding]:
         )
 
 
-def _trend(images: np.ndarray, losses: np.ndarray, power: float, seconds: float) -> Finding:
+def _trend(images: np.ndarray, losses: np.ndarray, trend: Trend, seconds: float) -> Finding:
     """Say what more training would bring: the loss falls about as a power of the images seen."""
-    middle = slice(len(losses) // 5, max(len(losses) // 5 + 3, int(0.7 * len(losses))))
-    trend = images**power
-    trend = trend * (losses / trend)[middle].mean()
+    power = trend.power
     last = float(losses[-max(1, len(losses) // 10) :].mean())
     more = {times: last * times**power for times in (3, 10)}
     return Finding(
@@ -110,7 +108,7 @@ def _trend(images: np.ndarray, losses: np.ndarray, power: float, seconds: float)
         partial(
             curves,
             images.tolist(),
-            {"loss": losses.tolist(), "its trend": trend.tolist()},
+            {"loss": losses.tolist(), "its trend": (trend.factor * images**power).tolist()},
             "images seen",
             "loss",
         ),

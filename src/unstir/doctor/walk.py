@@ -20,6 +20,12 @@ CLIPPED = 0.5
 
 
 def check(patient: Patient) -> Iterator[Finding]:
+    """Look at the walk, and say if it was not the run's own."""
+    for finding in _found(patient):
+        yield finding.noting(patient.walked.otherwise)
+
+
+def _found(patient: Patient) -> Iterator[Finding]:
     """Compare the spread along the walk with that of noised data, and see how much clipping takes away."""
     mean = patient.known.double().mean((0, 2, 3))
     variance = float((patient.known.double() - mean[:, None, None]).pow(2).mean())

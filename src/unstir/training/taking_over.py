@@ -75,7 +75,8 @@ def pieces(ours: ModelConfig, theirs: ModelConfig, shapes: Shapes, given: Shapes
         for name, one in ours.told.items()
         if one.kind == "classes" and name in theirs.told
     }
-    channels = (*ours.samples.shape[:1], *theirs.samples.shape[:1])
+    channels = ours.samples.shape[0], theirs.samples.shape[0]
+    outputs = {_outputs(ours), _outputs(theirs)}
     for name in shapes.keys() & given.keys():
         mine, other = shapes[name], given[name]
         classes = next((both for end, both in tables.items() if name.endswith(end)), None)
@@ -85,20 +86,38 @@ def pieces(ours: ModelConfig, theirs: ModelConfig, shapes: Shapes, given: Shapes
             yield Piece(name, 0, *map(tuple, zip(*rows)))  # type: ignore[arg-type]
         elif mine == other:
             yield Piece(name)
-        elif len(mine) == len(other) and len(channels) == 2:
+        elif len(mine) == len(other) and len(outputs) == 1:
             axes = [axis for axis in range(len(mine)) if mine[axis] != other[axis]]
-            if len(axes) == 1 and (found := _shared(mine[axes[0]], other[axes[0]], *channels)):
-                yield Piece(name, axes[0], found, found)
+            if len(axes) == 1:  # of outputs the first, of inputs the second
+                images = 1 if axes[0] else min(outputs)
+                both = _shared(mine[axes[0]], other[axes[0]], *channels, images)
+                if both:
+                    yield Piece(name, axes[0], *zip(*both))
 
 
-def _shared(ours: int, theirs: int, our_channels: int, their_channels: int) -> tuple[int, ...]:
-    """Return the rows of an axis that both have, where it holds the channels of images, () where it does not.
+def _outputs(config: ModelConfig) -> int:
+    """Return how many images its network returns at once."""
+    return getattr(getattr(config, "diffusion", None), "outputs", 1)
 
-    Of each channel it may hold several rows, as of an image in patches: the first channel's come first.
+
+def _shared(ours: int, theirs: int, our_channels: int, their_channels: int, images: int) -> list[tuple[int, int]]:
+    """Return the rows of an axis that both have, ours and theirs; none where it does not hold images' channels.
+
+    It holds one image after the other, of each its channels, and of each channel the rows of a patch.
     """
-    if our_channels == their_channels or ours * their_channels != theirs * our_channels:
-        return ()
-    return tuple(range(min(ours, theirs)))
+    rows = ours // (our_channels * images)
+    if (
+        our_channels == their_channels
+        or rows == 0
+        or ((ours, theirs) != (rows * our_channels * images, rows * their_channels * images))
+    ):
+        return []
+    return [
+        tuple((image * channels + channel) * rows + row for channels in (our_channels, their_channels))  # type: ignore[misc]
+        for image in range(images)
+        for channel in range(min(our_channels, their_channels))
+        for row in range(rows)
+    ]
 
 
 @dataclass(frozen=True)
