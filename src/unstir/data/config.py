@@ -32,7 +32,7 @@ class DataConfig(Part):
             as gray, otherwise 3; arrays keep the channels they have.
         flip: whether training mirrors images left-right at random; samples are mirrored then as often.
         augment: how probably each change is made to a training image of which the model is told, as
-            ``augmentation`` (:mod:`unstir.data.augmentation`); 0 for none.
+            ``augmentation`` (:mod:`unstir.data.augmentation`); 0 for none, and otherwise half are mirrored too.
         degradations: the ways in which a model is told each image degraded, one of them at a time
             (:mod:`unstir.data.degradations`). If there are any, the images have two columns more: the picture
             ``degraded``, and the classes ``task``, which of these it is.
