@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
@@ -85,20 +86,44 @@ def carry_out(folder: Path, name: str, files: dict[int, Path], splits: Splits) -
         sys.exit(1)
     took = time.process_time() - began
     findings = [finding.values() for finding in examine(Patient(out)).findings]
-    unstir.load(out).sample(16, sampler="ddim", steps=20, spacing="trailing").save(folder / f"{out.name}.png")
     drawn = list(unstir.load(out).draw(range(DRAWN), sampler="ddim", steps=20, spacing="trailing", batch=32))
     figures = measure(drawn, splits, ["fd", "kd", "precision", "recall"], backbone="efficientnet-lite0")
-    (out / "case.json").write_text(json.dumps({"seconds": took, "findings": findings, "figures": figures}))
+    case(folder, name).write_text(json.dumps({"seconds": took, "findings": findings, "figures": figures}))
+
+
+def case(folder: Path, name: str) -> Path:
+    return folder / name.replace(" ", "-") / "case.json"
+
+
+def row(name: str, found: dict) -> str:
+    """Return what is told of a run as a row of a table."""
+    figures, causes = found["figures"], [f"{one['cause']} {one['weight']:.2f}" for one in found["findings"]]
+    distance = f"{figures['kd']:.3f} ({figures['kd_low']:.3f} to {figures['kd_high']:.3f})"
+    shares = f"{figures['precision']:.2f} / {figures['recall']:.2f}"
+    return f"| {name} | {distance} | {shares} | {found['seconds']:.0f} | {', '.join(causes[:4]) or 'nothing'} |"
+
+
+def picture(folder: Path, names: list[str], shown: int = 8) -> None:
+    """Draw the first samples of each run beside its name."""
+    figure, rows = plt.subplots(len(names), 1, figsize=(9, 1.1 * len(names)), layout="constrained")
+    for axes, name in zip(rows, names):
+        model = unstir.load(case(folder, name).parent)
+        drawn = model.sample(shown, sampler="ddim", steps=20, spacing="trailing").tensor
+        axes.imshow((torch.cat([*drawn], 2).clamp(-1, 1).permute(1, 2, 0) + 1) / 2)
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.set(xticks=[], yticks=[])
+    figure.savefig(folder / "students-case.png", dpi=110)
 
 
 def main(folder: Path, source: str, *names: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     splits, files = prepared(folder, source)
     for name in names or WAYS:
-        if not (folder / name.replace(" ", "-") / "case.json").exists():
+        if not case(folder, name).exists():
             carry_out(folder, name, files, splits)
-        found = json.loads((folder / name.replace(" ", "-") / "case.json").read_text())
-        print(name, {key: found["figures"][key] for key in ("fd", "kd", "precision", "recall")})
+        print(row(name, json.loads(case(folder, name).read_text())))
+    done = [name for name in WAYS if case(folder, name).exists()]
+    picture(folder, done)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,16 @@ def train(
         str | None,
         typer.Option(help="The budget in images seen, such as 20000, 500k or 2M.", show_default="the recipe's"),
     ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=8,
+            max=1024,
+            help="Bring images to N x N pixels; the recipe images chooses its network for it.",
+            show_default="the recipe's",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,6 +98,7 @@ def train(
         data,
         None if images is None else count_in(images),
         None if for_ is None else seconds_in(for_),
+        size=size,
     )
     place = out or Path("runs") / f"{recipe}{'-smoke' if smoke else ''}"
     planned = configure(recipe, request, place, settings or [], parts or [], seed, smoke, start)
@@ -155,11 +166,14 @@ def configure(
         return config
 
     if not isinstance(planned, Plan):
-        return adjusted(planned, out, settings, parts)
+        sized = [] if request.size is None else [f"data.size={request.size}"]
+        return adjusted(planned, out, [*sized, *settings], parts)
     if start is not None:
         raise InputError(f"The recipe '{name}' is a plan, whose stages begin with fresh weights: leave --from out")
     if parts:
         raise InputError(f"The recipe '{name}' is a plan, which makes its own parts: leave --part out")
+    if request.size is not None:
+        raise InputError(f"The recipe '{name}' is a plan: set the data.size of each of its stages, not --size")
     own = _by_stage(planned, settings)
     stages = {}
     for stage, config in planned.stages.items():

@@ -1,9 +1,9 @@
 r"""Images altered at random, of which a model is told how: few images are more, and no sample is altered.
 
-Half of the images are mirrored, each other change is made with a probability of its own, and its numbers are told;
-where none is made nothing is told (Karras et al. 2022, appendix F.2). So a network knows a turned image for a turned
-one, and when it draws and is told nothing, it draws images as they are. The numbers, all 0 where a change is not
-made, are
+Half of the images are mirrored, each other change is made with a probability of its own, and its numbers are
+told; where none is made nothing is told (Karras et al. 2022, appendix F.2). So a network knows a turned image for
+a turned one, and when it draws and is told nothing, it draws images as they are. The numbers, all 0 where a change
+is not made, are
 
 .. math::
     f, \quad \log_2 s, \quad \log_2 r, \quad \cos\varphi - 1, \ \sin\varphi, \quad d_x, \ d_y, \quad
