@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from unstir.data import kept
 from unstir.data.config import DataConfig
+from unstir.data.load import load
 from unstir.data.sources import find
 
 
@@ -20,8 +22,12 @@ def test_what_changes_pixels_has_an_entry_of_its_own(photos: Callable[..., Path]
 
 
 def test_what_needs_no_fetching_is_at_hand(photos: Callable[..., Path]) -> None:
-    here, far = (DataConfig(source=name) for name in (str(photos("a.png")), "mnist"))
+    here, far = (DataConfig(source=name) for name in (str(photos("a.png", "b.png")), "mnist"))
     assert kept.at_hand(here) and kept.at_hand(DataConfig(source="digits"))
     assert not kept.at_hand(far) and not kept.at_hand(DataConfig(source="shapes"))
-    kept.place(find("mnist"), far).mkdir(parents=True)
+    load(here)
+    entry = kept.place(find("mnist"), far)
+    shutil.copytree(kept.place(find(here.source), here), entry)
     assert kept.at_hand(far) and not kept.at_hand(DataConfig(source="mnist", size=(8, 8)))
+    (entry / "pixels").write_bytes(b"")
+    assert not kept.at_hand(far)

@@ -23,8 +23,10 @@ def place(source: Source, config: DataConfig) -> Path:
 
 def at_hand(config: DataConfig) -> bool:
     """Whether images are in files here, or were decoded before: to load them nothing is fetched or drawn."""
+    from unstir.data import entries
+
     source = find(config.source)
-    return source.kind not in ("hub", "generated") or place(source, config).exists()
+    return source.kind not in ("hub", "generated") or entries.read(place(source, config)) is not None
 
 
 def _stem(source: Source) -> str:
