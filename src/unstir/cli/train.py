@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,6 +29,14 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(help="A data set's name or a folder of images.", show_default="the recipe's"),
+    ] = None,
+    ground: Annotated[
+        str | None,
+        typer.Option(
+            help="What transparent images are laid over: white, black, checker or '#rrggbb'; with --set "
+            "data.channels=4 they stay transparent.",
+            show_default="white",
+        ),
     ] = None,
     for_: Duration = None,
     images: Annotated[
@@ -101,7 +110,7 @@ def train(
         size=size,
     )
     place = out or Path("runs") / f"{recipe}{'-smoke' if smoke else ''}"
-    planned = configure(recipe, request, place, settings or [], parts or [], seed, smoke, start)
+    planned = configure(recipe, request, place, settings or [], parts or [], seed, smoke, start, ground)
     report = Report(as_json)
     if dry_run:
         from unstir.cli.dry_run import describe
@@ -122,6 +131,7 @@ def configure(
     seed: int | None = None,
     smoke: bool = False,
     start: Path | None = None,
+    ground: str | None = None,
 ) -> Config | Plan:
     """Return the configuration or the plan that was asked for, checked as far as it can be without its images.
 
@@ -151,6 +161,8 @@ def configure(
             config = config.model_copy(update={"start": str(start)})
         if folder in begun:
             config = config.model_copy(update={"begun": begun[folder]})
+        if ground is not None:
+            settings = [f"data.ground={json.dumps(ground)}", *settings]
         shrink = partial(tiny, own_data=request.data is not None) if smoke else None
         config = with_named_parts(apply_settings(config, settings, shrink), parts, folder)
         check_parts(config)

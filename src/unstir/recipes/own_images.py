@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from unstir.data.config import DataConfig
 from unstir.data.peek import peek
-from unstir.data.sources import find
+from unstir.data.sources import check_count, find
 from unstir.diffusion.config import DiffusionConfig
 from unstir.errors import InputError
 from unstir.models.systems import DenoiserConfig
@@ -68,6 +68,7 @@ def images(request: Request) -> Config:
     if source.kind == "array":
         raise InputError("The recipe 'images' takes a folder; for an array use another recipe with --data")
     seen = peek(source)
+    check_count(request.data, seen.images)
     seconds = request.seconds or (None if request.images else HOUR)
     speed = None if seconds is None else request.speed()
     size, rung, why = _chosen(seen.side, request.size, seconds, speed)
