@@ -27,6 +27,8 @@ from unstir.sampling import SeededNoise
 TRIED_LEVELS, TRIED_IMAGES = 5, 24
 BROKEN, WEAK = 1.3, 0.95
 """Errors over the ceiling, in the mean over levels: from which on a network is broken, and hardly trained."""
+DROWNED = (1.0, 10.0)
+"""Of sigma / alpha: from where on noise hides the image, and up to where samples hang on what is believed."""
 FIRST_STEPS, FALLING = 200, -0.2
 """Steps in which no network knows much, and the power of the images seen as which the loss of such a one falls."""
 KNOWN = 0.2
@@ -65,6 +67,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             {"error": tried, "error so read": best.ratio},
         )
         return
+    yield from _noise_predicted(patient)
     begun = patient.position is not None and patient.position.step < FIRST_STEPS
     if found > BROKEN and not begun and patient.trend.power > FALLING:
         yield Finding(
@@ -91,6 +94,29 @@ def check(patient: Patient) -> Iterator[Finding]:
     else:
         yield from _detail(patient)
     yield from _memorized(patient)
+
+
+def _noise_predicted(patient: Patient) -> Iterator[Finding]:
+    """See whether an error in the predicted noise, times sigma / alpha in the image, drowns the image."""
+    if patient.diffusion.parameterization not in ("eps", "score"):
+        return
+    off = (patient.loss / patient.gaussian.variance).tolist()
+    ratios = [float(level.sigma / level.alpha) for level in patient.levels]
+    drowned = {at: value for at, value in zip(ratios, off) if DROWNED[0] <= at <= DROWNED[1] and value > 1}
+    if drowned:
+        at = max(drowned, key=lambda each: drowned[each])
+        yield Finding(
+            "noise predicted",
+            "The network predicts the noise, and where there is much of it, its error there drowns the image.",
+            f"where sigma / alpha is {at:.2g}, its error in the image is {drowned[at]:.1f} times that of the mean "
+            "of all images; a trained network has under 1 at every such level",
+            "train to predict the velocity (--set diffusion.parameterization=v --set diffusion.objective=v), or "
+            "far longer",
+            "samples get the data's colours and large forms, and are no coloured noise",
+            0.92,
+            {"error over variance": drowned[at], "at": at},
+            partial(_picture, patient),
+        )
 
 
 def _detail(patient: Patient) -> Iterator[Finding]:
