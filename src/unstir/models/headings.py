@@ -1,7 +1,8 @@
 """What images are told, written along the edges of their grid. No torch.
 
-The values told across, if any, stand above the columns and those told down beside the rows, which are as wide and as
-high as the writing needs; the rows of one value down are set apart from the next. A text that stays too long is cut.
+The values told across, if any, stand above the columns and those told down beside the rows, which are as wide and
+as high as the writing needs; the rows of one value down are set apart from the next. A text that stays too long is
+cut.
 """
 
 from __future__ import annotations

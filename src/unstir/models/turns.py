@@ -1,7 +1,7 @@
 """Samples that are of several labels in turn, each label in rows of its own. No torch.
 
-Of D labels and n samples, sample i = k D + d is the k-th of label d. It lies in column k mod C of row k // C of the
-rows of its label, where C is chosen for about as many rows as columns in all.
+Of D labels and n samples, sample i = k D + d is the k-th of label d. It lies in column k mod C of row k // C of
+the rows of its label, where C is chosen for about as many rows as columns in all.
 """
 
 from __future__ import annotations
