@@ -1,7 +1,8 @@
-"""A student's case in small: a poor model, and five things that could be to blame, each changed alone.
+"""A student's case in small: a poor model, and five things that could be to blame.
 
-Photographs enlarged to 96x96, 500 of them, the tutorials' plain U-Net and their linear schedule of 300 levels, 250
-steps: the samples are poor. Each other run changes one suspect and nothing else; the doctor examines all.
+Photographs enlarged to 96x96, 500 of them, the tutorials' plain U-Net and their linear schedule of 300 levels, 188
+steps: the samples are poor. Each suspect is changed alone; then all are, and each is put back alone. The doctor
+examines every run.
 
 python examples/students_case.py runs/student cifar10             # goes on if stopped
 python examples/students_case.py runs/student cifar10 schedule    # one of them
@@ -12,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
@@ -25,7 +27,7 @@ from unstir.doctor.patient import Patient
 from unstir.evaluation.measure import measure
 
 FEW, MANY, SIDE = 500, 5000, 96
-IMAGES, DRAWN = 4000, 256
+SHORT, LONG, DRAWN = 3000, 12_000, 128
 BASE = {
     "model.told": "{}",
     "data.size": SIDE,
@@ -34,27 +36,35 @@ BASE = {
 }
 UNET = {"network.kind": "unet", "network.channels": "[64,128,192]", "network.attention": "[none,none,full]"}
 UNET |= {"network.blocks": 1, "network.patch": 3, "network.norm": "layer"}
+COSINE = {"diffusion.schedule.name": "cosine", "diffusion.schedule.steps": 300}
+TIME, DATA, TRAINING = {"network.embedding": 128}, {"images": MANY}, {"images_seen": LONG}
 WAYS = {
     "as it was": {},
-    "time": {"network.embedding": 128},
-    "data": {"images": MANY},
-    "schedule": {"diffusion.schedule.name": "cosine", "diffusion.schedule.steps": 300},
+    "time": TIME,
+    "data": DATA,
+    "schedule": COSINE,
     "network": UNET,
-    "training": {"budget": 4 * IMAGES},
-    "as recommended": {"images": MANY, "diffusion.schedule.name": "cosine", "budget": 4 * IMAGES},
+    "training": TRAINING,
+    "all": DATA | COSINE | UNET | TRAINING,
+    "all but data": COSINE | UNET | TRAINING,
+    "all but schedule": DATA | UNET | TRAINING,
+    "all but network": DATA | COSINE | TIME | TRAINING,
+    "all but training": DATA | COSINE | UNET,
 }
+"""What is changed. The better network is told the time by an embedding too."""
 
 
 def prepared(folder: Path, source: str) -> tuple[Splits, dict[int, Path]]:
     """Return the photographs, and the files of few and of many of them."""
     splits = load_images(DataConfig(source=source))
-    small = splits.train.pixels[:: len(splits.train) // MANY][:MANY], splits.held_out.pixels[:2000]
+    sets = ((splits.train, MANY), (splits.held_out, DRAWN * 10))
+    small = [data.pixels[:: len(data) // count][:count] for data, count in sets]  # of all kinds: the set is sorted
     large = [np.concatenate([enlarged(part) for part in np.array_split(pixels, 20)]) for pixels in small]
     files = {}
     for count in (FEW, MANY):
         files[count] = folder / f"{count}.npz"
         if not files[count].exists():
-            np.savez(files[count], images=large[0][:count])
+            np.savez(files[count], images=large[0][:: MANY // count])
     return Splits(ImageData.from_array(large[0]), ImageData.from_array(large[1])), files
 
 
@@ -66,7 +76,8 @@ def enlarged(pixels: np.ndarray) -> np.ndarray:
 
 def carry_out(folder: Path, name: str, files: dict[int, Path], splits: Splits) -> None:
     way = dict(WAYS[name])
-    out, data, budget = folder / name.replace(" ", "-"), files[way.pop("images", FEW)], way.pop("budget", IMAGES)
+    out, data = folder / name.replace(" ", "-"), files[way.pop("images", FEW)]
+    budget = way.pop("images_seen", SHORT)
     settings = {key: value for key, value in BASE.items() if "network.kind" not in way or "network" not in key}
     words = [word for key, value in (settings | way).items() for word in ("--set", f"{key}={value}")]
     began = time.process_time()
@@ -75,19 +86,44 @@ def carry_out(folder: Path, name: str, files: dict[int, Path], splits: Splits) -
         sys.exit(1)
     took = time.process_time() - began
     findings = [finding.values() for finding in examine(Patient(out)).findings]
-    drawn = list(unstir.load(out).draw(range(DRAWN), sampler="ddim", steps=25, spacing="trailing", batch=32))
+    drawn = list(unstir.load(out).draw(range(DRAWN), sampler="ddim", steps=20, spacing="trailing", batch=32))
     figures = measure(drawn, splits, ["fd", "kd", "precision", "recall"], backbone="efficientnet-lite0")
-    (out / "case.json").write_text(json.dumps({"seconds": took, "findings": findings, "figures": figures}))
+    case(folder, name).write_text(json.dumps({"seconds": took, "findings": findings, "figures": figures}))
+
+
+def case(folder: Path, name: str) -> Path:
+    return folder / name.replace(" ", "-") / "case.json"
+
+
+def row(name: str, found: dict) -> str:
+    """Return what is told of a run as a row of a table."""
+    figures, causes = found["figures"], [f"{one['cause']} {one['weight']:.2f}" for one in found["findings"]]
+    distance = f"{figures['kd']:.3f} ({figures['kd_low']:.3f} to {figures['kd_high']:.3f})"
+    shares = f"{figures['precision']:.2f} / {figures['recall']:.2f}"
+    return f"| {name} | {distance} | {shares} | {found['seconds']:.0f} | {', '.join(causes[:4]) or 'nothing'} |"
+
+
+def picture(folder: Path, names: list[str], shown: int = 8) -> None:
+    """Draw the first samples of each run beside its name."""
+    figure, rows = plt.subplots(len(names), 1, figsize=(9, 1.1 * len(names)), layout="constrained")
+    for axes, name in zip(rows, names):
+        model = unstir.load(case(folder, name).parent)
+        drawn = model.sample(shown, sampler="ddim", steps=20, spacing="trailing").tensor
+        axes.imshow((torch.cat([*drawn], 2).clamp(-1, 1).permute(1, 2, 0) + 1) / 2)
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.set(xticks=[], yticks=[])
+    figure.savefig(folder / "students-case.png", dpi=110)
 
 
 def main(folder: Path, source: str, *names: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     splits, files = prepared(folder, source)
     for name in names or WAYS:
-        if not (folder / name.replace(" ", "-") / "case.json").exists():
+        if not case(folder, name).exists():
             carry_out(folder, name, files, splits)
-        found = json.loads((folder / name.replace(" ", "-") / "case.json").read_text())
-        print(name, {key: found["figures"][key] for key in ("fd", "kd", "precision", "recall")})
+        print(row(name, json.loads(case(folder, name).read_text())))
+    done = [name for name in WAYS if case(folder, name).exists()]
+    picture(folder, done)
 
 
 if __name__ == "__main__":

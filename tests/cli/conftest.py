@@ -154,6 +154,7 @@ def workplace(trained: Path, tmp_path: Path) -> Path:
     (tmp_path / "texts" / "letter.txt").write_text("no image")
     (tmp_path / "file").write_text("a file")
     photos(tmp_path / "photos", 12)
+    photos(tmp_path / "one", 1)
     random = np.random.default_rng(0)
     Image.fromarray(random.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / "digit.png")
     Image.fromarray(np.repeat([0, 255], 32).reshape(8, 8).astype(np.uint8)).save(tmp_path / "mask.png")

@@ -92,7 +92,7 @@ def test_what_was_assumed_is_said(photos: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(processor, "top_speed", lambda: (SLOW, False))
     planned = configure("images", Request(photos, seconds=3600), tmp_path / "run")
     assert isinstance(planned, Config)
-    assert "33 GFLOP/s, measured while the machine was busy: 16x16 pixels" in planned.note
+    assert "32x32 pixels in 1 h at 33 GFLOP/s, measured while the machine was busy;" in planned.note
 
 
 def test_all_processes_choose_by_what_the_first_measured(monkeypatch: pytest.MonkeyPatch) -> None:

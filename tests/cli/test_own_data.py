@@ -109,3 +109,46 @@ def test_a_folder_whose_name_is_no_unicode_is_found_again(folder: Path, capsys: 
     capsys.readouterr()
     assert train(f"{folder}/{data}", 16) == 0
     assert "Going on from step 1" in capsys.readouterr().out
+
+
+def test_transparency_is_kept_from_the_folder_to_the_samples(folder: Path, capsys: Said) -> None:
+    (folder / "d").mkdir()
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 4), dtype=np.uint8)
+        pixels[:, :8, 3] = 0
+        Image.fromarray(pixels).save(folder / "d" / f"{number}.png")
+    assert train("d", 8, "runs/opaque") == 0
+    more = ["--set", "data.channels=4", "--set", "data.augment=0.5", "--from", "runs/opaque", "--out", "runs/x"]
+    assert run(["train", "images", "--data", "d", "--smoke", *more]) == 0
+    assert "11 images of 4x16x16, told augmentation" in capsys.readouterr().out
+    (preview, *_) = (folder / "runs/x/samples").glob("*.png")
+    assert Image.open(preview).mode == "RGB"
+    drawn = ["sample", "runs/x", "-n", "4", "--steps", "2", "--out"]
+    for out in ("x.png", "black.jpg", "x/", "x.npz"):
+        assert run([*drawn, out, *(["--ground", "black"] if out == "black.jpg" else [])]) == 0
+    with np.load("x.npz") as saved:
+        kept = saved["arr_0"]
+    assert kept.shape == (4, 16, 16, 4)
+    for number, image in enumerate(kept):
+        np.testing.assert_array_equal(np.asarray(Image.open(f"x/{number}.png")), image)
+    opacity = kept[0, 0, 0, 3] / 255
+    corner = np.asarray(Image.open("x.png"))[2, 2]
+    assert np.abs(corner - (opacity * kept[0, 0, 0, :3] + (1 - opacity) * 255)).max() <= 1
+    dark, light = (np.asarray(Image.open(name).convert("L")).mean() for name in ("black.jpg", "x.png"))
+    assert dark < light
+    capsys.readouterr()
+    assert run([*drawn, "y/", "--ground", "black"]) == 2
+    assert "y/ keeps the transparency: leave --ground out" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_transparent_images_are_evaluated_and_examined(folder: Path, capsys: Said) -> None:
+    (folder / "d").mkdir()
+    for number in range(40):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 4), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "d" / f"{number}.png")
+    assert run(["train", "images", "--data", "d", "--smoke", "--set", "data.channels=4", "--out", "runs/x"]) == 0
+    for metrics in (["fd"], ["fd,recall", "--backbone", "pixels"]):
+        assert run(["evaluate", "runs/x", "-n", "4", "--steps", "2", "--metrics", *metrics]) == 0
+    assert run(["evaluate", "runs/x", "-n", "2", "--metrics", "bpd", "--terms", "2"]) == 0
+    assert run(["doctor", "runs/x"]) == 0

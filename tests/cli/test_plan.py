@@ -103,7 +103,7 @@ def test_a_new_budget_is_the_last_stages_alone(
 
 
 @pytest.mark.slow
-def test_a_dry_run_prices_both_stages_and_writes_nothing(
+def test_a_dry_run_prices_both_stages_and_writes_nothing_but_pictures(
     here: Path, capsys: pytest.CaptureFixture[str], listing: Listing
 ) -> None:
     from safetensors import safe_open
@@ -119,7 +119,12 @@ def test_a_dry_run_prices_both_stages_and_writes_nothing(
     fresh = json.loads(capsys.readouterr().out)
     assert run([*line, "runs/plan", "--json"]) == 0
     there = json.loads(capsys.readouterr().out)
-    assert listing(here) == before
+    pictures = [f"{plan}-{stage}-dry-run" for plan in ("new", "plan") for stage in fresh["stages"]]
+    written = [f"runs/{name}.png" for name in [*pictures, *(f"{name}-2" for name in pictures[:2])]]
+    after = listing(here)
+    assert sorted(after.keys() - before.keys()) == sorted(written)
+    assert [stage["picture"] for stage in fresh["stages"].values()] == [f"runs/{p}-2.png" for p in pictures[:2]]
+    assert {name: after[name] for name in before} == before
     for stage, priced in fresh["stages"].items():
         with safe_open(f"runs/plan/{stage}/model.safetensors", framework="numpy") as file:
             state = [name for name in file.keys() if "running_" not in name and "num_batches" not in name]  # noqa: SIM118

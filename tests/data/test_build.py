@@ -62,7 +62,40 @@ def test_all_gray_is_one_channel_and_channels_override(tmp_path: Path) -> None:
     for i in range(3):
         Image.new("L", (2, 2), i).save(tmp_path / f"{i}.png")
     assert everything(tmp_path)[0].shape == (3, 1, 2, 2)
-    assert everything(tmp_path, channels=4)[0].shape == (3, 4, 2, 2)
+    assert everything(tmp_path, channels=3)[0].shape == (3, 3, 2, 2)
+
+
+def test_transparency_that_is_to_be_kept_must_be_somewhere(tmp_path: Path, cache: Path) -> None:
+    for i in range(3):
+        Image.new("RGBA", (3, 2), (i, 0, 0, 255)).save(tmp_path / f"{i}.png")
+    with pytest.raises(InputError, match=r"no image of '.*' is transparent anywhere, .* leave it out"):
+        everything(tmp_path, channels=4)
+    assert not [*cache.rglob("entry.json")]
+    assert (
+        everything(tmp_path, channels=4, size=3, fit="pad")[0][:, 3].tolist() == [[[255] * 3] * 2 + [[0] * 3]] * 3
+    )
+    Image.new("RGBA", (3, 2), (3, 0, 0, 254)).save(tmp_path / "3.png")
+    assert everything(tmp_path, channels=4)[0].shape == (4, 4, 2, 3)
+
+
+def test_what_the_crop_takes_is_told_of_upright_images(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    for i in range(4):
+        Image.new("RGB", (30, 20), (i, 0, 0)).save(tmp_path / f"{i}.png", **({"exif": exif} if i < 3 else {}))
+    told = {
+        (30, 20): "the crop takes more than a quarter from 1 of 4 images, which --set data.fit=pad leaves whole",
+        (20, 30): "the crop takes more than a quarter from 3 of 4 images, which --set data.fit=pad leaves whole",
+        (60, 60): "enlarging 4 of 4 images to 60x60 pixels adds no detail",
+    }
+    for size, said in told.items():
+        assert said in load(DataConfig(source=str(tmp_path), size=size)).note
+    assert not load(DataConfig(source=str(tmp_path), size=(30, 20), fit="pad")).note
+
+
+def test_that_one_image_is_all_there_is_to_train_on_is_said(photos: Callable[..., Path]) -> None:
+    assert "1 image alone is left to train on" in load(DataConfig(source=str(photos("a.png", "b.png")))).note
+    assert not load(DataConfig(source=str(photos("a.png", "b.png", "c.png")))).note
 
 
 @pytest.mark.parametrize(("channels", "count"), [(None, 3), (3, 3), (4, 2)])
@@ -73,7 +106,7 @@ def test_images_that_show_nothing_are_counted(tmp_path: Path, channels: int | No
     splits = load(DataConfig(source=str(tmp_path), channels=channels))  # type: ignore[arg-type]
     assert splits.note == f"{count} images white or transparent all over"
     assert load(DataConfig(source=str(tmp_path), channels=channels)).note == splits.note  # type: ignore[arg-type]
-    Image.new("RGB", (3, 2), "black").save(tmp_path / "white.png")
+    Image.new("RGBA", (3, 2), (0, 0, 0, 9)).save(tmp_path / "white.png")
     (tmp_path / "0.png").unlink()
     (tmp_path / "1.png").unlink()
     assert not load(DataConfig(source=str(tmp_path), channels=channels)).note  # type: ignore[arg-type]
@@ -95,7 +128,7 @@ def test_of_classes_of_one_image_the_held_out_one_is_said(photos: Callable[..., 
         ),
         ({}, "decoded to 5x6 pixels"),
         ({"channels": 1}, ""),
-        ({"size": (3, 4), "channels": 4}, ""),
+        ({"size": (3, 4), "channels": 4, "fit": "pad"}, ""),
     ],
 )
 def test_images_that_the_disk_has_no_room_for_are_not_decoded(
@@ -106,7 +139,7 @@ def test_images_that_the_disk_has_no_room_for_are_not_decoded(
     if not says:
         assert len(everything(folder, **settings)[0]) == 4
         return
-    monkeypatch.setattr(build_module, "decode", None)
+    monkeypatch.setattr(build_module, "decoded", None)
     with pytest.raises(InputError, match=says):
         everything(folder, **settings)
 

@@ -118,7 +118,7 @@ def test_sixteen_bit_gray_with_a_transparent_shade_lies_on_white(clear: int) -> 
     data = png(16, 0, values.astype(">u2").tobytes(), struct.pack(">H", clear))
     gray = np.rint(values / 257)
     np.testing.assert_array_equal(decode(data, None, None), [[np.where(values == clear, 255, gray)]])
-    np.testing.assert_array_equal(decode(data, None, 4)[0], [gray])
+    np.testing.assert_array_equal(decode(data, None, 4)[0], [np.where(values == clear, 255, gray)])
     np.testing.assert_array_equal(decode(data, None, 4)[3], [np.where(values == clear, 0, 255)])
 
 
@@ -185,7 +185,47 @@ def test_alpha_is_laid_over_white_unless_kept() -> None:
     assert np.abs(pixels - planes(over_white)).max() <= 1
     assert (pixels[:, 0] == 255).all()
     np.testing.assert_array_equal(pixels[:, 1], planes(COLOUR)[:, 1])
-    np.testing.assert_array_equal(decode(data, None, 4), planes(whole))
+    kept = np.where(alpha == 0, [255, 255, 255, 0], whole)
+    np.testing.assert_array_equal(decode(data, None, 4), planes(kept))
+    np.testing.assert_array_equal(decode(planes(whole), None, 4), planes(kept))  # of an array too
+
+
+@pytest.mark.parametrize(("ground", "colour"), [("black", (0, 0, 0)), ("#ff8000", (255, 128, 0))])
+def test_another_ground_is_seen_through_transparent_pixels(ground: str, colour: tuple[int, ...]) -> None:
+    alpha = RANDOM.integers(0, 256, (7, 5, 1), dtype=np.uint8)
+    data = saved(Image.fromarray(np.concatenate([COLOUR, alpha], axis=-1)), "PNG")
+    over = colour + (COLOUR.astype(float) - colour) * alpha / 255
+    assert np.abs(decode(data, None, 3, ground=ground) - planes(over)).max() <= 1
+    gray = decode(saved(Image.new("LA", (2, 2), (200, 0)), "PNG"), None, None, ground=ground)
+    assert gray.shape == (1, 2, 2) and np.abs(gray - np.dot(colour, [0.299, 0.587, 0.114])).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_the_squares_of_a_checkerboard_are_of_pixels_that_the_network_sees(mode: str) -> None:
+    image = Image.new(mode, (80, 80))
+    image.paste(Image.new(mode, (80, 40), "black"), (0, 40))
+    pixels = decode(saved(image, "PNG"), (40, 40), None, ground="checker")
+    y, x = np.ogrid[:20, :40]
+    np.testing.assert_array_equal(
+        pixels[:, :19], np.broadcast_to(np.where((y // 8 + x // 8) % 2, 204, 255)[:19], (len(pixels), 19, 40))
+    )
+    assert (pixels[:, 21:] == 0).all()
+
+
+@pytest.mark.parametrize("size", [None, (4, 4), (20, 20)])
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+@pytest.mark.parametrize(("ground", "colour"), [("white", 255), ("#0a0a0a", 10)])
+def test_colours_that_transparency_hides_do_not_come_through(
+    size: tuple[int, int] | None, fit: str, ground: str, colour: int
+) -> None:
+    pixels = RANDOM.integers(0, 256, (7, 9, 4), dtype=np.uint8)
+    pixels[:, :5, 3] = 0
+    other = pixels.copy()
+    other[:, :5, :3] = 255 - other[:, :5, :3]
+    one, two = (decode(saved(Image.fromarray(p), "PNG"), size, 4, fit, ground) for p in (pixels, other))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(one, two)
+    clear = one[3] == 0
+    assert clear.any() and not clear.all() and (one[:3, clear] == colour).all()
 
 
 def test_gray_with_alpha_stays_gray_over_white() -> None:
@@ -244,6 +284,35 @@ def test_height_comes_before_width_and_the_middle_band_is_kept() -> None:
     pixels = decode(saved(Image.fromarray(bands), "PNG"), (6, 30), None)
     assert pixels.shape == (1, 6, 30)
     np.testing.assert_array_equal(pixels, 200)
+
+
+@pytest.mark.parametrize("ground", ["white", "black", "#7b2d08"])
+def test_a_padded_image_is_whole_on_the_ground(ground: str) -> None:
+    wide = np.zeros((40, 80, 3), np.uint8)
+    wide[:, 40:] = [0, 255, 0]
+    pixels = decode(saved(Image.fromarray(wide), "PNG"), (20, 24), None, "pad", ground).astype(int)
+    assert pixels.shape == (3, 20, 24)
+    beside = np.concatenate([pixels[:, :4], pixels[:, 16:]], axis=1)
+    assert (beside == np.array(Image.new("RGB", (1, 1), ground)).reshape(3, 1, 1)).all()
+    assert (pixels[:, 4:16, :10] == 0).all() and (pixels[:, 4:16, 14:].mean((1, 2)) == [0, 255, 0]).all()
+    high = decode(saved(Image.fromarray(wide.swapaxes(0, 1)), "PNG"), (24, 20), None, "pad", ground)
+    np.testing.assert_array_equal(high, pixels.swapaxes(1, 2))
+
+
+def test_where_transparency_is_kept_padding_is_clear_and_else_a_checkerboard_may_be_it() -> None:
+    data = saved(Image.new("RGB", (80, 40), (9, 8, 7)), "PNG")
+    pixels = decode(data, (32, 32), 4, "pad", "#102030")
+    np.testing.assert_array_equal(pixels[3, :, 0], np.repeat([0, 255, 0], [8, 16, 8]))
+    assert pixels[:, 0, 0].tolist() == [16, 32, 48, 0] and pixels[:, 16, 16].tolist() == [9, 8, 7, 255]
+    pixels = decode(data, (32, 32), 3, "pad", "checker")
+    np.testing.assert_array_equal(pixels[1, 0], np.tile(np.repeat([255, 204], 8), 2))
+    assert (pixels[1, 8:24] == 8).all()
+
+
+@pytest.mark.parametrize("size", [(1000, 1), (1, 1000)])
+def test_a_line_is_padded_too(size: tuple[int, int]) -> None:
+    pixels = decode(saved(Image.new("L", size, 3), "PNG"), (32, 32), None, "pad")[0]
+    assert (pixels == 3).sum() == 32 and (pixels[:, 15] == 3).all() != (pixels[15] == 3).all()
 
 
 def test_an_image_is_enlarged_to_cover() -> None:

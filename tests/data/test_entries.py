@@ -34,13 +34,13 @@ def entries() -> list[Path]:
 def decodes(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Every image decoded from here on."""
     decoded: list[object] = []
-    original = build_module.decode
+    original = build_module.decoded
 
     def counting(encoded: object, *rest: object) -> np.ndarray:
         decoded.append(encoded)
         return original(encoded, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(build_module, "decode", counting)
+    monkeypatch.setattr(build_module, "decoded", counting)
     return decoded
 
 
@@ -170,7 +170,7 @@ def test_ctrl_c_waits_for_no_picture(photos: Callable[..., Path], monkeypatch: p
         interrupted.wait(30)  # as a picture that takes so long
         return np.zeros((3, 6, 5), np.uint8)
 
-    monkeypatch.setattr(build_module, "decode", slow)
+    monkeypatch.setattr(build_module, "decoded", slow)
     folder = photos(*(f"{i}.png" for i in range(300)))
     with pytest.raises(KeyboardInterrupt):
         load(DataConfig(source=str(folder)))
@@ -186,7 +186,7 @@ def test_a_process_that_is_interrupted_ends(photos: Callable[..., Path]) -> None
     folder = photos(*(f"{i}.png" for i in range(5)))
     code = (
         f"{IMPORTS}"
-        "build.decode = lambda *_: (print('decoding', flush=True), time.sleep(60))\n"
+        "build.decoded = lambda *_: (print('decoding', flush=True), time.sleep(60))\n"
         "load(DataConfig(source=sys.argv[1]))"
     )
     command = [sys.executable, "-c", code, str(folder)]

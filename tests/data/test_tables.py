@@ -229,8 +229,8 @@ def test_what_is_left_out_is_said(
 
 
 def test_a_size_is_of_pictures_too_but_channels_are_their_own(tmp_path: Path) -> None:
-    splits = load(DataConfig(source=str(rich(tmp_path)), size=(2, 5), channels=4))
-    assert splits.train.shape == (4, 2, 5) and splits.train.columns["edges"].array.shape[1:] == (1, 2, 5)
+    splits = load(DataConfig(source=str(rich(tmp_path)), size=(2, 5), channels=3))
+    assert splits.train.shape == (3, 2, 5) and splits.train.columns["edges"].array.shape[1:] == (1, 2, 5)
 
 
 def test_one_colour_picture_makes_all_of_them_colour(tmp_path: Path) -> None:

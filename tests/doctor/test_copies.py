@@ -24,7 +24,7 @@ def patient(copied: int, flip: bool, mirror: bool = False, training: int = 40) -
         splits=Splits(train, held_out),
         walked=SimpleNamespace(samples=Samples(drawn)),
         some=lambda data, count: data.examples(range(min(count, len(data)))),
-        begun=SimpleNamespace(data=SimpleNamespace(flip=flip)),
+        begun=SimpleNamespace(data=SimpleNamespace(flip=flip, augment=0.0)),
         config=SimpleNamespace(verbs=("draw",)),
     )
 

@@ -140,6 +140,24 @@ def test_classes_in_turn_have_rows_of_their_own_with_their_names(labels: list[in
         assert (beside[y : y + 64] < 100).any()
 
 
+def test_in_a_grid_transparent_images_lie_on_a_ground_and_elsewhere_they_stay_so(tmp_path: Path) -> None:
+    images = torch.full((2, 4, 64, 64), -1.0)
+    images[1, :3] = 1
+    images[:, 3, :, 32:] = 1  # their right halves are opaque, black and white
+    samples = Samples(images)
+    found = np.asarray(Image.open(samples.save(tmp_path / "x.png")))
+    assert found.shape == (134, 68, 3)
+    assert (found[2:66, 34:66] == 0).all() and (found[68:132, 34:66] == 255).all()
+    assert (found[66:68] == 255).all() and (found[:, 66:] == 255).all()  # between and around them
+    expected = np.where(np.add.outer(np.arange(134) // 8, np.arange(68) // 8) % 2, 204, 255)
+    for rows in (slice(2, 66), slice(68, 132)):
+        assert (found[rows, 2:34] == expected[rows, 2:34, None]).all()
+    dark = np.asarray(samples.grid(ground="#000010"))
+    assert (dark[2:66, 2:34] == [0, 0, 16]).all() and (dark[:2] == 255).all()
+    folder = samples.save(f"{tmp_path}/x/")
+    np.testing.assert_array_equal(np.asarray(Image.open(folder / "1.png")), samples.bytes()[1].permute(1, 2, 0))
+
+
 @pytest.mark.parametrize("name", ["x.npz", "x/"])
 def test_no_more_than_one_batch_is_held(name: str, tmp_path: Path) -> None:
     held: list[weakref.ref[torch.Tensor]] = []

@@ -220,20 +220,45 @@ def test_more_budget_is_never_less_resolution(
         tiny = smoke(config, own_data=True)
         assert _parameters(tiny, (3, height, width), classes=0) < 1_000_000
     assert sizes == sorted(sizes)
-    assert sizes[-1] <= max(16, 1.25 * side)
-    if side >= 128:
-        assert sizes[0] < sizes[-1] == 128
+    assert sizes[0] == 32 and sizes[-1] <= max(32, 1.25 * side)
+    if side >= 256:
+        assert sizes[-1] == 256
 
 
 def test_the_choice_changes_where_the_note_says_and_the_budget_in_images_is_kept(
     photos: Callable[..., str],
 ) -> None:
-    config = _one("images", data=photos(100), images=5000)
+    config = _one("images", data=photos(110), images=5000)
     assert (config.training.images, config.training.seconds) == (5000, None)
-    assert "5,000 images" in config.note
-    assert config.data.size == (96, 96)
-    assert _model(config).network.dropout == 0.1  # type: ignore[attr-defined]
-    assert "dropout" in config.note
+    assert config.data.size == (128, 128) and "128x128 pixels" in config.note
+    assert config.data.augment == 0.2 and not config.data.flip
+
+
+def test_a_budget_says_what_it_reaches_and_what_the_next_would_take(
+    photos: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Request, "speed", lambda self: Speed(1000.0, True))
+    folder = photos(70)
+    # 40,000 images of 3 GFLOP are 120 s; of 15 GFLOP, 600 s.
+    note = _one("images", data=folder, seconds=130).note
+    assert "64x64 pixels in 130 s" in note and note.endswith("a finer network would take about 10 min")
+    assert _one("images", data=folder, seconds=700).note.endswith("64x64 pixels in 700 s at 1,000 GFLOP/s")
+    short = _one("images", data=folder, seconds=60)
+    assert short.data.size == (32, 32) and short.note.endswith("; to learn them well takes about 2 min")
+
+
+def test_the_user_can_fix_the_size_and_the_network_fits_it(
+    photos: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Request, "speed", lambda self: Speed(1000.0, True))
+    folder = photos(300)
+    patches = {}
+    for size in (24, 48, 64, 100, 128, 256, 300):
+        config = _one("images", data=folder, seconds=120, size=size)
+        assert config.data.size == (size, size)
+        patches[size] = _model(config).network.patch  # type: ignore[attr-defined]
+    assert patches == {24: 2, 48: 3, 64: 4, 100: 3, 128: 4, 256: 4, 300: 5}
+    assert _one("images", data=folder, seconds=1200, size=64).data.size == (64, 64)
 
 
 def test_a_faster_machine_reaches_no_less(photos: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,7 +269,7 @@ def test_a_faster_machine_reaches_no_less(photos: Callable[..., str], monkeypatc
         assert size is not None
         sizes.append(size[0])
     assert sizes == sorted(sizes)
-    assert sizes[0] == 16
+    assert sizes[0] == 32
     assert sizes[-1] == 128
 
 
@@ -261,7 +286,8 @@ def test_the_recipe_for_folders_needs_one(tmp_path: Path) -> None:
 def test_a_denoising_autoencoder_is_the_recipes_network_at_one_level(photos: Callable[..., str]) -> None:
     for data, base in ((None, "mnist"), (photos(40), "images")):
         config, like = (_one(name, data=data, seconds=600) for name in ("mnist-dae", base))
-        assert (config.data, config.training) == (like.data, like.training)
+        assert config.data == like.data.model_copy(update={"augment": 0.0})
+        assert config.training == like.training
         assert _model(config).network == _model(like).network
         built = _built(config, (3, 32, 32))
         assert isinstance(built, DenoiserModel)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from unstir.data.dataset import ImageData
+from unstir.data.config import DataConfig
+from unstir.data.dataset import ImageData, Splits
 from unstir.data.order import order
 from unstir.diffusion import Condition, NoiseLevel
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
@@ -14,7 +15,8 @@ from unstir.models.model import Batch, Model
 from unstir.models.systems import DenoiserConfig
 from unstir.networks.config import FullyConnectedConfig
 from unstir.networks.told import Told
-from unstir.training.batches import step_seed, training_batch
+from unstir.training.batches import first_images, step_seed, training_batch
+from unstir.training.config import Config, TrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +95,20 @@ def test_flips_only_when_asked_and_about_half(model: Model, data: ImageData) -> 
     assert 0.45 < mirrored.float().mean() < 0.55
     indices = order(50, 1, 3000, 1000)
     assert torch.equal(straight, data.examples(indices)[0])
+
+
+@pytest.mark.parametrize("size", [4, 9, 16])
+def test_the_first_images_are_those_of_the_first_batches(data: ImageData, model: Model, size: int) -> None:
+    train = Splits(data, data).augmented(0.5).train
+    config = Config(
+        recipe="x",
+        seed=1,
+        data=DataConfig(source="x", flip=True),
+        training=TrainingConfig(images=100, batch=size),
+        model=model.config.model_copy(update={"told": {}}),
+    ).seeing(train.shape, train.facts(), "")
+    told = config.model.build({})
+    steps = [_batch(told, train, step=step, size=size, flip=True)["x0"] for step in range(3)]
+    assert torch.equal(first_images(config, train, 9), torch.cat(steps)[:9])
+    plain = config.model_copy(update={"data": DataConfig(source="x")})
+    assert not torch.equal(first_images(plain, train, 9), first_images(config, train, 9))

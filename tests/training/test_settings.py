@@ -143,6 +143,7 @@ def _optional(key: str, name: str) -> bool:
         or (key, name) == ("model.diffusion.times", "mnist-dae")  # which has no grid
         or (key == "model.diffusion.corruption" and name != "mnist-dae")
         or (key == "data.augment" and not _alters(name))
+        or (key, name) == ("data.degradations", "images")  # which alters its images
         or (key == "model.diffusion.objective" and name in HYBRID)
         or (key == "model.sampling.sampler.variance" and name == "mnist-hybrid")
     )

@@ -288,4 +288,6 @@ def _describe(config: Config, images: ImageData, parameters: int) -> str:
         f"{name} ({len(one.classes)} classes)" if one.classes else name for name, one in config.model.told.items()
     ]
     told = f", told {', '.join(known)}" if known else ""
-    return f"{len(images):,} images of {shape}{told}; {parameters:,} parameters; on {where} in {precision}"
+    return (
+        f"{counted(len(images), 'image')} of {shape}{told}; {parameters:,} parameters; on {where} in {precision}"
+    )

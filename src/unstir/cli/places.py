@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from unstir.data.folder import IMAGE_SUFFIXES, JPEG_SUFFIXES
+from unstir.data.folder import IMAGE_SUFFIXES
 from unstir.errors import InputError
 
 
@@ -70,12 +70,11 @@ def picture_place(out: Path | None, run: Path, default: str, endings: Sequence[s
     return out
 
 
-def check_pictures(out: str, channels: int) -> str:
+def check_pictures(out: str) -> str:
     """Check where pictures are to go, and return it: with a slash at the end if it is a folder.
 
     Args:
         out: ``x.png`` or another picture, ``x.npz``, or a folder that is empty or not there.
-        channels: How many the images have.
 
     Raises:
         InputError: If something is there already, the ending is unknown, or it cannot be written.
@@ -91,7 +90,5 @@ def check_pictures(out: str, channels: int) -> str:
         raise InputError(f"--out {out} is there already; name another file, or remove it first")
     elif path.suffix != ".npz" and path.suffix.lower() not in IMAGE_SUFFIXES:
         raise InputError(f"--out {out} ends in neither .png nor .npz; for a folder write {out}/")
-    elif channels == 4 and path.suffix.lower() in JPEG_SUFFIXES:
-        raise InputError(f"--out {out} cannot hold transparent images; name a .png")
     check_writable(path)
     return out

@@ -14,6 +14,7 @@ from unstir.cli.report import Report
 from unstir.cli.room import check_drawing
 from unstir.cli.steering import steered
 from unstir.errors import InputError
+from unstir.ground import CHECKER, check_ground
 
 if TYPE_CHECKING:
     from unstir.models.config import Label, ModelConfig
@@ -63,6 +64,14 @@ def sample(
             show_default="RUN/samples/sample-seed0.png",
         ),
     ] = None,
+    ground: Annotated[
+        str | None,
+        typer.Option(
+            help="What a grid of transparent images is laid over: white, black, checker or '#rrggbb'; a folder "
+            "and an array keep the transparency.",
+            show_default="checker",
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Draw images from a run and save them, under torchrun by all its processes."""
@@ -75,10 +84,9 @@ def sample(
     _, config = read_config(run)
     config.require("draw")
     steering = steered(run, config, asked, classifier, scale, weaker)
-    if out is None:
-        out = str(default_place(run, f"samples/sample-seed{seed}.png"))
-    else:
-        out = check_pictures(out, config.samples.shape[0])
+    out = str(default_place(run, f"samples/sample-seed{seed}.png")) if out is None else check_pictures(out)
+    if ground is not None:
+        check_grounded(ground, config.samples.shape, out)
     prompts = prompt_list(config.texts, prompt)
     table = read_table(config, steering.classes, condition or [], label, prompts, n)
     count, shape = len(table), config.samples.shape
@@ -114,7 +122,8 @@ def sample(
     )
     together = map(Samples.joined, rounds(drawn))
     if place.is_main_process:
-        out = f"{write(together, out, count, new=True, table=table)}{'/' if out.endswith('/') else ''}"
+        written = write(together, out, count, new=True, table=table, ground=ground or CHECKER)
+        out = f"{written}{'/' if out.endswith('/') else ''}"
     else:
         for _ in together:
             pass
@@ -130,6 +139,22 @@ def sample(
         **steering.values(),
     }
     report.end(f"{count} image{' is' if count == 1 else 's are'} in {out}", values)
+
+
+def check_grounded(ground: str, shape: Sequence[int], out: str) -> None:
+    """Check that what is drawn can be laid over a ground.
+
+    Raises:
+        InputError: If the ground is none, or the samples (C, H, W) are not transparent, or stay so in ``out``.
+    """
+    try:
+        check_ground(ground)
+    except InputError as error:
+        raise InputError(f"--ground cannot be '{ground}': {error}") from None
+    if shape[0] != 4:
+        raise InputError(f"--ground is for transparent images, of 4 channels, and the model's have {shape[0]}")
+    if out.endswith(("/", ".npz")):
+        raise InputError(f"--out {out} keeps the transparency: leave --ground out")
 
 
 def read_table(

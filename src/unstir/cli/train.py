@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -30,10 +31,28 @@ def train(
         str | None,
         typer.Option(help="A data set's name or a folder of images.", show_default="the recipe's"),
     ] = None,
+    ground: Annotated[
+        str | None,
+        typer.Option(
+            help="What transparent images are laid over: white, black, checker or '#rrggbb'; with --set "
+            "data.channels=4 they stay transparent.",
+            show_default="white",
+        ),
+    ] = None,
     for_: Duration = None,
     images: Annotated[
         str | None,
         typer.Option(help="The budget in images seen, such as 20000, 500k or 2M.", show_default="the recipe's"),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=8,
+            max=1024,
+            help="Bring images to N x N pixels; the recipe images chooses its network for it.",
+            show_default="the recipe's",
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -89,9 +108,10 @@ def train(
         data,
         None if images is None else count_in(images),
         None if for_ is None else seconds_in(for_),
+        size=size,
     )
     place = out or Path("runs") / f"{recipe}{'-smoke' if smoke else ''}"
-    planned = configure(recipe, request, place, settings or [], parts or [], seed, smoke, start)
+    planned = configure(recipe, request, place, settings or [], parts or [], seed, smoke, start, ground)
     report = Report(as_json)
     if dry_run:
         from unstir.cli.dry_run import describe
@@ -114,6 +134,7 @@ def configure(
     seed: int | None = None,
     smoke: bool = False,
     start: Path | None = None,
+    ground: str | None = None,
 ) -> Config | Plan:
     """Return the configuration or the plan that was asked for, checked as far as it can be without its images.
 
@@ -142,6 +163,8 @@ def configure(
             config = config.model_copy(update={"start": str(start)})
         noted = begun.get(folder, config.begun.model_copy(update={"budget": request.budget}))
         config = config.model_copy(update={"begun": noted})
+        if ground is not None:
+            settings = [f"data.ground={json.dumps(ground)}", *settings]
         shrink = partial(tiny, own_data=request.data is not None) if smoke else None
         config = with_named_parts(apply_settings(config, settings, shrink), parts, folder)
         check_parts(config)
@@ -157,11 +180,14 @@ def configure(
         return config
 
     if not isinstance(planned, Plan):
-        return adjusted(planned, out, settings, parts)
+        sized = [] if request.size is None else [f"data.size={request.size}"]
+        return adjusted(planned, out, [*sized, *settings], parts)
     if start is not None:
         raise InputError(f"The recipe '{name}' is a plan, whose stages begin with fresh weights: leave --from out")
     if parts:
         raise InputError(f"The recipe '{name}' is a plan, which makes its own parts: leave --part out")
+    if request.size is not None:
+        raise InputError(f"The recipe '{name}' is a plan: set the data.size of each of its stages, not --size")
     own = _by_stage(planned, settings)
     stages = {}
     for stage, config in planned.stages.items():

@@ -1,8 +1,9 @@
 r"""Images altered at random, of which a model is told how: few images are more, and no sample is altered.
 
-Each change is made with a probability of its own, and its numbers are told; where none is made nothing is told
-(Karras et al. 2022, appendix F.2). So a network knows a turned image for a turned one, and when it draws and is
-told nothing, it draws images as they are. The numbers, all 0 where a change is not made, are
+Half of the images are mirrored, each other change is made with a probability of its own, and its numbers are
+told; where none is made nothing is told (Karras et al. 2022, appendix F.2). So a network knows a turned image for
+a turned one, and when it draws and is told nothing, it draws images as they are. The numbers, all 0 where a change
+is not made, are
 
 .. math::
     f, \quad \log_2 s, \quad \log_2 r, \quad \cos\varphi - 1, \ \sin\varphi, \quad d_x, \ d_y, \quad
@@ -31,6 +32,9 @@ from unstir.networks.told import AUGMENTATION
 WIDTH = 12
 """How many numbers are told."""
 
+MIRRORED = 0.5
+"""How probably an image is mirrored, whatever the probability of the other changes: nothing is lost by it."""
+
 SCALE, STRETCH, SHIFT, BRIGHTNESS, CONTRAST, HUE, SATURATION = 0.2, 0.2, 1 / 8, 0.2, 0.3, 0.5, 0.5
 """Standard deviations: of logarithms, of parts of a side, of half the range of pixels, of an angle."""
 
@@ -57,14 +61,14 @@ def drawn(indices: np.ndarray, passes: np.ndarray | None, p: float) -> np.ndarra
     Args:
         indices: int (B,), each image's place in its set.
         passes: int (B,), the pass over the set that it is met in, from 0 on; None where none are altered.
-        p: The probability of each change.
+        p: The probability of each change but mirroring; 0 for none at all.
     """
     told = np.full((len(indices), WIDTH), np.nan, dtype=np.float32)
     if passes is None or p == 0:
         return told
     for i, (index, met) in enumerate(zip(indices.tolist(), passes.tolist())):
         generator = np.random.default_rng([index, met, WIDTH])
-        chosen = generator.random(8) < p
+        chosen = generator.random(8) < (MIRRORED, *[p] * 7)
         numbers, angle = generator.standard_normal(8), generator.uniform(-np.pi, np.pi)
         flip, scale, stretch, turn, shift, bright, contrast, colour = chosen
         if chosen.any():

@@ -34,13 +34,14 @@ from unstir.data import entries
 from unstir.data.columns import Column, blocks
 from unstir.data.config import DataConfig
 from unstir.data.dataset import fingerprint
-from unstir.data.decode import Encoded, decode, shape_of
+from unstir.data.decode import Decoded, Encoded, decoded, shape_of
+from unstir.data.fitted import Fitted
 from unstir.data.listing import Contents, Listing, hold_back
 from unstir.errors import InputError, counted, printable
 
 _CHUNK = 64  # images that a thread reads and decodes at a time
 
-_Decoded = list[np.ndarray] | str  # an image and its pictures, or why they cannot be read
+_Decoded = list[Decoded] | str  # an image and its pictures, or why they cannot be read
 
 _log = logging.getLogger(__name__)
 
@@ -169,6 +170,7 @@ def _write(
     """Store the images that can be read with all that is known of them, those of the first part first."""
     skipped: list[tuple[str, str]] = []
     kept: list[Listing] = []
+    fitted = Fitted(config)
     plain, pictures = [*parts[0].columns], [*parts[0].pictures]
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     places = [folder / "pixels", *(entries.place(folder, len(plain) + i) for i in range(len(pictures)))]
@@ -190,7 +192,8 @@ def _write(
                         skipped.append((name, printable(result)))
                         continue
                     for store, picture in zip(stores, result, strict=True):
-                        store.add(picture, name)
+                        store.add(picture.pixels, name)
+                    fitted.add(result[0])
                     good.append(position)
                 if len(skipped) > config.corrupt_limit:
                     raise InputError(_too_many(skipped, config))
@@ -204,6 +207,7 @@ def _write(
     if n < 2 or shape is None:
         why = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise InputError(f"too few images of '{config.source}' can be read: {n}, of at least 2{why}.")
+    fitted.check()
     described = [
         _store_column(printable(name), [part.columns[name] for part in kept], entries.place(folder, position))
         for position, name in enumerate(plain)
@@ -215,8 +219,10 @@ def _write(
     # Should a whole part have been unreadable, the other gives it one image.
     train = min(max(train, 1), n - 1)
     blank = stores[0].blank
-    note = f"{counted(blank, 'image')} white or transparent all over" if blank else ""
-    return entries.Description((n, *shape), train, tuple(described), tuple(skipped), note=note)
+    said = [f"{counted(blank, 'image')} white or transparent all over"] if blank else []
+    said += fitted.notes()
+    said += ["1 image alone is left to train on, and a model will draw no other"] if train == 1 else []
+    return entries.Description((n, *shape), train, tuple(described), tuple(skipped), note="; ".join(said))
 
 
 def _store_column(name: str, parts: list[Column], place: Path) -> entries.ColumnDescription:
@@ -283,13 +289,13 @@ def _decoded(
         return [together(pictures) for pictures in zip(*encoded) if not leaving.is_set()]
 
     def together(encoded: tuple[Encoded, ...]) -> _Decoded:
-        decoded = []
+        results = []
         for name, picture, wanted in zip(names, encoded, channels, strict=True):
-            result = _attempt(picture, config.size, wanted)
+            result = _attempt(picture, config, wanted)
             if isinstance(result, str):
                 return name + result
-            decoded.append(result)
-        return decoded
+            results.append(result)
+        return results
 
     waiting: deque[tuple[np.ndarray, AsyncResult[list[_Decoded]]]] = deque()
     for start in range(0, len(listing), _CHUNK):
@@ -309,9 +315,9 @@ def _awaited(result: AsyncResult[list[_Decoded]]) -> list[_Decoded]:
             return result.get(timeout=0.5)
 
 
-def _attempt(encoded: Encoded, size: tuple[int, int] | None, channels: int | None) -> np.ndarray | str:
+def _attempt(encoded: Encoded, config: DataConfig, channels: int | None) -> Decoded | str:
     try:
-        return decode(encoded, size, channels)
+        return decoded(encoded, config.size, channels, config.fit, config.ground)
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything

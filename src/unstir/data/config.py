@@ -8,7 +8,10 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from unstir.config import Fraction, Number, Part, Positive
+from unstir.ground import check_ground
 
+Fit = Literal["crop", "pad"]
+Ground = Annotated[str, BeforeValidator(check_ground)]
 DegradationName = Literal["colorization", "inpainting", "uncropping", "jpeg", "super-resolution"]
 
 
@@ -26,13 +29,18 @@ class DataConfig(Part):
     Attributes:
         source: a known name (``digits``, ``mnist``, ...), a folder of images or of parquet files, or an ``.npy``
             or ``.npz`` file. A known name wins over a folder called the same; ``./mnist`` is the folder.
-        size: (height, width) in pixels. An image is resized, antialiased and in one pass, so that it just covers
-            this, and its centre is cut out. One number makes a square. None: as they are; all must agree.
-        channels: 1 (luma), 3 (transparency over white) or 4 (transparency kept). None: 1 if every image is stored
-            as gray, otherwise 3; arrays keep the channels they have.
+        size: (height, width) in pixels, to which an image is resized, antialiased and in one pass. One number
+            makes a square. None: as they are; all must agree.
+        fit: how an image of other proportions gets this size: ``crop``, it just covers it, and its centre is cut
+            out; or ``pad``, whole, with the ground beside it, or where transparency is kept what is clear.
+        channels: 1 (luma), 3 (transparency over the ground) or 4 (transparency kept). None: 1 if every image is
+            stored as gray, otherwise 3; arrays keep the channels they have.
+        ground: what is seen through transparent pixels: ``white``, ``black``, ``checker`` (squares of two grays)
+            or a colour ``#rrggbb``, of gray images its luma. Where transparency is kept, the colour of what is
+            clear.
         flip: whether training mirrors images left-right at random; samples are mirrored then as often.
         augment: how probably each change is made to a training image of which the model is told, as
-            ``augmentation`` (:mod:`unstir.data.augmentation`); 0 for none.
+            ``augmentation`` (:mod:`unstir.data.augmentation`); 0 for none, and otherwise half are mirrored too.
         degradations: the ways in which a model is told each image degraded, one of them at a time
             (:mod:`unstir.data.degradations`). If there are any, the images have two columns more: the picture
             ``degraded``, and the classes ``task``, which of these it is.
@@ -41,7 +49,9 @@ class DataConfig(Part):
 
     source: Annotated[str, BeforeValidator(_text), Field(min_length=1)]
     size: Annotated[tuple[Positive, Positive] | None, BeforeValidator(_square)] = None
+    fit: Fit = "crop"
     channels: Literal[1, 3, 4] | None = None
+    ground: Ground = "white"
     flip: bool = False
     augment: Fraction = 0.0
     degradations: tuple[DegradationName, ...] = ()

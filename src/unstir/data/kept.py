@@ -12,13 +12,21 @@ from unstir.data.config import DataConfig
 from unstir.data.sources import Source, find
 from unstir.errors import InputError, printable
 
-_VERSION = 4  # of the entries; whoever changes the pixels or columns in them raises it
+_VERSION = 5  # of the entries; whoever changes the pixels or columns in them raises it
 
 
 def place(source: Source, config: DataConfig) -> Path:
     """The entry of a source as it is now, in the shape that a configuration asks for."""
-    key = _digest([_VERSION, source.identity(), config.size, config.channels])
+    key = _digest([_VERSION, source.identity(), config.size, config.fit, config.channels, config.ground])
     return cache_folder() / "images" / f"{_stem(source)}{key}"
+
+
+def at_hand(config: DataConfig) -> bool:
+    """Whether images are in files here, or were decoded before: to load them nothing is fetched or drawn."""
+    from unstir.data import entries
+
+    source = find(config.source)
+    return source.kind not in ("hub", "generated") or entries.read(place(source, config)) is not None
 
 
 def _stem(source: Source) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from unstir.data.columns import Column
 from unstir.data.decode import Encoded
-from unstir.errors import InputError, counted
+from unstir.data.sources import check_count
 
 Read = Callable[[np.ndarray], list[Encoded]]
 
@@ -72,10 +72,7 @@ def hold_back(listing: Listing, source: str) -> tuple[Listing, Listing]:
         InputError: for fewer than two images.
     """
     n = len(listing)
-    if n < 2:
-        raise InputError(
-            f"'{source}' holds {counted(n, 'image')}; at least 2 are needed, one to train on and one to hold back."
-        )
+    check_count(source, n)
     count = max(1, min(10_000, n // 20))
     shuffled = np.random.Generator(np.random.PCG64(_HELD_BACK_SEED)).permutation(n)
     held = np.sort(_spared(listing, shuffled)[:count])

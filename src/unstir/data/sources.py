@@ -12,7 +12,7 @@ from typing import Literal
 
 from unstir.data.config import DataConfig
 from unstir.data.folder import IMAGE_SUFFIXES, files_in, is_image, is_run, signature
-from unstir.errors import InputError, nearest
+from unstir.errors import InputError, counted, nearest
 
 TABLE_SUFFIXES = (".parquet", "readme.md")
 """How the names of tables, and of what describes them, end."""
@@ -174,6 +174,19 @@ def find(source: str) -> Source:
         return Source(path.stem, "array", str(path))
     advice = "unpack it and give the folder" if path.suffix in (".zip", ".tar", ".gz", ".tgz") else "give a folder"
     raise InputError(f"'{source}' is a file, not a folder of images; {advice}.")
+
+
+def check_count(source: str, images: int) -> None:
+    """Check that there are images enough.
+
+    Raises:
+        InputError: for fewer than two.
+    """
+    if images < 2:
+        raise InputError(
+            f"'{source}' holds {counted(images, 'image')}; at least 2 are needed, one to train on and one to hold "
+            "back."
+        )
 
 
 def source_of(config: DataConfig) -> Source:

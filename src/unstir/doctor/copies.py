@@ -89,7 +89,8 @@ def nearest(images: Tensor, patient: Patient) -> tuple[Nearest, np.ndarray]:
     """
     train = patient.splits.train
     chosen = np.sort(np.random.default_rng(0).permutation(len(train))[: max(2, MOST // train.pixels[0].size)])
-    mirrored = patient.begun is not None and patient.begun.data.flip
+    data = patient.begun.data if patient.begun else None
+    mirrored = data is not None and (data.flip or data.augment > 0)
     ways = [Nearest(each.flatten(1).numpy()) for each in (images, images.flip(-1))[: 1 + mirrored]]
     for start in range(0, len(chosen), ROWS):
         part = train.pixels[chosen[start : start + ROWS]]

@@ -68,7 +68,7 @@ def _tones(drawn: Tensor, real: Tensor, guided: bool) -> Iterator[Finding]:
             "saturated",
             "Samples are burnt out: many pixels are black or white to the full.",
             f"{saturated:.0%} of their pixels, and {usual:.0%} of the data's",
-            "unstir sample RUN --guidance 0, or with --guidance-rescale 0.7",
+            "unstir sample RUN --guidance 0, or with --guidance-rescale 0.7" if guided else "train longer",
             "colours as the data has them",
             min(0.85, 0.3 + saturated - usual),
             figures,

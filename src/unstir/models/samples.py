@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unstir.errors import InputError
 from unstir.files import new_folder, whole_file, write_new
+from unstir.ground import CHECKER, laid_over
 from unstir.models import layout
 from unstir.models.headings import Headings
 from unstir.models.table import Table
@@ -76,8 +77,8 @@ class Samples:
         """Save the images and return the path; each file is written whole or not at all.
 
         Args:
-            path: ``x.png`` (or another picture format) for a grid, ``x.npz`` for uint8 NHWC as ``arr_0`` with
-                the labels as ``arr_1``, or a folder for one PNG each.
+            path: ``x.png`` (or another picture format) for a grid, transparent images over a checkerboard;
+                ``x.npz`` for uint8 NHWC as ``arr_0`` with the labels as ``arr_1``, or a folder for one PNG each.
 
         Raises:
             InputError: If the ending is unknown, takes no such images, or the path cannot be written.
@@ -88,19 +89,20 @@ class Samples:
         """Return image ``i`` as a picture, pixel for pixel."""
         return _picture(self.bytes()[i])
 
-    def grid(self, columns: int | None = None) -> Image.Image:
+    def grid(self, columns: int | None = None, ground: str = CHECKER) -> Image.Image:
         """Return one picture of all images.
 
         Args:
             columns: How many; None is about as many as rows, and then each of several classes that come in turn
                 has rows of its own, with its name beside them.
+            ground: What transparent images are laid over.
         """
         if columns is None and self.labels is not None and self.classes:
             rows = turns(self.labels.tolist(), self.classes)
             if rows is not None:
                 place = torch.cat([self.tensor, torch.ones_like(self.tensor[:1])])[rows.order()]
                 height, width = self.tensor.shape[-2:]
-                return Headings(rows, height, width).around(Samples(place).grid(rows.columns))
+                return Headings(rows, height, width).around(Samples(place).grid(rows.columns, ground))
         if columns is None:
             columns = layout.columns(len(self))
         images = self.bytes()
@@ -114,7 +116,8 @@ class Samples:
         for i, image in enumerate(images):
             y, x = i // across * high + pad, i % across * wide + pad
             whole[:, y : y + height, x : x + width] = image
-        return _picture(whole)
+        picture = _picture(whole)
+        return laid_over(picture, ground) if picture.mode == "RGBA" else picture
 
     def name(self, i: int) -> str:
         """Return the prompt of sample ``i``, or its class, as a part of a file's name behind a dash, or ""."""
@@ -125,7 +128,12 @@ class Samples:
 
 
 def write(
-    stream: Iterable[Samples], out: str | Path, count: int, new: bool = False, table: Table | None = None
+    stream: Iterable[Samples],
+    out: str | Path,
+    count: int,
+    new: bool = False,
+    table: Table | None = None,
+    ground: str = CHECKER,
 ) -> Path:
     """Save images as they come, and return where; each file is written whole or not at all.
 
@@ -139,6 +147,7 @@ def write(
         new: Whether to leave alone what is there: another name is taken then, such as ``x-2.png``.
         table: What they are told beside the label, which is then in the names of pictures in a folder, and along
             the edges of a grid.
+        ground: What transparent images are laid over in a grid; elsewhere they stay transparent.
 
     Raises:
         InputError: If the ending is unknown, takes no such images, or the path cannot be written.
@@ -152,7 +161,7 @@ def write(
     if path.suffix == ".npz":
         encode = partial(_write_npz, stream, count)
     elif Image.registered_extensions().get(path.suffix.lower()) in Image.SAVE:
-        encode = _laid_out(Samples.joined(stream), table).save
+        encode = _laid_out(Samples.joined(stream), table, ground).save
     else:
         raise InputError(f"{path} could not be written: no picture ends in {path.suffix}")
     if new:
@@ -162,11 +171,11 @@ def write(
     return path
 
 
-def _laid_out(samples: Samples, table: Table | None) -> Image.Image:
+def _laid_out(samples: Samples, table: Table | None, ground: str) -> Image.Image:
     if table is None or table.across is None:
-        return samples.grid()
+        return samples.grid(ground=ground)
     height, width = samples.tensor.shape[-2:]
-    return Headings(table, height, width).around(samples.grid(table.columns))
+    return Headings(table, height, width).around(samples.grid(table.columns, ground))
 
 
 def _write_pictures(stream: Iterable[Samples], folder: Path, count: int, table: Table | None) -> None:

@@ -99,4 +99,5 @@ def mnist_dae(request: Request) -> Config:
     level = ScheduleConfig(name="single", amount=0.5)
     diffusion = DiffusionConfig(schedule=level, parameterization="x0", objective="x0")
     model = config.model.model_copy(update={"told": {}, "diffusion": diffusion, "sampling": SamplingConfig()})
-    return config.model_copy(update={"recipe": "mnist-dae", "model": model})
+    data = config.data.model_copy(update={"augment": 0.0})  # it is told nothing
+    return config.model_copy(update={"recipe": "mnist-dae", "data": data, "model": model})

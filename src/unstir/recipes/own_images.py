@@ -6,49 +6,56 @@ from typing import NamedTuple
 
 from unstir.data.config import DataConfig
 from unstir.data.peek import peek
-from unstir.data.sources import find
+from unstir.data.sources import check_count, find
 from unstir.diffusion.config import DiffusionConfig
 from unstir.errors import InputError
 from unstir.models.systems import DenoiserConfig
 from unstir.networks.config import UNetConfig
+from unstir.quantities import duration
 from unstir.recipes.request import LABEL, Request, Speed
 from unstir.sampling.config import SamplingConfig
 from unstir.training.config import Begun, Config, TrainingConfig
 
 
-class _Choice(NamedTuple):
+class _Rung(NamedTuple):
+    """A resolution and a network that a budget may reach.
+
+    Attributes:
+        size: The side of the images in pixels.
+        grid: About how many patches are on a side of what the network sees.
+        network: The network on these patches.
+        gflop: The arithmetic of training on one image, in GFLOP.
+    """
+
+    size: int
+    grid: int
     network: UNetConfig
     gflop: float
-    """The arithmetic of training on one image, in GFLOP."""
 
 
-_CHOICES = {
-    16: _Choice(UNetConfig(channels=(128, 192), blocks=1, attention=("none", "full"), norm="layer"), 3.0),
-    32: _Choice(UNetConfig(channels=(128, 192), blocks=1, attention=("none", "full"), patch=2, norm="layer"), 3.0),
-    64: _Choice(
-        UNetConfig(channels=(128, 192, 256), blocks=1, attention=("none", "none", "full"), patch=2, norm="layer"),
-        15.0,
-    ),
-    96: _Choice(
-        UNetConfig(channels=(128, 192, 256), blocks=1, attention=("none", "none", "full"), patch=3, norm="layer"),
-        15.0,
-    ),
-    128: _Choice(
-        UNetConfig(
-            channels=(128, 192, 256, 320),
-            blocks=2,
-            attention=("none", "none", "linear", "full"),
-            patch=2,
-            norm="layer",
-        ),
-        90.0,
-    ),
-}
+_COARSE = UNetConfig(channels=(128, 192), blocks=1, attention=("none", "full"), norm="layer")
+_MIDDLE = UNetConfig(channels=(128, 192, 256), blocks=1, attention=("none", "none", "full"), norm="layer")
+_FINE = UNetConfig(
+    channels=(128, 192, 256, 320), blocks=2, attention=("none", "none", "linear", "full"), norm="layer"
+)
 
-_TRAINING = {"batch": 64, "optimizer": "muon", "learning_rate": 2e-3}
+_LADDER = (
+    _Rung(32, 16, _COARSE, 3.0),
+    _Rung(64, 16, _COARSE, 3.0),
+    _Rung(64, 32, _MIDDLE, 15.0),
+    _Rung(128, 32, _MIDDLE, 15.0),
+    _Rung(128, 64, _FINE, 90.0),
+    _Rung(256, 64, _FINE, 90.0),
+)
+"""From the quickest to the slowest."""
 
-ENOUGH_IMAGES = 200_000
-"""A resolution is in reach if the budget lets training see so many images, repeats counted."""
+_TRAINING = {"batch": 32, "optimizer": "muon", "learning_rate": 1e-3}
+
+ENOUGH_IMAGES, ENOUGH_IMAGES_AT_32 = 40_000, 200_000
+"""A rung is in reach if the budget lets training see so many images, repeats counted."""
+
+GUIDANCE = 1.0
+"""Weight with which samples are drawn, where there are labels."""
 
 HOUR = 3600.0
 
@@ -61,25 +68,57 @@ def images(request: Request) -> Config:
     if source.kind == "array":
         raise InputError("The recipe 'images' takes a folder; for an array use another recipe with --data")
     seen = peek(source)
+    check_count(request.data, seen.images)
     seconds = request.seconds or (None if request.images else HOUR)
     speed = None if seconds is None else request.speed()
-    size = _resolution(seen.side, seconds, speed)
-    dropout = 0.1 if seen.images < 10_000 else 0.0
-    budget = f"{seconds / 60:g} minutes at {speed.words()}" if seconds and speed else f"{request.images:,} images"
+    size, rung, why = _chosen(seen.side, request.size, seconds, speed)
     return Config(
         recipe="images",
-        note=f"{seen.images:,} images of about {seen.side} pixels and a budget of {budget}: "
-        f"{size}x{size} pixels" + (", with dropout, as the images are few" if dropout else ""),
+        note=f"{seen.images:,} images of about {seen.side} pixels: {why}",
         begun=Begun(gflops=speed.gflops if speed else None),
-        data=DataConfig(source=request.data, size=(size, size), flip=True),
+        data=DataConfig(source=request.data, size=(size, size), augment=0.2 if seen.images < 1000 else 0.1),
         training=request.training(seconds=None if request.images else HOUR, **_TRAINING),
         model=DenoiserConfig(
             told=LABEL,
-            network=_CHOICES[size].network.model_copy(update={"dropout": dropout}),
+            network=rung.network.model_copy(update={"patch": max(1, round(size / rung.grid))}),
             diffusion=DiffusionConfig(parameterization="v", objective="v"),
-            sampling=SamplingConfig(),
+            sampling=SamplingConfig(guidance=GUIDANCE),
         ),
     )
+
+
+def _chosen(side: int, asked: int | None, seconds: float | None, speed: Speed | None) -> tuple[int, _Rung, str]:
+    """Return the size of images, the rung that they are learned on, and why: the highest rung in reach.
+
+    Args:
+        side: Of the images there are, in pixels.
+        asked: The size that the user wants, or None.
+        seconds: The budget; None if it is in images.
+        speed: What training reaches, where the budget is in time.
+    """
+    if asked is None:
+        fitting = [rung for rung in _LADDER if rung.size <= 1.25 * side] or [_LADDER[0]]
+    else:
+        size = min((rung.size for rung in _LADDER if rung.size >= asked), default=_LADDER[-1].size)
+        fitting = [rung for rung in _LADDER if rung.size == size]
+    if seconds is None or speed is None:
+        rung = fitting[-1]
+        return asked or rung.size, rung, f"{_square(asked or rung.size)} pixels, whatever time that takes"
+    needed = [ENOUGH_IMAGES * rung.gflop / speed.gflops for rung in fitting]
+    reached = max((place for place, time in enumerate(needed) if time <= seconds), default=0)
+    rung, size = fitting[reached], asked or fitting[reached].size
+    why = f"{_square(size)} pixels in {duration(seconds)} at {speed.words()}"
+    if needed[reached] > seconds:
+        why += f"; to learn them well takes about {duration(needed[reached])}"
+    elif reached + 1 < len(fitting):
+        finer = fitting[reached + 1]
+        what = f"{_square(finer.size)} pixels" if finer.size > rung.size else "a finer network"
+        why += f"; {what} would take about {duration(needed[reached + 1])}"
+    return size, rung, why
+
+
+def _square(size: int) -> str:
+    return f"{size}x{size}"
 
 
 class At32(NamedTuple):
@@ -100,19 +139,10 @@ def at_32(request: Request, seconds: float) -> At32:
         request: What the user asked for.
         seconds: The recipe's own budget.
     """
-    network, gflop = _CHOICES[32]
-    sized = request.sized(ENOUGH_IMAGES * gflop, seconds)
-    training = _TRAINING
+    rung, training = _LADDER[0], _TRAINING | {"batch": 64, "learning_rate": 2e-3}
+    network = rung.network.model_copy(update={"patch": 2})
+    sized = request.sized(ENOUGH_IMAGES_AT_32 * rung.gflop, seconds)
     if sized.small:
         network = network.model_copy(update={"channels": (64, 128)})
         training = training | {"batch": 16, "learning_rate": 1e-3}
     return At32(network, request.training(seconds=seconds, **training), sized.note, sized.begun)
-
-
-def _resolution(side: int, seconds: float | None, speed: Speed | None) -> int:
-    """Return the largest resolution that the images have, or nearly, and the budget reaches."""
-    in_images = [size for size in _CHOICES if size <= 1.25 * side] or [min(_CHOICES)]
-    if seconds is None or speed is None:
-        return in_images[-1]
-    in_reach = [size for size in in_images if seconds * speed.gflops / _CHOICES[size].gflop >= ENOUGH_IMAGES]
-    return (in_reach or in_images[:1])[-1]

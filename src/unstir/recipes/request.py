@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from unstir.errors import InputError
@@ -26,12 +26,14 @@ class Request:
         seconds: The budget in seconds, or None; if both are None the recipe's own holds.
         gflops: What training was taken to reach on this machine when the run was begun that is to go on, in
             GFLOP/s; None for a new one, which measures it.
+        size: The side in pixels that images are brought to; None leaves it to the recipe.
     """
 
     data: str | None = None
     images: int | None = None
     seconds: float | None = None
     gflops: float | None = None
+    size: int | None = None
 
     def __post_init__(self) -> None:
         if self.images is not None and self.seconds is not None:
@@ -45,11 +47,10 @@ class Request:
 
     def share(self, part: float) -> Request:
         """Return the request of one stage of a plan, which has ``part`` of the budget."""
-        return Request(
-            self.data,
-            None if self.images is None else max(1, round(part * self.images)),
-            None if self.seconds is None else part * self.seconds,
-            self.gflops,
+        return replace(
+            self,
+            images=None if self.images is None else max(1, round(part * self.images)),
+            seconds=None if self.seconds is None else part * self.seconds,
         )
 
     def training(self, **own: Any) -> TrainingConfig:

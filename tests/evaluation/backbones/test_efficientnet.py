@@ -51,11 +51,17 @@ def test_each_image_is_read_by_itself(backbone: NetworkBackbone, images: Tensor)
     assert apart.min() > 1  # of lengths of about 10
 
 
-def test_gray_images_are_read_as_colour_and_others_are_refused(backbone: NetworkBackbone, images: Tensor) -> None:
+def test_gray_images_are_read_as_colour_transparent_ones_on_white_and_others_are_refused(
+    backbone: NetworkBackbone, images: Tensor
+) -> None:
     gray = images[:2, :1]
     torch.testing.assert_close(backbone.read(gray).features, backbone.read(gray.expand(-1, 3, -1, -1)).features)
-    with pytest.raises(InputError, match="1 or 3 channels, and these have 4"):
-        backbone.read(torch.zeros(1, 4, 8, 8))
+    opacity = torch.linspace(-1, 1, 24).expand(2, 1, 20, 24)
+    lit = 1 - (1 - images[:2]) * (opacity + 1) / 2
+    clear = backbone.read(torch.cat([images[:2], opacity], 1))
+    torch.testing.assert_close(clear.features, backbone.read(lit).features)
+    with pytest.raises(InputError, match="1, 3 or 4 channels, and these have 5"):
+        backbone.read(torch.zeros(1, 5, 8, 8))
 
 
 @pytest.mark.parametrize(("side", "kernel", "stride"), [(8, 3, 2), (7, 3, 2), (8, 5, 2), (7, 5, 1), (6, 1, 1)])

@@ -71,7 +71,7 @@ def read_any(path: Path, config: ModelConfig) -> np.ndarray:
 
 
 def read_own(path: Path, config: ModelConfig) -> np.ndarray:
-    """Return a picture with the channels of the model's images as uint8 (C, H, W), no pixel of it changed.
+    """Return a picture with the channels of the model's images as uint8 (C, H, W), nothing that is seen changed.
 
     Raises:
         InputError: If it cannot be read, or has others.

@@ -81,7 +81,7 @@ class NetworkBackbone:
 
     @torch.no_grad()
     def read(self, images: Tensor) -> Seen:
-        """Return what is read in images (N, C, H, W), float32 in [-1, 1], C of 1 or 3, gray ones as RGB."""
+        """Return what is read in images (N, C, H, W), float32 in [-1, 1], C of 1, 3 or 4, see :func:`in_bytes`."""
         check_channels(self.name, images.shape[1])
         device = next(self.network.parameters()).device
         seen = [self._see(pixels.to(device)) for pixels in in_bytes(images).split(BATCH.get(device.type, 8))]
@@ -99,16 +99,22 @@ def key(*parts: str) -> str:
 
 def check_channels(name: str, channels: int) -> None:
     """Raise an `InputError` if a backbone of colour images cannot read those of so many channels."""
-    if channels not in (1, 3) and name not in (CLASSIFIER, PIXELS):
+    if channels not in (1, 3, 4) and name not in (CLASSIFIER, PIXELS):
         raise InputError(
-            f"the backbone '{name}' reads gray and colour images, of 1 or 3 channels, and these have {channels}"
+            f"the backbone '{name}' reads gray, colour and transparent images, of 1, 3 or 4 channels, and these "
+            f"have {channels}"
         )
 
 
 def in_bytes(images: Tensor) -> Tensor:
-    """Return images (N, 1 or 3, H, W) in [-1, 1] as uint8 (N, 3, H, W); values beyond are clipped."""
-    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return pixels.expand(-1, 3, -1, -1)
+    """Return images (N, 1, 3 or 4, H, W) in [-1, 1] as uint8 (N, 3, H, W); values beyond are clipped.
+
+    Gray ones become RGB, transparent ones lie on white.
+    """
+    x = images.clamp(-1, 1)
+    if x.shape[1] == 4:
+        x = 1 + (x[:, :3] - 1) * (x[:, 3:] + 1) / 2
+    return ((x + 1) * 127.5).round().to(torch.uint8).expand(-1, 3, -1, -1)
 
 
 def resized(pixels: Tensor, side: int, mode: str) -> Tensor:
