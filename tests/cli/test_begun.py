@@ -10,14 +10,16 @@ from PIL import Image
 
 from unstir import processes
 from unstir.cli.train import configure
+from unstir.errors import InputError
 from unstir.kernels import processor
 from unstir.recipes.request import Request
 from unstir.tensors import write_tensors
 from unstir.training.config import Begun, Config
 from unstir.training.run_folder import RunFolder
-from unstir.training.start import check_out
+from unstir.training.start import check_out, lasting
 
 FAST, SLOW = 700.0, 60.0
+SECONDS = {"images": 3600.0, "mnist": 240.0}
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def photos(tmp_path: Path) -> str:
 
 def _configured(name: str, data: str | None, out: Path, speed: float, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr(processor, "top_speed", lambda: (speed, True))
-    planned = configure(name, Request(data, seconds=3600 if name == "images" else 240), out)
+    planned = configure(name, Request(data, seconds=SECONDS[name]), out)
     assert isinstance(planned, Config)
     return planned
 
@@ -50,8 +52,39 @@ def test_a_recipe_chooses_again_as_it_chose(
     write_tensors(folder.checkpoint(1), {}, {})
     again = _configured(name, data, out, SLOW, monkeypatch)
     assert again.asked() == fast.asked()
-    assert again.begun == fast.begun == Begun(gflops=0.55 * FAST)
+    assert again.begun == fast.begun == Begun(gflops=0.55 * FAST, budget={"seconds": SECONDS[name]})
     check_out(again, out)
+
+
+@pytest.mark.parametrize(("name", "key"), [("images", "data.size"), ("mnist", "training.batch")])
+def test_a_longer_budget_goes_on_with_what_the_first_one_chose(
+    name: str, key: str, photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = photos if name == "images" else None, tmp_path / "run"
+    monkeypatch.setattr(processor, "top_speed", lambda: (FAST, True))
+
+    def configured(folder: Path, **budget: float | int) -> Config:
+        planned = configure(name, Request(data, **budget), folder)  # type: ignore[arg-type]
+        assert isinstance(planned, Config)
+        return planned
+
+    first, folder = configured(out, seconds=60), RunFolder(out)
+    folder.write_config(first)
+    write_tensors(folder.checkpoint(1), {}, {})
+    assert configured(out, seconds=60).note == first.note
+    fresh = configured(tmp_path / "new", seconds=36_000)
+    for budget in ({"seconds": 36_000}, {"images": 5_000_000}):
+        longer = configured(out, **budget)  # type: ignore[arg-type]
+        assert lasting(longer) == lasting(first) != lasting(fresh)
+        assert longer.training.budget == budget and longer.training.batch == first.training.batch
+        assert f"a new run would have a {key} of " in longer.note and "another --out" in longer.note.lower()
+        check_out(longer, out)
+        folder.write_config(longer)  # what the first budget was is not forgotten
+    with pytest.raises(InputError, match="holds another run: its seed is 0, not 3"):
+        check_out(longer.model_copy(update={"seed": 3}), out)
+    # A run that did not note it was begun under the budget that it has.
+    folder.write_config(first.model_copy(update={"begun": Begun(gflops=first.begun.gflops)}))
+    check_out(configured(out, seconds=36_000), out)
 
 
 def test_what_was_assumed_is_said(photos: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,7 +218,7 @@ def test_evaluate_without_labels_by_a_backbone_of_a_package(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(workplace)
-    levels = np.arange(250, dtype=np.uint8)
+    levels = (np.arange(1000) % 250).astype(np.uint8)
     np.savez("unlabelled.npz", images=np.tile(levels[:, None, None, None], (1, 1, 8, 8)))
     line = ["evaluate", "runs/digits", "--data", "unlabelled.npz", "-n", "7", "--steps", "2"]
     assert run([*line, "--metrics", "fd,kd,precision,recall,density,coverage", "--json"]) == 0

@@ -50,7 +50,10 @@ def test_the_stages_are_trained_in_turn(here: Path, capsys: pytest.CaptureFixtur
     assert "told seen; " in said[5] and said[5].startswith("1,437 images of 1x8x8")
     out = Path("runs/digits-variations-smoke")
     picture = out / "drawing/samples/images-0000000032.png"
-    assert said[6:] == [f"The plan is in {out}; its newest picture is {picture}"]
+    assert said[6:] == [
+        f"Next: unstir sample {out}, unstir evaluate {out}, unstir doctor {out}",
+        f"The plan is in {out}; its newest picture is {picture}",
+    ]
     assert picture.stat().st_size > 100
     assert list(yaml.safe_load((out / "plan.yaml").read_text())) == ["encoder", "drawing"]
     stored = yaml.safe_load((out / "drawing/config.yaml").read_text())
@@ -76,6 +79,8 @@ def test_the_same_command_again_is_finished(
         "run": "runs/plan",
         "stage": "drawing",
         "picture": "runs/plan/drawing/samples/images-0000000032.png",
+        "film": None,
+        "losses": None,
         "finished": True,
         "trained": False,
         "steps": 4,

@@ -10,24 +10,25 @@ import pytest
 from unstir.cli import room
 from unstir.data.config import DataConfig
 from unstir.errors import InputError
+from unstir.models.turns import Turns
 
 
 def test_a_drawing_fits_the_disk_or_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
     monkeypatch.setattr(room, "machine_memory", lambda: 1e9)
-    room.check_drawing(15_625, (1, 8, 8), 10, "x.npz", 64)
+    room.check_drawing(15_625, (1, 8, 8), None, "x.npz", 64)
     for out in ("x.npz", "x/"):
         with pytest.raises(InputError, match=r"^15,626 images take 1 MB, and on the disk of /.* there are 1 MB"):
-            room.check_drawing(15_626, (1, 8, 8), 10, out, 64)
-    room.check_drawing(20_000, (1, 8, 8), 10, "x.png", 64)
+            room.check_drawing(15_626, (1, 8, 8), None, out, 64)
+    room.check_drawing(20_000, (1, 8, 8), Turns("0123456789", 20_000), "x.png", 64)
     with pytest.raises(InputError, match=r"^One picture of 4,294,967,295 images would be 4,325,\d+ by 4,325,\d+ "):
-        room.check_drawing(4_294_967_295, (1, 8, 8), 0, "x.png", 64)
+        room.check_drawing(4_294_967_295, (1, 8, 8), None, "x.png", 64)
     with pytest.raises(InputError, match=r"One picture of 4 images would be 40,006 by 8 pixels"):
-        room.check_drawing(4, (1, 1, 20_000), 0, "x.webp", 64)
+        room.check_drawing(4, (1, 1, 20_000), None, "x.webp", 64)
     with pytest.raises(
         InputError, match=r"A batch of 10,000 images of 3x100x100 takes 1.2 GB, and there are 1.0 GB"
     ):
-        room.check_drawing(10_000, (3, 100, 100), 0, "x.npz", 20_000)
+        room.check_drawing(10_000, (3, 100, 100), None, "x.npz", 20_000)
 
 
 def test_training_fits_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,10 +81,10 @@ def test_a_folder_gets_one_picture_each(out: str, here: Path) -> None:
     assert Image.open(Path(out) / pictures[0]).size == (8, 8)
 
 
-def test_a_grid_has_a_column_for_each_class(here: Path) -> None:
+def test_a_grid_has_a_row_for_each_class(here: Path) -> None:
     assert run(["sample", "runs/digits", *QUICK, "-n", "20", "--out", "deep/grid.png"]) == 0
     width, height = Image.open("deep/grid.png").size
-    assert width > 4 * height
+    assert height > 4 * width
 
 
 def test_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,9 +95,10 @@ def test_a_finished_run_says_so_and_a_larger_budget_goes_on(
     assert run([*same, "--set", "training.images=48"]) == 0
     said = capsys.readouterr().out
     assert "Going on from step 4 (32 images" in said
-    assert said.splitlines()[-1] == (
-        "The run is in runs/digits; its newest picture is runs/digits/samples/images-0000000048.png"
-    )
+    assert said.splitlines()[-2:] == [
+        "Next: unstir sample runs/digits, unstir evaluate runs/digits, unstir doctor runs/digits",
+        "The run is in runs/digits; its newest picture is runs/digits/samples/images-0000000048.png",
+    ]
     assert run([*same, "--set", "training.images=48"]) == 0
     assert "This run is finished (48 images" in capsys.readouterr().out
 

@@ -15,6 +15,8 @@ from unstir.doctor import average, rate, resolution, samples, training, walk
 from unstir.doctor.gaussian import Gaussian
 from unstir.doctor.patient import Patient
 from unstir.doctor.trace import Point, Trace
+from unstir.training.config import TrainingConfig
+from unstir.training.trend import trend
 
 
 def smooth(n: int, side: int, seed: int) -> torch.Tensor:
@@ -79,15 +81,16 @@ def test_a_loss_that_falls_as_a_power_is_carried_on() -> None:
     images = np.arange(1, 41) * 1000.0
     losses = 3.0 * images**-0.3
     log = [{"images": seen, "loss": loss} for seen, loss in zip(images, losses)]
-    fitted = Patient.trend.func(SimpleNamespace(log=log))  # type: ignore[attr-defined]
-    assert fitted == pytest.approx((-0.3, 3.0), rel=1e-6)
-    found = training._trend(images, losses, fitted, 600.0)
-    last = (3.0 * images[-4:] ** -0.3).mean()
-    assert found.figures["loss in 10 times the time"] == pytest.approx(last * 10**-0.3, rel=1e-6)
-    assert "30 min" in found.effect and "1 h 40 min" in found.effect
+    assert Patient.power.func(SimpleNamespace(log=log)) == pytest.approx(-0.3, rel=1e-6)  # type: ignore[attr-defined]
+    held_out = [{"images": seen, "loss": 1.0, "validation_loss": loss} for seen, loss in zip(images, losses)]
+    leads = trend(held_out, TrainingConfig(seconds=1))
+    assert leads is not None
+    found = training._trend(leads, (images.tolist(), losses.tolist()), 600.0)
+    assert found.figures["loss in 10 times the time, at best"] == pytest.approx(losses[-1] * 10**-0.3, rel=1e-6)
+    assert "in 30 min" in found.effect and "in 1 h 40 min" in found.effect
     assert found.picture is not None
-    ours, trend = (line.get_ydata() for line in found.picture().axes[0].get_lines())
-    assert np.allclose(ours, trend)
+    ours, shown = (line.get_ydata() for line in found.picture().axes[0].get_lines())
+    assert np.allclose(ours, shown)
 
 
 def test_an_average_that_begins_anew_is_seen_in_the_log() -> None:

@@ -166,6 +166,29 @@ def test_a_floor_is_of_as_many_images_or_is_not(evaluated: Callable[..., Figures
     assert "precision_ceiling" in evaluated(pictures(300, 5), "precision", among=150)
 
 
+@pytest.mark.parametrize(
+    ("count", "against", "there"), [(1, "held-out", 0), (2, "held-out", 5), (20, "held-out", 8), (1, "train", 8)]
+)
+def test_few_held_out_images_stop_nothing_and_say_no_more_than_they_know(
+    count: int, against: str, there: int, plain: Splits, readers: dict[str, Flat]
+) -> None:
+    few = ImageData.from_array(plain.held_out.pixels[:count])
+    samples = [Samples(torch.from_numpy(pictures(30, 2)) / 127.5 - 1)]
+    splits = Splits(plain.train, few)
+    found = measure(samples, splits, [*OTHERS, "recall"], progress=False, against=against)
+    compared = [
+        name for name in ("fid", "sfid", "fd", "kid", "kd", "precision", "density", "coverage") if name in found
+    ]
+    assert len(compared) == there
+    for name in compared:
+        lies = (f"{name}_low" in found, "few: the figure depends on which" in str(found.get(f"{name}_warning")))
+        assert lies == ((False, True) if against == "held-out" else (True, False)), name
+        beside = f"{name}_floor" if name.endswith("d") else f"{name}_ceiling"
+        assert (beside in found) == (against == "held-out")  # 200 training images are enough for 30 samples
+    assert "memorization" in found and "memorization_control_low" not in found
+    assert all(value == value for value in found.values())  # none is NaN
+
+
 def test_too_few_images_are_said_to_be(evaluated: Callable[..., Figures]) -> None:
     found = evaluated(pictures(5, 6), *OTHERS, "recall")
     assert "5 samples are no more than the 12 features" in str(found["fid_warning"])

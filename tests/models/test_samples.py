@@ -105,6 +105,41 @@ def test_a_grid_lies_in_rows_with_white_between() -> None:
     assert Samples(shades).grid(columns=0).size == Samples(shades).grid(columns=1).size == (68, 3 * 66 + 2)
 
 
+def _rows(picture: Image.Image, count: int, side: int = 64) -> list[list[int]]:
+    """Return which of ``count`` red images, of which i is (i + 1, 0, 0), lie in each row, from left to right."""
+    pixels, places = np.asarray(picture).astype(int), dict[int, list[tuple[int, int]]]()
+    for i in range(count):
+        ys, xs = np.nonzero((pixels == (i + 1, 0, 0)).all(-1))
+        assert len(ys) == side * side == (np.ptp(ys) + 1) * (np.ptp(xs) + 1)  # whole, and nothing over it
+        places.setdefault(ys.min(), []).append((xs.min(), i))
+    return [[i for _, i in sorted(row)] for _, row in sorted(places.items())]
+
+
+@pytest.mark.parametrize(
+    ("labels", "rows"),
+    [
+        ([0, 1, 2] * 3 + [0], [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8]]),
+        ([0, 1] * 4 + [0], [[0, 2, 4], [6, 8], [1, 3, 5], [7]]),
+        ([2, 0] * 3, [[0, 2, 4], [1, 3, 5]]),
+        ([1, 1, 1, 1], [[0, 1], [2, 3]]),
+        ([0, 0, 1, 1], [[0, 1], [2, 3]]),
+        ([0, 1], [[0], [1]]),
+    ],
+)
+def test_classes_in_turn_have_rows_of_their_own_with_their_names(labels: list[int], rows: list[list[int]]) -> None:
+    tensor = -torch.ones(len(labels), 3, 16, 16)
+    tensor[:, 0] += ((torch.arange(len(labels)) + 1) / 127.5).view(-1, 1, 1)
+    grid = Samples(tensor, torch.tensor(labels), ("0", "Egyptian cat", "x" * 90)).grid()
+    assert _rows(grid, len(labels)) == rows
+    cells = max(map(len, rows)) * 66 + 2
+    named = rows != [[0, 1], [2, 3]]
+    assert (grid.width > cells) == named
+    beside = np.asarray(grid.convert("L"))[:, : grid.width - cells]
+    starts = [y + 2 for y in range(0, grid.height - 66, 66)] if len(rows) == len({*labels}) else []
+    for y in starts if named else []:  # each row has writing beside it
+        assert (beside[y : y + 64] < 100).any()
+
+
 def test_in_a_grid_transparent_images_lie_on_a_ground_and_elsewhere_they_stay_so(tmp_path: Path) -> None:
     images = torch.full((2, 4, 64, 64), -1.0)
     images[1, :3] = 1
@@ -121,18 +156,6 @@ def test_in_a_grid_transparent_images_lie_on_a_ground_and_elsewhere_they_stay_so
     assert (dark[2:66, 2:34] == [0, 0, 16]).all() and (dark[:2] == 255).all()
     folder = samples.save(f"{tmp_path}/x/")
     np.testing.assert_array_equal(np.asarray(Image.open(folder / "1.png")), samples.bytes()[1].permute(1, 2, 0))
-
-
-def test_a_grid_has_a_column_for_each_class_drawn_in_turn_and_else_is_a_square() -> None:
-    cell = 13 * 5 + 2  # 5 pixels, enlarged to about 64, and 2 between
-    for samples, columns in (
-        (several(9, labels=True), 3),
-        (several(16, labels=True), 3),
-        (several(16, labels=False), 4),
-        (Samples(several(16, False).tensor, torch.arange(16) // 8, ("a", "b")), 4),
-    ):
-        assert samples.grid().width == columns * cell + 2, columns
-    assert several(16, labels=True).grid(columns=8).width == 8 * cell + 2
 
 
 @pytest.mark.parametrize("name", ["x.npz", "x/"])

@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 from driver import metrics, tensors
+from PIL import Image
 from rich.progress import Progress
 
 from unstir.data.dataset import ImageData, Splits
@@ -26,7 +27,7 @@ from unstir.models.file import load
 from unstir.training import loop
 from unstir.training.config import Begun, Config
 from unstir.training.learner import Learner
-from unstir.training.run_folder import RunFolder
+from unstir.training.run_folder import RunFolder, check_only_run
 from unstir.training.start import check_out, check_same, with_data
 
 MakeConfig = Callable[..., Config]
@@ -169,7 +170,7 @@ def test_the_folder_holds_what_was_asked_for_and_the_model_what_it_is(
     config, out = make_config("training.images=64", "seed=5"), tmp_path / "run"
     _train(config, out, digits)
     written = yaml.safe_load((out / "config.yaml").read_text())
-    begun = {"gflops": None, "arithmetic": {"cpu": "float32"}}
+    begun = {"gflops": None, "budget": None, "arithmetic": {"cpu": "float32"}}
     assert written == config.asked() | {"fingerprint": digits.train.fingerprint, "begun": begun}
     assert written["seed"] == 5
     assert written["model"]["samples"] == {"bounded": True}
@@ -205,7 +206,30 @@ def test_each_step_has_its_rate_and_pictures_come_when_their_part_is_spent(
     assert [line["learning_rate"] for line in metrics(tmp_path)] == pytest.approx(expected)
     assert expected[0] < expected[3] > expected[-1]
     drawn = sorted(int(path.stem.split("-")[1]) for path in (tmp_path / "samples").iterdir())
-    assert drawn == [16, 32, 64, 96, 128]  # after 5 %, which is the first step, a quarter, half, and so on
+    assert drawn == [
+        16,
+        32,
+        48,
+        64,
+        96,
+        112,
+        128,
+    ]  # after 2, 5 and 10 %, the first step, 20, and so on
+
+
+def test_the_film_and_the_losses_go_on_with_the_run(
+    make_config: MakeConfig, digits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "FIGURES_AFTER", 0.0)
+    folder = RunFolder(tmp_path)
+    for images in (64, 128):
+        settings = ("training.log_every=1", "sampling.steps=1", f"training.images={images}")
+        _train(make_config(*settings), tmp_path, digits)
+        drawn = [seen for seen, _ in folder.pictures()]
+        assert drawn[-1] == images and folder.losses.stat().st_size > 1000
+        with Image.open(folder.film) as film:
+            assert film.n_frames == len(drawn) >= 3
+    check_only_run(tmp_path)  # which knows them as training's own
 
 
 # Budgets in seconds

@@ -17,6 +17,7 @@ from unstir.diffusion import Condition
 from unstir.diffusion.corruption import corruptions
 from unstir.errors import InputError
 from unstir.models.denoiser import DenoiserModel
+from unstir.models.film import REST
 from unstir.models.samples import Samples
 from unstir.models.systems import ClassifierConfig, DenoiserConfig
 from unstir.networks.told import Told
@@ -27,7 +28,16 @@ from unstir.sampling.config import SamplingConfig
 from unstir.training import preview
 from unstir.training.config import Config
 from unstir.training.learner import Learner
-from unstir.training.preview import LAST_SHARE, LEAST_EVALUATIONS, Drawn, Nothing, Restorations, pictures
+from unstir.training.preview import (
+    LAST_SHARE,
+    LEAST_EVALUATIONS,
+    Drawn,
+    Nothing,
+    Restorations,
+    make_film,
+    pictures,
+)
+from unstir.training.run_folder import RunFolder
 
 ANSWER = ("diffusion.parameterization=x0", "diffusion.objective=x0", "diffusion.schedule.name=single")
 MakeLearner = Callable[[Config], Learner]
@@ -179,6 +189,42 @@ def test_pictures_tell_the_model_what_held_out_images_have(tmp_path: Path) -> No
     ((n, told),) = seen
     assert n == 16 and told.keys() == {"age"}  # the classes come in turn
     assert told["age"][:, 0].tolist() == [i % 6 for i in range(16)]
+
+
+def test_a_film_is_of_the_readable_pictures_of_the_newest_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path)
+    folder.samples.mkdir()
+
+    def draw(images: int, side: int = 40) -> None:
+        Image.new("RGB", (side, 30), (images, 0, 0)).save(folder.picture(images))
+
+    def shades() -> list[int]:
+        with Image.open(folder.film) as film:
+            assert (film.width, film.height > 30, film.info["loop"]) == (40, True, 0)
+            found, durations = [], []
+            for number in range(film.n_frames):
+                film.seek(number)
+                found.append(film.convert("RGB").getpixel((20, film.height - 10))[0])
+                durations.append(film.info["duration"])
+        assert durations[-1] == REST > max(durations[:-1])
+        return found
+
+    draw(10, side=99)  # as drawn before its size changed
+    for images in (200, 40, 120):
+        draw(images)
+    folder.picture(80).write_bytes(b"cut off")
+    Image.new("RGB", (40, 30)).save(folder.samples / "images-mine.png")
+    make_film(folder)
+    assert shades() == pytest.approx([40, 120, 200], abs=6)
+    for images in range(41, 60):
+        draw(images)
+    monkeypatch.setattr(preview, "FRAMES", 4)
+    make_film(folder)
+    assert len(shades()) == 3  # evenly out of 24, the first of which is of another size
+    assert shades()[-1] == pytest.approx(200, abs=6)
+    assert [path.name for path in folder.samples.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_picture_of_no_numbers_stops_no_training(

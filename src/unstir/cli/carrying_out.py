@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -32,15 +33,17 @@ class Outcome:
 
     Attributes:
         position: Where the run stands; of a plan, its stage that was trained last.
-        picture: Its newest picture, if there is one.
+        folder: The run's, or that stage's.
         budget: The run's.
+        verbs: What its model can be asked.
         trained: Whether this command trained; not if the run was finished before.
         stage: The stage of the plan that it is of, and whether it is the last; None for a single run.
     """
 
     position: Position
-    picture: Path | None
+    folder: RunFolder
     budget: TrainingConfig
+    verbs: tuple[str, ...]
     trained: bool = True
     stage: tuple[str, bool] | None = None
 
@@ -48,6 +51,20 @@ class Outcome:
     def finished(self) -> bool:
         """Whether all is trained."""
         return self.position.finished and (self.stage is None or self.stage[1])
+
+    @property
+    def picture(self) -> Path | None:
+        """Its newest picture, if there is one."""
+        pictures = self.folder.pictures()
+        return pictures[-1][1] if pictures else None
+
+    def beside(self, out: Path) -> list[str]:
+        """Return what is said before the command's last line: what else there is to see, and what to do next."""
+        seen = {"its losses are drawn in": self.folder.losses, "its pictures are a film in": self.folder.film}
+        shown = ", ".join(f"{what} {path}" for what, path in seen.items() if path.exists())
+        verbs = {"sample": "draw" in self.verbs, "evaluate": {"draw", "predict"} & {*self.verbs}, "doctor": True}
+        next_ = ", ".join(f"unstir {verb} {quote(str(out))}" for verb, able in verbs.items() if able)
+        return [shown[:1].upper() + shown[1:], f"Next: {next_}" if self.finished else ""]
 
     def sentence(self, out: Path) -> str:
         """Return the command's last line."""
@@ -70,6 +87,8 @@ class Outcome:
             "run": str(out),
             **({"stage": self.stage[0]} if self.stage else {}),
             "picture": str(self.picture) if self.picture else None,
+            "film": str(self.folder.film) if self.folder.film.exists() else None,
+            "losses": str(self.folder.losses) if self.folder.losses.exists() else None,
             "finished": self.finished,
             "trained": self.trained,
             "steps": self.position.step,
@@ -157,7 +176,7 @@ def _carry_out_run(
             report.say(
                 f"'{config.data.source}' has {counted(added, 'more image')} by now, which a new --out takes too"
             )
-        return Outcome(found[1], newest_picture(folder), config.training, trained=False)
+        return Outcome(found[1], folder, config.training, config.model.verbs, trained=False)
     report.say(f"Training {config.recipe} for {budget_words(config.training)}, in {out}")
     report.say(config.note)
 
@@ -186,29 +205,31 @@ def _carry_out_run(
     report.say(_warning(seen, splits, parameters, found[1].images if found else 0, out))
     if renew:
         empty(out)
-    try:
-        picture = train(config, out, splits, began)
-    except Interrupted:
-        picture = newest_picture(folder)
+    with suppress(Interrupted):
+        train(config, out, splits, began)
     newest = newest_checkpoint(folder)
     assert newest is not None
-    _look(out, newest[1], report)
-    return Outcome(newest[1], picture, config.training)
+    if newest[1].finished and is_alone():
+        _look(folder, newest[1], report)
+    return Outcome(newest[1], folder, config.training, config.model.verbs)
 
 
-def _look(out: Path, position: Position, report: Report) -> None:
-    """Say shortly what the doctor sees at a first look, of a training that was long enough."""
-    if not position.finished or position.elapsed < LOOKED_AFTER or not is_alone():
-        return
+def _look(folder: RunFolder, position: Position, report: Report) -> None:
+    """Say shortly what came of a training: if it was long what the doctor sees at a first look, and its trend."""
     from unstir.doctor.levels import FIRST_STEPS
+    from unstir.training.log import lines
+    from unstir.training.trend import trend
 
-    if position.step < FIRST_STEPS:
-        return
-    from unstir.doctor.examine import examine
-    from unstir.doctor.patient import Patient
+    if position.elapsed >= LOOKED_AFTER and position.step >= FIRST_STEPS:
+        from unstir.doctor import copies
+        from unstir.doctor.examine import examine
+        from unstir.doctor.patient import Patient
 
-    report.say(f"The doctor: {examine(Patient(out, brief=True)).words}")
-    report.say(f"unstir doctor {out} says more")
+        patient = Patient(folder.path, brief=True)
+        report.say(f"The doctor: {examine(patient).words}")
+        report.say(copies.first_look(patient))
+    leads = trend(lines(folder.metrics), folder.read_config().training)
+    report.say(leads.words if leads else "")
 
 
 def _taken_over(config: Config, out: Path) -> str:
@@ -251,12 +272,6 @@ def _warning(config: Config, splits: Splits, parameters: int, trained: int, out:
 
 def _same_budget(a: Config, b: Config) -> bool:
     return (a.training.images, a.training.seconds) == (b.training.images, b.training.seconds)
-
-
-def newest_picture(folder: RunFolder) -> Path | None:
-    """Return the newest picture that training drew."""
-    pictures = sorted(folder.samples.glob("images-*.png"))
-    return pictures[-1] if pictures else None
 
 
 def budget_words(training: TrainingConfig) -> str:

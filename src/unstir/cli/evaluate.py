@@ -12,7 +12,7 @@ from unstir.cli.places import default_place
 from unstir.cli.report import Report
 from unstir.cli.restoration import restoration
 from unstir.cli.steering import steered
-from unstir.errors import InputError
+from unstir.errors import InputError, counted
 from unstir.evaluation.backbones.names import BACKBONES, CLASSIFIER, BackboneName
 from unstir.evaluation.metrics import (
     AGAINST,
@@ -194,6 +194,8 @@ def evaluate(
     labelled = splits.train.labels is not None and splits.held_out.labels is not None
     _check_images(config, steering.classes, splits, _by_classifier(wanted, backbone, labelled) and not labelled)
 
+    report.say(_few(splits, n, against) if draws else "")
+
     from unstir.evaluation.bits import measure_bits
     from unstir.evaluation.measure import measure
     from unstir.models.file import load
@@ -225,6 +227,7 @@ def evaluate(
         )
     if not rank.is_main_process:
         return
+    said = {name for name in measured if name.endswith(("_warning", "_absent"))}
     values = {
         "run": str(run),
         **measured,
@@ -233,7 +236,10 @@ def evaluate(
         **({"sampling": sampling.model_dump(mode="json")} if draws else {}),
         **steering.values(),
     }
-    rows = ((name, _figure(value), _meaning(name, against)) for name, value in measured.items())
+    rows = (
+        (name, "", str(value)) if name in said else (name, _figure(value), _meaning(name, against))
+        for name, value in measured.items()
+    )
     report.keep(place, values, rows)
 
 
@@ -243,6 +249,20 @@ def _meaning(name: str, against: str) -> str:
     if name in _MEANINGS or metric not in OF_SAMPLES:
         return _MEANINGS.get(name, "")
     return _SUFFIXES.get(suffix.rpartition("_")[2], "").format(metric, AGAINST[_other(against)])
+
+
+def _few(splits: Splits, n: int, against: str) -> str:
+    """Return what to say of few held-out images, and what to do then."""
+    from unstir.evaluation.scores import FEW_REAL
+
+    held_out, train = len(splits.held_out), len(splits.train)
+    if held_out >= FEW_REAL or against != HELD_OUT:
+        return ""
+    beside = f"; -n {train} has as many of them beside the samples" if n > train else ""
+    return (
+        f"{counted(held_out, 'held-out image')} can tell little: --against train measures against the {train:,} "
+        f"training images, where --metrics memorization tells copies of them{beside}"
+    )
 
 
 def _other(against: str) -> str:

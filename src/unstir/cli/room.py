@@ -5,10 +5,15 @@ from __future__ import annotations
 import shutil
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unstir.data.config import DataConfig
 from unstir.errors import InputError, counted
 from unstir.quantities import size
+
+if TYPE_CHECKING:
+    from unstir.models.table import Table
+    from unstir.models.turns import Turns
 
 MOST_PIXELS, LONGEST_SIDE = 89_000_000, 16_383
 """Of one picture: of larger ones many programs take fright, and WebP holds none of a longer side."""
@@ -79,13 +84,13 @@ def check_training(parameters: int, batch: int, shape: tuple[int, ...]) -> None:
     check_batch(batch, shape, have, "set a smaller training.batch")
 
 
-def check_drawing(n: int, shape: tuple[int, ...], classes: int, out: str, batch: int) -> None:
+def check_drawing(n: int, shape: tuple[int, ...], rows: Table | Turns | None, out: str, batch: int) -> None:
     """Check that there is room for ``n`` drawn images, in one picture or on the disk.
 
     Args:
         n: How many.
         shape: (C, H, W).
-        classes: How many they are drawn of in turn.
+        rows: How they lie in one picture that has writing along its edges; None for one without.
         out: Where to: a folder ends in a slash.
         batch: How many are drawn together.
 
@@ -102,17 +107,10 @@ def check_drawing(n: int, shape: tuple[int, ...], classes: int, out: str, batch:
                 "for fewer with -n"
             )
         return
+    from unstir.models.headings import Headings
     from unstir.models.layout import grid_size
 
-    check_picture(n, *grid_size(n, *shape[1:], classes))
-
-
-def check_picture(n: int, width: int, height: int) -> None:
-    """Check that one picture of ``n`` images, so many pixels wide and high, can be opened by those who get it.
-
-    Raises:
-        InputError: If not.
-    """
+    width, height = Headings(rows, *shape[1:]).size if rows else grid_size(n, *shape[1:])
     if width * height > MOST_PIXELS or max(width, height) > LONGEST_SIDE:
         raise InputError(
             f"One picture of {n:,} images would be {width:,} by {height:,} pixels: name a folder (--out x/) or an "

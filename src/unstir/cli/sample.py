@@ -11,7 +11,7 @@ import typer
 from unstir.cli import options
 from unstir.cli.places import check_pictures, default_place
 from unstir.cli.report import Report
-from unstir.cli.room import check_drawing, check_picture
+from unstir.cli.room import check_drawing
 from unstir.cli.steering import steered
 from unstir.errors import InputError
 from unstir.ground import CHECKER, check_ground
@@ -78,7 +78,8 @@ def sample(
     from unstir.models.config import label_indices, prompt_list
     from unstir.models.encoders import check_encoder
     from unstir.models.file import read_config
-    from unstir.models.written import warning
+    from unstir.models.turns import in_turn
+    from unstir.models.written import split, warning
 
     _, config = read_config(run)
     config.require("draw")
@@ -89,12 +90,8 @@ def sample(
     prompts = prompt_list(config.texts, prompt)
     table = read_table(config, steering.classes, condition or [], label, prompts, n)
     count, shape = len(table), config.samples.shape
-    in_turn = 0 if label or table.across or table.find("label") else len(steering.classes)
-    check_drawing(count, shape, in_turn, out, batch)
-    if table.across and not out.endswith(("/", ".npz")):
-        from unstir.models.headings import Headings
-
-        check_picture(count, *Headings(table, *shape[1:]).size)
+    told = [] if table.find("label") else split(label, steering.classes) if label else steering.classes
+    check_drawing(count, shape, table if table.across else in_turn(told, count), out, batch)
     labels = labels_of(table, steering.classes, label)
     classes = label_indices(steering.classes, labels, range(count))
     if len(prompts) > count:

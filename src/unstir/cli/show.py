@@ -126,12 +126,16 @@ def reverse(
     label_indices(config.classes, labels, range(n))
     place = picture_place(out, run, "figures/reverse.png", (*PICTURES, ".gif"))
 
-    from unstir.evaluation.figures.reverse import FRAMES, STAGES, draw_reverse, reverse_stages, save_film
+    from unstir.evaluation.figures.reverse import FRAMES, STAGES, draw_reverse, film_of, reverse_stages
     from unstir.models.file import load
+    from unstir.models.film import write_film
 
     film = place.suffix.lower() == ".gif"
     stages = reverse_stages(load(run), n, FRAMES if film else STAGES, labels, seed, progress=True)
-    place = write_new(place, partial(save_film, stages)) if film else _save(draw_reverse(stages), place)
+    if film:
+        place = write_new(place, partial(write_film, film_of(stages), kind="GIF"))
+    else:
+        place = _save(draw_reverse(stages), place)
     values = {"run": str(run), "n": n, "seed": seed, "stages": len(stages), "out": str(place)}
     Report(as_json).end(f"The reverse process is in {place}", values)
 

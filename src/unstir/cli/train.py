@@ -19,8 +19,9 @@ from unstir.errors import InputError
 from unstir.quantities import count_in, seconds_in
 
 if TYPE_CHECKING:
+    from unstir.recipes import Recipe
     from unstir.recipes.request import Request
-    from unstir.training.config import Config
+    from unstir.training.config import Begun, Config
     from unstir.training.plan import Plan
 
 
@@ -118,6 +119,8 @@ def train(
         describe(planned, place, report)
         return
     outcome = carry_out(planned, place, report, renew=smoke and out is None and is_alone())
+    for line in outcome.beside(place) if outcome.trained else ():
+        report.say(line)
     report.end(outcome.sentence(place), outcome.values(place))
     outcome.stop_if_interrupted()
 
@@ -151,16 +154,15 @@ def configure(
     if request.data is not None and not request.data.strip():
         raise InputError("--data is empty; give a data set's name or a folder of images")
     begun = begun_in(out)
-    kept = [each.gflops for each in begun.values() if each.gflops]
-    planned = chosen(replace(request, gflops=kept[0]) if kept else request)
+    planned = _chosen(chosen, request, [*begun.values()])
 
     def adjusted(config: Config, folder: Path, settings: Sequence[str], parts: Sequence[str]) -> Config:
         if seed is not None:
             config = config.model_copy(update={"seed": seed})
         if start is not None:
             config = config.model_copy(update={"start": str(start)})
-        if folder in begun:
-            config = config.model_copy(update={"begun": begun[folder]})
+        noted = begun.get(folder, config.begun.model_copy(update={"budget": request.budget}))
+        config = config.model_copy(update={"begun": noted})
         if ground is not None:
             settings = [f"data.ground={json.dumps(ground)}", *settings]
         shrink = partial(tiny, own_data=request.data is not None) if smoke else None
@@ -194,6 +196,39 @@ def configure(
         except InputError as error:
             raise InputError(f"In the stage {stage}: {error}") from None
     return planned.model_copy(update={"stages": stages})
+
+
+def _chosen(recipe: Recipe, request: Request, begun: Sequence[Begun]) -> Config | Plan:
+    """Return what a recipe chooses, for a run that is to go on under another budget what it chose at first."""
+    from unstir.training.plan import Plan
+
+    gflops = next((each.gflops for each in begun if each.gflops), request.gflops)
+    now = recipe(replace(request, gflops=gflops))
+    budget = next((each.budget for each in begun if each.budget is not None), request.budget)
+    if budget == request.budget:
+        return now
+    then = recipe(replace(request, gflops=gflops, **({"seconds": None, "images": None} | budget)))
+    if isinstance(now, Plan):
+        return now.model_copy(
+            update={"stages": {name: _going_on(then.stages[name], one) for name, one in now.stages.items()}}  # type: ignore[union-attr]
+        )
+    return _going_on(then, now)  # type: ignore[arg-type]
+
+
+def _going_on(then: Config, now: Config) -> Config:
+    """Return what was chosen first, under the budget of what is chosen now; its note says in what they differ."""
+    from unstir.training.start import first_difference, lasting
+
+    difference = first_difference(lasting(then), lasting(now))
+    if difference is None:
+        return now
+    key, ours, other = difference
+    note = (
+        f"For this budget a new run would have a {key} of {other}; this one goes on with {ours}, as it was begun. "
+        "Another --out begins a new one"
+    )
+    budget = {"images": now.training.images, "seconds": now.training.seconds}
+    return then.model_copy(update={"note": note, "training": then.training.model_copy(update=budget)})
 
 
 def _by_stage(plan: Plan, settings: Sequence[str]) -> dict[str, list[str]]:

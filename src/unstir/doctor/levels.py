@@ -69,7 +69,7 @@ def check(patient: Patient) -> Iterator[Finding]:
         return
     yield from _noise_predicted(patient)
     begun = patient.position is not None and patient.position.step < FIRST_STEPS
-    if found > BROKEN and not begun and patient.trend.power > FALLING:
+    if found > BROKEN and not begun and patient.power > FALLING:
         yield Finding(
             "broken",
             "The network is worse than a linear denoiser: its training went wrong.",
@@ -87,7 +87,7 @@ def check(patient: Patient) -> Iterator[Finding]:
             f"its error is {found:.2f} of the linear denoiser's; a trained network has 0.3 to 0.8",
             f"unstir train {patient.begun.recipe if patient.begun else 'RECIPE'} --for 1h",
             "samples become more than coloured clouds",
-            0.9 if begun else 0.8 if patient.trend.power < FALLING and found > BROKEN else 0.6,
+            0.9 if begun else 0.8 if patient.power < FALLING and found > BROKEN else 0.6,
             {"error": found},
             partial(_picture, patient),
         )

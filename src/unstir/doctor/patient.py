@@ -38,6 +38,8 @@ DRAWN, LEAST_DRAWN, DRAWING = 64, 16, 40.0
 """Samples that are looked at, and how few they may be where more would take longer than so many seconds."""
 QUICK = 25
 """Evaluations with which samples are drawn where even so few would."""
+FIRST_DRAWING, FIRST_QUICK = 4.0, 10
+"""The same at a first look."""
 KNOWN, NUMBERS = 5000, 20_000_000
 """Training images, and numbers in them, at most, that the data is known by."""
 FARTHEST = 60.0
@@ -61,13 +63,6 @@ class Walked(NamedTuple):
     samples: Samples
     trace: Trace
     otherwise: str
-
-
-class Trend(NamedTuple):
-    """The loss as ``factor * images ** power`` of the images seen."""
-
-    power: float
-    factor: float
 
 
 class Patient:
@@ -161,14 +156,13 @@ class Patient:
         return torch.tensor([self.gaussian.ceiling(level) for level in self.levels], dtype=torch.float64)
 
     @cached_property
-    def trend(self) -> Trend:
-        """How the loss fell before its rate did; flat where too little is known."""
+    def power(self) -> float:
+        """The power of the images seen as which the loss fell before its rate did; 0 where too little is known."""
         known = np.array([(line["images"], line["loss"]) for line in self.log if line.get("loss", 0) > 0])
         if len(known) <= 8:
-            return Trend(0.0, 1.0)
+            return 0.0
         part = known[len(known) // 5 : max(len(known) // 5 + 3, int(0.7 * len(known)))]
-        power, factor = np.polyfit(*np.log(part).T, 1)
-        return Trend(float(power), float(np.exp(factor)))
+        return float(np.polyfit(*np.log(part).T, 1)[0])
 
     @cached_property
     def state(self) -> Mapping[str, Tensor]:
@@ -190,12 +184,13 @@ class Patient:
         model: Any = self.model
         predicts = "predict" in self.config.verbs
         count, quick, otherwise = DRAWN, dict[str, object](), ""
+        drawing, fewest = (FIRST_DRAWING, FIRST_QUICK) if self.brief else (DRAWING, QUICK)
         if predicts:
             each = self.seconds * model.config.drawing({}).evaluations
-            count = int(min(DRAWN, max(LEAST_DRAWN, DRAWING / max(each, 1e-9))))
-            if count * each > 2 * DRAWING:
-                quick = model.quick(QUICK)
-                otherwise = f"; drawn in {QUICK} evaluations, as the run's own would take too long"
+            count = int(min(DRAWN, max(LEAST_DRAWN, drawing / max(each, 1e-9))))
+            if count * each > 2 * drawing:
+                quick = model.quick(fewest)
+                otherwise = f"; drawn in {fewest} evaluations, as the run's own would take too long"
         trace = Trace()
         images, given = self.some(self.splits.held_out, count)
         how: dict[str, object] = {"guide": trace} if predicts else {}

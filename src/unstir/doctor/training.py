@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
 
 from unstir.doctor.finding import Finding
 from unstir.doctor.levels import own_ratio
-from unstir.doctor.patient import Patient, Trend
+from unstir.doctor.patient import Patient
 from unstir.doctor.pictures import curves
 from unstir.quantities import duration
+from unstir.training.losses import VALIDATION, curve
+from unstir.training.trend import Trend, trend
 
 SPIKE = 5.0
 """Of a gradient's norm, over the usual."""
@@ -60,9 +62,9 @@ def check(patient: Patient) -> Iterator[Finding]:
             {"spikes": spikes},
         )
     yield from _size(patient, error)
-    if position.finished and patient.trend.power < -0.05:
-        seen = np.array([line["images"] for line in log if "loss" in line])
-        yield _trend(seen, losses, patient.trend, position.elapsed)
+    leads = trend(log, training) if position.finished and not patient.brief else None
+    if leads and leads.power < -0.05:
+        yield _trend(leads, curve(log, f"{VALIDATION}loss"), position.elapsed)
     if len(losses) > 8 and losses[-3:].mean() > 1.5 * losses.min():
         yield Finding(
             "diverged",
@@ -91,24 +93,34 @@ def _size(patient: Patient, error: float) -> Iterator[Finding]:
         )
 
 
-def _trend(images: np.ndarray, losses: np.ndarray, trend: Trend, seconds: float) -> Finding:
-    """Say what more training would bring: the loss falls about as a power of the images seen."""
-    power = trend.power
-    last = float(losses[-max(1, len(losses) // 10) :].mean())
-    more = {times: last * times**power for times in (3, 10)}
+def _trend(leads: Trend, measured: tuple[Sequence[float], Sequence[float]], seconds: float) -> Finding:
+    """Say what more training would bring: the held-out loss falls about as a power of the images seen."""
+    images, losses = measured
+    more = {times: leads.after(times) for times in (3, 10)}
+    between = {
+        times: f"between {low:.3g} and {high:.3g} in {duration(times * seconds)}"
+        for times, (low, high) in more.items()
+    }
     return Finding(
         "short training",
-        "The loss was still falling when training ended.",
-        f"it fell as the images seen to the power of {power:.2f}",
-        f"train for {duration(3 * seconds)} or more, in another --out",
-        f"the loss, {last:.3g} now, would come to about {more[3]:.3g} in {duration(3 * seconds)}, and to "
-        f"{more[10]:.3g} in {duration(10 * seconds)}",
-        float(min(0.25, -power)),
-        {"power": power} | {f"loss in {times} times the time": loss for times, loss in more.items()},
+        "The held-out loss was still falling when training ended.",
+        f"it fell as the images seen to the power of {leads.power:.2f}",
+        f"train for {duration(3 * seconds)} or more: the same command with a longer --for goes on",
+        f"it, {leads.last:.3g} now, would come to {between[3]}, and to {between[10]}",
+        float(min(0.25, -leads.power)),
+        {"power": leads.power}
+        | {
+            f"loss in {times} times the time, at {which}": loss
+            for times, both in more.items()
+            for which, loss in zip(("best", "worst"), both)
+        },
         partial(
             curves,
-            images.tolist(),
-            {"loss": losses.tolist(), "its trend": (trend.factor * images**power).tolist()},
+            images,
+            {
+                "held-out loss": losses,
+                "its trend": [leads.last * (seen / images[-1]) ** leads.power for seen in images],
+            },
             "images seen",
             "loss",
         ),

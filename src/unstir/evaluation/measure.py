@@ -93,8 +93,8 @@ def measure(
         0.9). And of each metric what :mod:`unstir.evaluation.scores` says: the figure, its interval, and what real
         images score:
 
-        With ``fcd`` also ``fcd_floor``: the distance of as many of the other real images (all of them, if there
-        are fewer) to the same reference, which is what samples as good as real images would score at this N;
+        With ``fcd`` also ``fcd_floor``: the distance of as many of the other real images, if there are so many, to
+        the same reference, which is what samples as good as real images would score at this N;
         both fall with N, so compare at equal N. With ``accuracy`` the share of samples read as their label, in
         [0, 1]; without labels ``accuracy_absent`` stands in its place, a sentence that says why. With ``recall``
         also ``recall_ceiling``, that of as many of the others; of too few samples, ``recall_absent``. With

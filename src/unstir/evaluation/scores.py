@@ -6,7 +6,8 @@ samples' place; ``x_warning``, a sentence, where the images are too few to say m
 figure that cannot be.
 
 Figures of different numbers of images are not comparable, so real images stand beside samples only at an equal
-number: those of the set that are not the reference. ``fcd_floor`` alone is given of fewer, if there are no more.
+number: those of the set that are not the reference. Of few real images there is no interval: resampling knows
+nothing of those that are not there.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ Figures = dict[str, float | int | str]
 FEW = 1000
 """Below as many images the balls around them are wide, and figures of neighbours tell more of their number."""
 
+FEW_REAL = 50
+"""Below as many real images a figure depends on which they are more than on the samples."""
+
+_COMPARED = ("fcd", "fid", "fd", "sfid", "kid", "kd", "precision", "recall", "density", "coverage")
+"""Metrics that hold samples against the reference."""
 
 _LEAST = {
     "precision": NEIGHBOURS + 1,
@@ -90,7 +96,15 @@ class Readings:
 
 def scores(metric: str, read: Readings) -> Figures:
     """Return the figures of a metric."""
-    return _SCORES[metric](metric, read)
+    found, count = _SCORES[metric](metric, read), read.real.count
+    if metric not in _COMPARED or metric not in found or count >= FEW_REAL:
+        return found
+    few = f"{counted(count, f'{read.names[0]} image')} are few: the figure depends on which, and has no interval"
+    known = found.pop(f"{metric}_warning", "")
+    ends = (f"{metric}_low", f"{metric}_high")
+    return {name: value for name, value in found.items() if name not in ends} | {
+        f"{metric}_warning": f"{few}; {known}" if known else few
+    }
 
 
 def _frechet(metric: str, read: Readings, part: str = "moments", some: str = "features") -> Figures:
@@ -107,7 +121,7 @@ def _frechet(metric: str, read: Readings, part: str = "moments", some: str = "fe
         spread = (len(moved) / drawn.count) ** 0.5
         low, high = interval(value, spread * (weights(len(moved)) @ moved) / len(moved))
         found |= {f"{metric}_low": max(low, 0.0), f"{metric}_high": high}
-    if other.count == drawn.count or (metric == "fcd" and other.count > 1):
+    if other.count == drawn.count:
         found[f"{metric}_floor"] = distance(other, real)
     else:
         found[f"{metric}_floor_absent"] = _fewer(other.count, drawn.count, read)
@@ -194,13 +208,14 @@ def _memorization(metric: str, read: Readings) -> Figures:
     samples, held_out = read.copies
     low, high = of_mean(samples.copies())
     control_low, control_high = of_mean(held_out.copies())
+    known = len(held_out.distances) >= FEW_REAL
+    ends = {f"{metric}_control_low": control_low, f"{metric}_control_high": control_high} if known else {}
     return {
         metric: float(samples.copies().mean()),
         f"{metric}_low": low,
         f"{metric}_high": high,
         f"{metric}_control": float(held_out.copies().mean()),
-        f"{metric}_control_low": control_low,
-        f"{metric}_control_high": control_high,
+        **ends,
         f"{metric}_ratio": float(np.median(samples.ratios())),
         f"{metric}_control_ratio": float(np.median(held_out.ratios())),
     }

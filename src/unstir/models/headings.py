@@ -1,7 +1,8 @@
 """What images are told, written along the edges of their grid. No torch.
 
-The values told across stand above the columns and those told down beside the rows, which are as wide and as high
-as the writing needs; the rows of one value down are set apart from the next. A text that stays too long is cut.
+The values told across, if any, stand above the columns and those told down beside the rows, which are as wide and
+as high as the writing needs; the rows of one value down are set apart from the next. A text that stays too long is
+cut.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from unstir.models import layout
 from unstir.models.table import Table
+from unstir.models.turns import Turns
 from unstir.models.written import Written
 
 LETTERS, LINES = 12, 3
@@ -39,7 +41,7 @@ class Headings:
     """The writing around the grid of a table, and where the images lie.
 
     Args:
-        table: What the images are told; something across.
+        table: What the images are told; something across or down.
         height: Of one image, in pixels, before it is enlarged.
         width: Of one image.
 
@@ -47,7 +49,7 @@ class Headings:
         size: The width and height in pixels of the whole picture.
     """
 
-    def __init__(self, table: Table, height: int, width: int) -> None:
+    def __init__(self, table: Table | Turns, height: int, width: int) -> None:
         factor, pad = layout.enlarged(height, width), layout.PADDING
         self._tile = width * factor, height * factor
         self._em = max(13, round(max(self._tile) / 18))
@@ -64,8 +66,9 @@ class Headings:
         column = max([self._tile[0] + pad, *(block.width for block in self._above)])
         row = max([self._tile[1] + pad, *(-(-block.height // each) for block in self._beside)])
         left = max(block.width for block in [*self._beside, self._names[1]]) if table.down else 0
-        top = max(block.height for block in self._above)
-        self._top = self._names[0].height - 2 * _MARGIN + top
+        self._top = pad
+        if self._above:
+            self._top = self._names[0].height - 2 * _MARGIN + max(block.height for block in self._above)
         self._left = left + pad
         self._xs = [self._left + column * i for i in range(table.columns)]
         gaps = [row + (apart if i % each == each - 1 else 0) for i in range(table.groups * each)]
@@ -78,7 +81,7 @@ class Headings:
         """Return a grid as :meth:`unstir.models.samples.Samples.grid` makes it, laid out anew with the writing."""
         whole = Image.new(grid.mode, self.size, "white")
         draw = ImageDraw.Draw(whole)
-        (wide, high), pad = self._tile, layout.padding(len(self._table))
+        (wide, high), pad = self._tile, layout.padding(len(self._ys) * len(self._xs))
         for i, top in enumerate(self._ys):
             for j, left in enumerate(self._xs):
                 x, y = pad + j * (wide + pad), pad + i * (high + pad)

@@ -9,15 +9,9 @@ SEEN = 64
 """Pixels of the longer side to which small images are enlarged, so that a person can see them."""
 
 
-def columns(count: int, turns: int = 0) -> int:
-    """Return how many of ``count`` images stand in a row, for about as many rows as columns.
-
-    Args:
-        count: Of all.
-        turns: How many classes they were drawn of in turn, 0 for none: a row holds whole turns, where one fits.
-    """
-    square = round(count**0.5)
-    return turns * max(1, round(square / turns)) if 1 < turns <= 20 else max(1, square)
+def columns(count: int) -> int:
+    """Return how many of ``count`` images stand in a row, for about as many rows as columns."""
+    return max(1, round(count**0.5))
 
 
 def enlarged(height: int, width: int) -> int:
@@ -30,7 +24,7 @@ def padding(count: int) -> int:
     return PADDING if count > 1 else 0
 
 
-def grid_size(count: int, height: int, width: int, turns: int = 0) -> tuple[int, int]:
+def grid_size(count: int, height: int, width: int) -> tuple[int, int]:
     """Return the width and height in pixels of the picture of ``count`` images."""
-    factor, across, pad = enlarged(height, width), min(count, columns(count, turns)), padding(count)
+    factor, across, pad = enlarged(height, width), columns(count), padding(count)
     return across * (width * factor + pad) + pad, -(-count // across) * (height * factor + pad) + pad

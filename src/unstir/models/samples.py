@@ -21,6 +21,7 @@ from unstir.ground import CHECKER, laid_over
 from unstir.models import layout
 from unstir.models.headings import Headings
 from unstir.models.table import Table
+from unstir.models.turns import turns
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,18 @@ class Samples:
         """Return one picture of all images.
 
         Args:
-            columns: How many; None is about as many as rows, and of classes in turn whole turns of them.
+            columns: How many; None is about as many as rows, and then each of several classes that come in turn
+                has rows of its own, with its name beside them.
             ground: What transparent images are laid over.
         """
-        in_turn = self.labels is not None and torch.equal(
-            self.labels, torch.arange(len(self)) % max(1, len(self.classes))
-        )
+        if columns is None and self.labels is not None and self.classes:
+            rows = turns(self.labels.tolist(), self.classes)
+            if rows is not None:
+                place = torch.cat([self.tensor, torch.ones_like(self.tensor[:1])])[rows.order()]
+                height, width = self.tensor.shape[-2:]
+                return Headings(rows, height, width).around(Samples(place).grid(rows.columns, ground))
         if columns is None:
-            columns = layout.columns(len(self), len(self.classes) if in_turn else 0)
+            columns = layout.columns(len(self))
         images = self.bytes()
         factor = layout.enlarged(*images.shape[-2:])
         images = images.repeat_interleave(factor, -1).repeat_interleave(factor, -2)

@@ -39,6 +39,12 @@ class Request:
         if self.images is not None and self.seconds is not None:
             raise InputError("Give either --for or --images, not both")
 
+    @property
+    def budget(self) -> dict[str, float]:
+        """The budget: ``seconds`` or ``images``; {} for the recipe's own."""
+        asked = {"seconds": self.seconds, "images": self.images}
+        return {name: value for name, value in asked.items() if value is not None}
+
     def share(self, part: float) -> Request:
         """Return the request of one stage of a plan, which has ``part`` of the budget."""
         return replace(

@@ -47,6 +47,11 @@ class TrainingConfig(Part):
             raise ValueError("a run has a budget in images or in seconds, one of the two")
         return self
 
+    @property
+    def budget(self) -> dict[str, float]:
+        """The budget: ``seconds`` or ``images``."""
+        return {"seconds": self.seconds} if self.images is None else {"images": self.images}  # type: ignore[dict-item]
+
     def tiny(self) -> TrainingConfig:
         """Return a budget of four small steps."""
         return self.model_copy(update={"images": 32, "seconds": None, "batch": 8, "log_every": 2})
@@ -57,10 +62,13 @@ class Begun(Part):
 
     Attributes:
         gflops: What training was taken to reach, where the recipe chose by it.
+        budget: What was asked for at first, ``seconds`` or ``images``, by which the recipe chose; {} for its own;
+            None where it is not noted.
         arithmetic: The number format by kind of device, such as ``bf16`` on ``cpu``.
     """
 
     gflops: AboveZero | None = None
+    budget: dict[str, AboveZero] | None = None
     arithmetic: dict[str, Literal["bf16", "fp16", "float32"]] = Field(default_factory=dict)
 
 

@@ -98,6 +98,11 @@ class RunLog:
         text = "  ".join(f"{name.replace('_', ' ')} {loss:.4f}" for name, loss in losses.items())
         self._bar.update(self._task, completed=progress, rate=f"{images_per_second:,.0f} images/s", loss=text)
 
+    def show_picture(self, path: Path) -> None:
+        """Say above the progress bar which picture is the newest."""
+        if not self._bar.disable:
+            self._bar.console.print(f"newest picture: {path}", markup=False, highlight=False, soft_wrap=True)
+
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:

@@ -20,10 +20,11 @@ from unstir.models.file import load_parts, save
 from unstir.training.budget import Budget
 from unstir.training.captions import read_captions
 from unstir.training.checkpoint import newest_checkpoint, restore, save_checkpoint, tidy
-from unstir.training.config import Begun, Config
+from unstir.training.config import Config
 from unstir.training.learner import Learner, Values
 from unstir.training.log import RunLog
-from unstir.training.preview import pictures
+from unstir.training.losses import NORM, save_losses
+from unstir.training.preview import make_film, pictures
 from unstir.training.run_folder import RunFolder
 from unstir.training.start import with_data
 from unstir.training.taking_over import shapes_of, taken_over
@@ -31,14 +32,14 @@ from unstir.training.taking_over import shapes_of, taken_over
 CHECKPOINT_SECONDS = 60.0
 """Between two checkpoints passes at least this, and at least 30 times what the last one took."""
 
-PREVIEWS = (0.05, 0.25, 0.5, 0.75)
+PREVIEWS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8)
 """The parts of the budget after which pictures are drawn, beside the last at its end."""
+
+FIGURES_AFTER, FIGURES = 30.0, 1.0
+"""Seconds of training from which on its losses are drawn and its film is made, and about what that takes first."""
 
 VALIDATIONS = 20
 """How many times over the whole budget the validation losses are measured."""
-
-NORM = "gradient_norm"
-"""How the names of gradients' norms begin among what a step measures."""
 
 
 class Interrupted(Exception):
@@ -78,15 +79,18 @@ class _Training:
         # What is written down is what was asked for, by which the same command is known again, and of what.
         parts = {"model": config.model.model_copy(update={"parts": learner.config.model.parts})}
         kind = learner.accelerator.device.type
-        begun = Begun(gflops=config.begun.gflops, arithmetic={**config.begun.arithmetic, kind: learner.precision})
+        arithmetic = {**config.begun.arithmetic, kind: learner.precision}
+        begun = config.begun.model_copy(update={"arithmetic": arithmetic})
         found = {"fingerprint": learner.config.fingerprint, "begun": begun}
         self.config = config.model_copy(update=parts | found)
         self.folder, self.learner, self.budget = folder, learner, budget
         self.accelerator, self.position = learner.accelerator, learner.position
         self.main = self.accelerator.is_main_process
         self.took = {"step": 0.0, "checkpoint": 0.0, "preview": 0.0, "validation": 0.0}
+        long = (config.training.seconds or 0.0) >= FIGURES_AFTER
+        self.took["figures"] = FIGURES if long else 0.0
         self.steps: list[Values] = []
-        self.at: dict[str, float] = {}
+        self.at: dict[str, float] = {"figures": time.monotonic()}
         self.pictures = pictures(learner.config.model, config.training.seconds, learner.splits.held_out)
         self.saved_at = time.monotonic()
         self.interrupted = self.complete = False
@@ -138,17 +142,19 @@ class _Training:
                     self.report(log, rate, reported, done)
                     self.steps, reported = [], done
                 if done < 1:
-                    self.keep(done, stop)
+                    self.keep(log, done, stop)
                 mark, fresh = time.monotonic(), 0
             if done < 1:
                 if self.position.step == 0:  # stopped before the first step
                     self.save()
+                self.draw_figures()
                 raise Interrupted
             if self.position.step == 0:
                 raise InputError("The budget was spent before the first step; give more with --for")
-            picture = self.preview(last=True)
+            picture = self.preview(log, last=True)
             if not self.complete:
                 self.save(finished=True)
+            self.draw_figures()
             return picture
 
     def status(self) -> tuple[float, bool]:
@@ -205,12 +211,12 @@ class _Training:
         log.write(self.position.step, values)
         log.show(done, speed, {name: values[name] for name in self.steps[0] if not name.startswith(NORM)})
 
-    def keep(self, done: float, stop: bool) -> None:
-        """Draw a picture and save a checkpoint if it is time for them."""
+    def keep(self, log: RunLog, done: float, stop: bool) -> None:
+        """Draw a picture and the figures and save a checkpoint if it is time for them."""
         pictures = sum(at <= done for at in PREVIEWS)
         wanted = (pictures > self.position.pictures and self.bearable("preview")) or self.early(done)
         if wanted and not stop:
-            self.preview()
+            self.preview(log)
             self.position.pictures = pictures
         quarter = int(done * 4)
         idle = max(CHECKPOINT_SECONDS, 30 * self.took["checkpoint"])
@@ -218,6 +224,8 @@ class _Training:
         if stop or quarter > self.position.quarter or self.agreed(due):
             self.position.quarter = quarter
             self.save()
+        if time.monotonic() - self.at["figures"] > max(CHECKPOINT_SECONDS, 30 * self.took["figures"]):
+            self.draw_figures()
 
     def agreed(self, choice: bool) -> bool:
         """Return the main process's choice: clocks differ, and what all do together all must do."""
@@ -243,14 +251,23 @@ class _Training:
         since = time.monotonic() - self.at.get(what, -math.inf)
         return self.config.training.seconds is None or self.agreed(since > 30 * self.took[what])
 
-    def preview(self, last: bool = False) -> Path | None:
+    def preview(self, log: RunLog, last: bool = False) -> Path | None:
         """Draw pictures from the average, always from the same seeds; return the file."""
-        path: Path | None = self.folder.samples / f"images-{self.position.images:010d}.png"
+        path: Path | None = self.folder.picture(self.position.images)
         with self.timed("preview"):
             if self.main:
                 path = self.pictures.draw(self.learner.average, path, last)
             self.accelerator.wait_for_everyone()
+        if path:
+            log.show_picture(path)
         return path
+
+    def draw_figures(self) -> None:
+        """Draw the losses and make the film anew, of a training that is long enough."""
+        if self.main and self.budget.elapsed >= FIGURES_AFTER:
+            with self.timed("figures"):
+                save_losses(self.folder)
+                make_film(self.folder)
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -14,14 +15,20 @@ from torch import Tensor
 from unstir.data.dataset import ImageData
 from unstir.files import whole_file
 from unstir.models.config import ModelConfig
+from unstir.models.film import titled, within, write_film
 from unstir.models.model import Model
 from unstir.models.samples import Samples
 from unstir.networks.told import DEGRADED
+from unstir.training.run_folder import RunFolder
 
-SHARE, LAST_SHARE = 0.01, 0.06
+SHARE, LAST_SHARE = 0.005, 0.06
 """The parts of a budget in seconds that a picture along the way and the last one may take."""
 
 LEAST_EVALUATIONS = 5
+
+
+FRAMES, LEAST_FRAMES, LARGEST = 100, 3, 1000
+"""How many frames the film of a run has at most and at least, and pixels of the longer side of each."""
 
 
 class Pictures(Protocol):
@@ -139,6 +146,25 @@ class Drawn:
     def last_seconds(self) -> float:
         """Return about how long the last picture takes."""
         return self.evaluations(last=True) * self.evaluation_seconds
+
+
+def make_film(folder: RunFolder) -> None:
+    """Make the film of a run anew, of the pictures drawn so far.
+
+    What cannot be read is left out, and what is of another size than the newest, as where another version drew it.
+
+    Raises:
+        InputError: If the disk is full.
+    """
+    drawn, frames = folder.pictures(), []
+    for i in np.linspace(0, len(drawn) - 1, min(FRAMES, len(drawn))).round().astype(int).tolist():
+        images, path = drawn[i]
+        with suppress(OSError), Image.open(path) as picture:
+            frames.append(titled(within(picture, LARGEST), f"after {images:,} images"))
+    frames = [frame for frame in frames if frame.size == frames[-1].size]
+    if len(frames) >= LEAST_FRAMES:
+        with whole_file(folder.film) as partial:
+            write_film(frames, partial, "WEBP")
 
 
 def _restored(images: Tensor, degraded: Tensor, drawn: Tensor) -> Image.Image:

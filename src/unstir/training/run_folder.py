@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from unstir.errors import InputError
 from unstir.files import HIDDEN, read_yaml, visible, whole_file
 from unstir.models.file import CHECKPOINTS, NAME, PLAN, read_config, stages_in
 from unstir.training.config import Begun, Config
+
+_PICTURE = re.compile(r"images-(\d+)\.png")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,25 @@ class RunFolder:
     def samples(self) -> Path:
         """Fixed-seed pictures over training."""
         return self.path / "samples"
+
+    @property
+    def film(self) -> Path:
+        """These pictures in a row."""
+        return self.samples / "film.webp"
+
+    @property
+    def losses(self) -> Path:
+        """The picture of its losses."""
+        return self.path / "loss.png"
+
+    def picture(self, images: int) -> Path:
+        """Return where the picture lies that was drawn after so many images."""
+        return self.samples / f"images-{images:010d}.png"
+
+    def pictures(self) -> list[tuple[int, Path]]:
+        """Return the pictures that training drew and after how many images each, in this order."""
+        found = self.samples.glob("images-*.png")
+        return sorted((int(named[1]), path) for path in found if (named := _PICTURE.fullmatch(path.name)))
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints, oldest first."""
@@ -85,18 +107,26 @@ class RunFolder:
 def begun_in(out: Path) -> dict[Path, Begun]:
     """Return what the runs in a folder were begun with, by their own folders: its own, or of a plan its stages'.
 
-    Runs that have taken no step that lasts are left out.
+    Runs that have taken no step that lasts are left out. Where a run did not note its budget, it is that which it
+    has now.
 
     Raises:
         InputError: If a configuration cannot be read.
     """
-    places = [out / stage for stage in stages_in(out)] if (out / PLAN).exists() else [out]
-    runs = [RunFolder(place) for place in places]
-    return {run.path: run.read_config().begun for run in runs if run.config.exists() and run.checkpoints()}
+    plan = (out / PLAN).exists()
+    runs = [RunFolder(place) for place in ([out / stage for stage in stages_in(out)] if plan else [out])]
+    found = {run.path: run.read_config() for run in runs if run.config.exists() and run.checkpoints()}
+    return {
+        path: config.begun
+        if plan or config.begun.budget is not None
+        else config.begun.model_copy(update={"budget": config.training.budget})
+        for path, config in found.items()
+    }
 
 
 _WRITTEN = (
-    *("config.yaml", NAME, "metrics.jsonl", "events.out.tfevents.*", "samples/images-*.png"),
+    *("config.yaml", NAME, "metrics.jsonl", "loss.png", "events.out.tfevents.*"),
+    *("samples/images-*.png", "samples/film.webp"),
     *("checkpoints/step-*.safetensors", "checkpoints/quarter-*.safetensors", PLAN, "**/.DS_Store"),
 )
 """What training writes into a run's folder, or a plan's."""

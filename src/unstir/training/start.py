@@ -39,7 +39,7 @@ def check_out(config: Config, out: Path) -> None:
     before = folder.read_config()
     if folder.untrained:
         return
-    old, new = _lasting(before), _lasting(config)
+    old, new = lasting(before), lasting(config)
     if not {before.data.source, config.data.source} <= DATASETS.keys():
         # A folder is written in many ways, and may be moved: the images tell, once they are loaded.
         del old["data"]["source"], new["data"]["source"]
@@ -166,7 +166,7 @@ def first_difference(
     return None
 
 
-def _lasting(config: Config) -> dict[str, object]:
+def lasting(config: Config) -> dict[str, object]:
     """Return what was asked for, but for the note and the budget."""
     values = config.asked()
     del values["note"], values["training"]["images"], values["training"]["seconds"]

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from unstir.data.dataset import Splits
-from unstir.evaluation.figures.reverse import draw_reverse, reverse_stages, save_film
+from unstir.evaluation.figures.reverse import draw_reverse, film_of, reverse_stages
 from unstir.models.denoiser import DenoiserModel
+from unstir.models.film import write_film
 from unstir.models.samples import Samples
 from unstir.sampling import SeededNoise, grid
 
@@ -61,7 +62,7 @@ def test_a_film_has_a_frame_for_each_stage_and_rests_on_the_last(
 ) -> None:
     images, _ = digits.train.examples(np.arange(40))
     stages = reverse_stages(run(images), n=2, count=60)
-    save_film(stages, tmp_path / "x.gif")
+    write_film(film_of(stages), tmp_path / "x.gif", "GIF")
     with Image.open(tmp_path / "x.gif") as film:
         assert film.n_frames == len(stages) == 13
         assert film.info["loop"] == 0

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from unstir.diffusion import Condition, NoiseLevel
 from unstir.evaluation.figures.strip import draw_strip
 from unstir.models.config import Labels, label_indices
 from unstir.models.denoiser import DenoiserModel
+from unstir.models.film import titled
 from unstir.models.samples import Samples
 from unstir.progress import tracked
 from unstir.sampling.draw import walk
@@ -68,29 +68,11 @@ def draw_reverse(stages: list[Stage]) -> Figure:
     return draw_strip(rows, ["$x_t$", r"$\hat x_0$"] * n, titles)
 
 
-def save_film(stages: list[Stage], path: Path) -> None:
-    """Save the stages as an animation: x_t above, the predicted x0 below.
-
-    Args:
-        stages: At least two.
-        path: A ``.gif``.
-    """
-    frames, durations = film_of(stages)
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
-
-
-def film_of(stages: list[Stage]) -> tuple[list[Image.Image], list[int]]:
-    """Return the frames of a film of four seconds, and how long each is seen in ms; it rests at the end."""
-    frames = [_frame(stage) for stage in stages]
-    return frames, [max(20, round(4000 / len(frames)))] * (len(frames) - 1) + [2000]
-
-
-def _frame(stage: Stage) -> Image.Image:
-    """Return a picture of a stage, with its time written over it."""
-    grid = Samples(torch.cat([stage.x, stage.x0])).grid(columns=len(stage.x)).convert("RGB")
-    size = 16
-    frame = Image.new("RGB", (grid.width, grid.height + size + 6), "white")
-    frame.paste(grid, (0, size + 6))
-    text = f"t = {float(stage.level.t):.2f}"
-    ImageDraw.Draw(frame).text((4, 2), text, fill="black", font=ImageFont.load_default(size))
-    return frame
+def film_of(stages: list[Stage]) -> list[Image.Image]:
+    """Return the stages as frames of a film: x_t above, the predicted x0 below, and over both the time."""
+    return [
+        titled(
+            Samples(torch.cat([stage.x, stage.x0])).grid(columns=len(stage.x)), f"t = {float(stage.level.t):.2f}"
+        )
+        for stage in stages
+    ]

@@ -127,7 +127,7 @@ def _levels(record: Record, patient: Patient, seed: int, progress: bool) -> Leve
 def _film(record: Record, model: Model, seed: int, progress: bool) -> Shown:
     record.model.require("predict")
     stages = reverse_stages(model, FILMED, FRAMES, None, seed, progress)  # type: ignore[arg-type]
-    return film(*film_of(stages))
+    return film(film_of(stages))
 
 
 def _samples(record: Record, model: Model, patient: Patient | None, seed: int) -> Shown:

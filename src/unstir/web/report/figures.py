@@ -6,13 +6,9 @@ from collections.abc import Sequence
 
 from unstir.evaluation.comparison import Cell
 from unstir.evaluation.figures.levels import LevelLosses
-from unstir.training.loop import NORM
+from unstir.training.losses import VALIDATION, curve, losses, spreads
 from unstir.web.report.charts import Chart, Line, Style, chart, colour
 from unstir.web.report.record import Record
-
-VALIDATION = "validation_"
-NO_LOSSES = ("step", "images", "learning_rate", "images_per_second", "seconds")
-"""What else a line of the log says."""
 
 SPACES = {"x0": "error of the image, x₀", "eps": "error of the noise, ε", "v": "error of the velocity, v"}
 
@@ -24,27 +20,19 @@ BOUNDS: dict[str, tuple[str, Style]] = {
 """What a model is held against."""
 
 
-def losses(record: Record) -> list[str]:
-    """Return the names of the losses that a run's log has, in order."""
-    names = dict.fromkeys(name for line in record.log for name in line)
-    found = [name for name in names if name not in NO_LOSSES and not name.startswith((VALIDATION, NORM))]
-    return [name for name in found if record.curve(name)[0]]
-
-
 def draw_losses(records: Sequence[Record], names: Sequence[str]) -> list[Chart]:
     """Return a chart for each loss over images seen, in training and on held-out images, of every run."""
     charts = []
-    for loss in dict.fromkeys(loss for record in records for loss in losses(record)):
+    for loss in dict.fromkeys(loss for record in records for loss in losses(record.log)):
         lines = []
         for number, (record, name) in enumerate(zip(records, names, strict=True)):
             who = f"{name}: " if len(records) > 1 else ""
-            held_out, training = record.curve(VALIDATION + loss), record.curve(loss)
+            held_out, training = curve(record.log, VALIDATION + loss), curve(record.log, loss)
             if training[0]:
                 lines.append(Line(f"{who}training", *training, colour(number), faint=bool(held_out[0])))
             if held_out[0]:
                 lines.append(Line(f"{who}held-out images", *held_out, colour(number), marked=True))
-        values = [value for line in lines for value in line.y]
-        log = min(values) > 0 and max(values) > 5 * min(values)
+        log = spreads([value for line in lines for value in line.y])
         charts.append(chart(loss.replace("_", " "), lines, "images seen", log_y=log))
     return charts
 

@@ -19,9 +19,10 @@ from unstir import __version__
 from unstir.doctor.finding import Finding
 from unstir.evaluation.comparison import rows
 from unstir.quantities import duration
+from unstir.training.losses import VALIDATION, curve, losses
 from unstir.web.report.charts import Chart
 from unstir.web.report.examined import Examined
-from unstir.web.report.figures import VALIDATION, draw_levels, draw_losses, draw_table, losses
+from unstir.web.report.figures import draw_levels, draw_losses, draw_table
 from unstir.web.report.pictures import Shown, drawn, shown
 from unstir.web.report.record import Record, names_of
 from unstir.web.report.tables import differences, metric_rows
@@ -153,7 +154,7 @@ def left_out(record: Record, seen: Examined) -> dict[str, str]:
     measures = f"none are saved; unstir evaluate {run} measures some" if {"draw", "predict"} & verbs else cannot
     absent = [
         (SAMPLES, len(record.pictures) > 1, "training drew none, or one alone"),
-        (LOSSES, bool(losses(record)), "there is no log of a training"),
+        (LOSSES, bool(losses(record.log)), "there is no log of a training"),
         (METRICS, bool(metric_rows([record])), measures),
         (
             TABLES,
@@ -209,7 +210,7 @@ def _facts(record: Record, seen: Examined) -> dict[str, str]:
         times = f", {position.images / known:.3g} times each of {known:,}" if known else ""
         facts["images seen"] = f"{position.images:,}{times}"
         facts["time spent"] = duration(position.elapsed) + ("" if position.finished else ", not finished")
-    speeds = record.curve("images_per_second")[1]
+    speeds = curve(record.log, "images_per_second")[1]
     if speeds:
         facts["speed"] = f"{statistics.median(speeds):,.0f} images a second"
     if begun is not None and begun.begun.arithmetic:
@@ -228,9 +229,9 @@ def _facts(record: Record, seen: Examined) -> dict[str, str]:
 def _last(record: Record) -> dict[str, str]:
     """Return the last of each loss, and where it was measured."""
     found = {}
-    for name in losses(record):
+    for name in losses(record.log):
         for said, key in ((f"{name}, training", name), (f"{name}, held-out images", VALIDATION + name)):
-            images, values = record.curve(key)
+            images, values = curve(record.log, key)
             if values:
                 found[said.replace("_", " ")] = f"{number(values[-1])} at {images[-1]:,} images"
     return found

@@ -10,6 +10,8 @@ from io import BytesIO
 from matplotlib.figure import Figure
 from PIL import Image
 
+from unstir.models.film import within, write_film
+
 LARGEST = 1200
 """Pixels of the longer side of a picture; of those along the way there are many, and they have less."""
 
@@ -38,7 +40,7 @@ def shown(picture: Image.Image, largest: int = LARGEST) -> Shown:
     """Return a picture as the page has it, no side of it longer than ``largest``."""
     if picture.mode not in ("L", "RGB", "RGBA"):
         picture = picture.convert("RGB")
-    picture = _within(picture, largest)
+    picture = within(picture, largest)
     kind, data = "png", _encoded(picture, "PNG", optimize=True)
     if len(data) > EXACT:
         smaller = _encoded(picture, "WEBP", quality=QUALITY)
@@ -46,17 +48,16 @@ def shown(picture: Image.Image, largest: int = LARGEST) -> Shown:
     return Shown(_uri(kind, data), *picture.size)
 
 
-def film(frames: Sequence[Image.Image], durations: Sequence[int], largest: int = 640) -> Shown:
+def film(frames: Sequence[Image.Image], largest: int = 640) -> Shown:
     """Return an animation that begins again at its end.
 
     Args:
         frames: All of one size.
-        durations: How long each is seen, in ms.
         largest: Pixels of the longer side.
     """
-    small = [_within(frame, largest) for frame in frames]
-    how = {"save_all": True, "append_images": small[1:], "duration": [*durations], "loop": 0}
-    return Shown(_uri("webp", _encoded(small[0], "WEBP", quality=FILM_QUALITY, **how)), *small[0].size)
+    small, held = [within(frame, largest) for frame in frames], BytesIO()
+    write_film(small, held, "WEBP", FILM_QUALITY)
+    return Shown(_uri("webp", held.getvalue()), *small[0].size)
 
 
 def drawn(figure: Figure) -> Shown:
@@ -64,14 +65,6 @@ def drawn(figure: Figure) -> Shown:
     held = BytesIO()
     figure.savefig(held, format="png", dpi=120, facecolor="white")
     return shown(Image.open(held).convert("RGB"))
-
-
-def _within(picture: Image.Image, largest: int) -> Image.Image:
-    factor = largest / max(picture.size)
-    if factor >= 1:
-        return picture
-    width, height = (max(1, round(side * factor)) for side in picture.size)
-    return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _encoded(picture: Image.Image, kind: str, **how: object) -> bytes:

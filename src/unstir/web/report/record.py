@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +21,6 @@ from unstir.training.log import lines
 from unstir.training.run_folder import RunFolder
 
 _log = logging.getLogger(__name__)
-
-_PICTURE = re.compile(r"images-(\d+)\.png")
 
 
 @dataclass(frozen=True)
@@ -74,11 +70,6 @@ class Record:
     evaluations: dict[str, dict[str, Any]]
     tables: list[Table]
 
-    def curve(self, name: str) -> tuple[list[int], list[float]]:
-        """Return what the log says of one value: images seen, and the value there."""
-        points = [(line["images"], line[name]) for line in self.log if _number(line, "images", name)]
-        return [images for images, _ in points], [value for _, value in points]
-
 
 def names_of(records: Sequence[Record]) -> list[str]:
     """Return what runs are called: the last parts of their paths, or where two have the same the whole paths."""
@@ -97,11 +88,6 @@ def record(run: Path) -> Record:
     if not (run.is_dir() and folder.config.exists()):
         return Record(run, config, None, "", None, [], [], {}, [])
     newest = newest_checkpoint(folder)
-    found = [
-        Picture(int(named[1]), path)
-        for path in sorted(folder.samples.glob("images-*.png"))
-        if (named := _PICTURE.fullmatch(path.name))
-    ]
     # Of a plan figures lie in its own folder, and pictures in that of its last stage.
     places = dict.fromkeys(place / "evaluations" for place in (run, folder.path))
     return Record(
@@ -111,7 +97,7 @@ def record(run: Path) -> Record:
         read_text(folder.config),
         newest[1] if newest else None,
         lines(folder.metrics),
-        sorted(found, key=lambda picture: picture.images),
+        [Picture(*found) for found in folder.pictures()],
         {path.name: values for place in places for path in _files(place, "json") if (values := _figures(path))},
         [table for place in places for path in _files(place, "csv") if (table := _table(path))],
     )
@@ -158,8 +144,3 @@ def _cell(line: Mapping[str, str]) -> Cell:
         int(line["n"]),
         int(line["seed"]),
     )
-
-
-def _number(line: Mapping[str, Any], *names: str) -> bool:
-    values = [line.get(name) for name in names]
-    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
