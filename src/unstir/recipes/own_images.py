@@ -25,12 +25,18 @@ class _Rung(NamedTuple):
         grid: About how many patches are on a side of what the network sees.
         network: The network on these patches.
         gflop: The arithmetic of training on one image, in GFLOP.
+        images: How many training should see, repeats counted; a budget that allows fewer does not reach it.
     """
 
     size: int
     grid: int
     network: UNetConfig
     gflop: float
+    images: int
+
+    def seconds(self, gflops: float) -> float:
+        """Return how long that takes at so many GFLOP/s."""
+        return self.images * self.gflop / gflops
 
 
 _COARSE = UNetConfig(channels=(128, 192), blocks=1, attention=("none", "full"), norm="layer")
@@ -40,19 +46,22 @@ _FINE = UNetConfig(
 )
 
 _LADDER = (
-    _Rung(32, 16, _COARSE, 3.0),
-    _Rung(64, 16, _COARSE, 3.0),
-    _Rung(64, 32, _MIDDLE, 15.0),
-    _Rung(128, 32, _MIDDLE, 15.0),
-    _Rung(128, 64, _FINE, 90.0),
-    _Rung(256, 64, _FINE, 90.0),
+    _Rung(32, 16, _COARSE, 3.0, 40_000),
+    _Rung(64, 16, _COARSE, 3.0, 40_000),
+    _Rung(64, 32, _MIDDLE, 15.0, 100_000),
+    _Rung(128, 32, _MIDDLE, 15.0, 100_000),
+    _Rung(128, 64, _FINE, 90.0, 100_000),
+    _Rung(256, 64, _FINE, 90.0, 100_000),
 )
 """From the quickest to the slowest."""
 
 _TRAINING = {"batch": 32, "optimizer": "muon", "learning_rate": 1e-3}
 
-ENOUGH_IMAGES, ENOUGH_IMAGES_AT_32 = 40_000, 200_000
-"""A rung is in reach if the budget lets training see so many images, repeats counted."""
+ENOUGH_IMAGES_AT_32 = 200_000
+"""How many images a large network should see where what is drawn hangs on what is told."""
+
+ALTERED, FEW_IMAGES = 0.12, 10_000
+"""How probably each change is made to an image of a folder that has fewer than so many."""
 
 GUIDANCE = 1.0
 """Weight with which samples are drawn, where there are labels."""
@@ -76,7 +85,9 @@ def images(request: Request) -> Config:
         recipe="images",
         note=f"{seen.images:,} images of about {seen.side} pixels: {why}",
         begun=Begun(gflops=speed.gflops if speed else None),
-        data=DataConfig(source=request.data, size=(size, size), augment=0.2 if seen.images < 1000 else 0.1),
+        data=DataConfig(
+            source=request.data, size=(size, size), augment=ALTERED if seen.images < FEW_IMAGES else 0.0
+        ),
         training=request.training(seconds=None if request.images else HOUR, **_TRAINING),
         model=DenoiserConfig(
             told=LABEL,
@@ -104,7 +115,7 @@ def _chosen(side: int, asked: int | None, seconds: float | None, speed: Speed | 
     if seconds is None or speed is None:
         rung = fitting[-1]
         return asked or rung.size, rung, f"{_square(asked or rung.size)} pixels, whatever time that takes"
-    needed = [ENOUGH_IMAGES * rung.gflop / speed.gflops for rung in fitting]
+    needed = [rung.seconds(speed.gflops) for rung in fitting]
     reached = max((place for place, time in enumerate(needed) if time <= seconds), default=0)
     rung, size = fitting[reached], asked or fitting[reached].size
     why = f"{_square(size)} pixels in {duration(seconds)} at {speed.words()}"
