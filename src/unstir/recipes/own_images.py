@@ -60,8 +60,8 @@ _TRAINING = {"batch": 32, "optimizer": "muon", "learning_rate": 1e-3}
 ENOUGH_IMAGES_AT_32 = 200_000
 """How many images a large network should see where what is drawn hangs on what is told."""
 
-ALTERED, FEW_IMAGES = 0.12, 10_000
-"""How probably each change is made to an image of a folder that has fewer than so many."""
+ALTERED, OFTEN = 0.12, 150
+"""How probably each change is made to images, where each would be looked at more often than that."""
 
 GUIDANCE = 1.0
 """Weight with which samples are drawn, where there are labels."""
@@ -81,13 +81,14 @@ def images(request: Request) -> Config:
     seconds = request.seconds or (None if request.images else HOUR)
     speed = None if seconds is None else request.speed()
     size, rung, why = _chosen(seen.side, request.size, seconds, speed)
+    looks = request.images or (seconds * speed.gflops / rung.gflop if seconds and speed else 0)
+    often = looks > OFTEN * seen.images
     return Config(
         recipe="images",
-        note=f"{seen.images:,} images of about {seen.side} pixels: {why}",
+        note=f"{seen.images:,} images of about {seen.side} pixels: {why}"
+        + (f"; altered at random, as each is looked at {looks / seen.images:,.0f} times" if often else ""),
         begun=Begun(gflops=speed.gflops if speed else None),
-        data=DataConfig(
-            source=request.data, size=(size, size), augment=ALTERED if seen.images < FEW_IMAGES else 0.0
-        ),
+        data=DataConfig(source=request.data, size=(size, size), augment=ALTERED if often else 0.0),
         training=request.training(seconds=None if request.images else HOUR, **_TRAINING),
         model=DenoiserConfig(
             told=LABEL,
