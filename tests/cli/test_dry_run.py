@@ -32,6 +32,7 @@ def test_nine_images_are_shown_as_the_network_sees_them(tmp_path: Path, inside: 
         image.save(tmp_path / "photos" / f"{shade}.png")
     line = ["train", "images", "--data", "photos", "--smoke", "--dry-run", "--ground", "#00ff00"]
     line += ["--set", "data.fit=pad", "--set", "data.size=16", "--out", "runs/x"]
+    line += ["--set", "data.augment=0", "--set", "data.flip=true"]
     answer = inside(*line, folder=tmp_path)
     assert answer.returncode == 0, answer.stderr
     said = "# picture: runs/x-dry-run.png, 9 images as the network will see them"

@@ -171,8 +171,8 @@ def test_a_variation_of_no_strength_is_the_picture_and_of_full_strength_a_sample
         assert run([*line, "--out", f"{strength}.png", "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["evaluations"] == evaluations
     assert (pixels("0.png") == pixels("digit.png")).all()
-    assert run(["sample", "runs/digits", "-n", "1", "--label", "3", "--steps", "4", "--out", "one/"]) == 0
-    assert (pixels("1.png") == pixels("one/0-3.png")).all()
+    assert run(["sample", "runs/digits", "-n", "1", "--label", "3", "--steps", "4", "--out", "single/"]) == 0
+    assert (pixels("1.png") == pixels("single/0-3.png")).all()
     assert (pixels("0.5.png") != pixels("1.png")).any() and (pixels("0.5.png") != pixels("0.png")).any()
 
 

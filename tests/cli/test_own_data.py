@@ -57,7 +57,7 @@ def test_a_run_within_its_own_data_is_no_data(folder: Path, capsys: Said) -> Non
     capsys.readouterr()
     assert train(".", 16) == 0
     said = capsys.readouterr().out
-    assert "Going on from step 1" in said and "11 images of 3x16x16, told label (2 classes)" in said
+    assert "Going on from step 1" in said and "11 images of 3x32x32, told augmentation, label (2 classes)" in said
     assert train("runs/x", 16, "runs/y") == 2
     assert "is that of a run" in capsys.readouterr().err
 
@@ -120,7 +120,7 @@ def test_transparency_is_kept_from_the_folder_to_the_samples(folder: Path, capsy
     assert train("d", 8, "runs/opaque") == 0
     more = ["--set", "data.channels=4", "--set", "data.augment=0.5", "--from", "runs/opaque", "--out", "runs/x"]
     assert run(["train", "images", "--data", "d", "--smoke", *more]) == 0
-    assert "11 images of 4x16x16, told augmentation" in capsys.readouterr().out
+    assert "11 images of 4x32x32, told augmentation" in capsys.readouterr().out
     (preview, *_) = (folder / "runs/x/samples").glob("*.png")
     assert Image.open(preview).mode == "RGB"
     drawn = ["sample", "runs/x", "-n", "4", "--steps", "2", "--out"]
@@ -128,7 +128,7 @@ def test_transparency_is_kept_from_the_folder_to_the_samples(folder: Path, capsy
         assert run([*drawn, out, *(["--ground", "black"] if out == "black.jpg" else [])]) == 0
     with np.load("x.npz") as saved:
         kept = saved["arr_0"]
-    assert kept.shape == (4, 16, 16, 4)
+    assert kept.shape == (4, 32, 32, 4)
     for number, image in enumerate(kept):
         np.testing.assert_array_equal(np.asarray(Image.open(f"x/{number}.png")), image)
     opacity = kept[0, 0, 0, 3] / 255

@@ -229,11 +229,13 @@ def test_it_says_first_what_it_does(
 ) -> None:
     monkeypatch.chdir(workplace)
     assert run(["train", "images", "--data", "photos", "--smoke", "--out", "runs/photos"]) == 0
-    first, note, lacks, second, last = capsys.readouterr().out.splitlines()
+    first, note, folder, lacks, second, further, last = capsys.readouterr().out.splitlines()
     assert lacks == "The data has no label: the model is told none"
     assert first == "Training images for 32 images, in runs/photos"
     assert note.startswith("12 images of about 20 pixels")
-    assert second.startswith("11 images of 3x16x16; ")
+    assert folder == "Of photos: enlarging 12 of 12 images to 32x32 pixels adds no detail"
+    assert second.startswith("11 images of 3x32x32, told augmentation; ")
+    assert further.startswith("Next: unstir sample runs/photos")
     assert " parameters; on " in second
     assert last.startswith("The run is in runs/photos")
 

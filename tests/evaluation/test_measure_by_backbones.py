@@ -364,6 +364,6 @@ def test_wrong_backbones_are_told_before_anything_is_read(
         evaluated(pictures(9, 0), "fd", backbone="incepton")
     with pytest.raises(InputError, match="has no labels, and fd need a labelled set"):
         evaluated(pictures(9, 0), "fd", backbone="classifier")
-    four = Splits(*(ImageData.from_array(np.zeros((9, 4, 2, 2), dtype=np.uint8)) for _ in range(2)))
-    with pytest.raises(InputError, match="of 1 or 3 channels, and these have 4"):
-        measure([Samples(torch.zeros(4, 4, 2, 2))], four, ["fid"], progress=False)
+    two = Splits(*(ImageData.from_array(np.zeros((9, 2, 2, 2), dtype=np.uint8)) for _ in range(2)))
+    with pytest.raises(InputError, match="of 1, 3 or 4 channels, and these have 2"):
+        measure([Samples(torch.zeros(4, 2, 2, 2))], two, ["fid"], progress=False)

@@ -26,6 +26,8 @@ BASE = checked(Config, driver.BASE)
 OTHER: dict[str, Any] = {
     "data.size": [20, 36],
     "data.channels": 4,
+    "data.fit": "pad",
+    "data.ground": "black",
     "training.betas": [0.8, 0.95],
     "model.precision": "bf16",
     "model.told.label.socket": "image",

@@ -15,7 +15,7 @@ from unstir.cli.clock import BEGAN
 from unstir.cli.places import check_writable
 from unstir.cli.report import Report, is_alone
 from unstir.cli.room import check_training
-from unstir.errors import counted
+from unstir.errors import counted, printable
 from unstir.files import held
 from unstir.quantities import duration
 
@@ -174,7 +174,7 @@ def _carry_out_run(
             check_same(seeing(config, load(config.data).train, out), out)
         elif added:
             report.say(
-                f"'{config.data.source}' has {counted(added, 'more image')} by now, which a new --out takes too"
+                f"'{printable(config.data.source)}' has {counted(added, 'more image')} by now, which a new --out takes too"
             )
         return Outcome(found[1], folder, config.training, config.model.verbs, trained=False)
     report.say(f"Training {config.recipe} for {budget_words(config.training)}, in {out}")
@@ -184,7 +184,7 @@ def _carry_out_run(
 
     splits = load(config.data)
     if splits.note:
-        report.say(f"Of {config.data.source}: {splits.note}")
+        report.say(f"Of {printable(config.data.source)}: {splits.note}")
     if not renew:
         check_same(seeing(config, splits.train, out), out)
     seen = with_data(config, splits.train, out)

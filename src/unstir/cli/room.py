@@ -110,7 +110,8 @@ def check_drawing(n: int, shape: tuple[int, ...], rows: Table | Turns | None, ou
     from unstir.models.headings import Headings
     from unstir.models.layout import grid_size
 
-    width, height = Headings(rows, *shape[1:]).size if rows else grid_size(n, *shape[1:])
+    written = rows is not None and n * prod(shape[1:]) <= MOST_PIXELS  # else too large without the writing
+    width, height = Headings(rows, *shape[1:]).size if written else grid_size(n, *shape[1:])
     if width * height > MOST_PIXELS or max(width, height) > LONGEST_SIDE:
         raise InputError(
             f"One picture of {n:,} images would be {width:,} by {height:,} pixels: name a folder (--out x/) or an "

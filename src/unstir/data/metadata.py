@@ -90,6 +90,12 @@ def known(folder: Path, paths: list[str], images: list[str]) -> Known:
     return known
 
 
+def has_pictures(folder: Path, paths: Iterable[str]) -> bool:
+    """Whether the first line of a metadata file among ``paths`` names a further picture."""
+    described = (folder / path for path in paths if path.rsplit("/", 1)[-1] in _METADATA)
+    return any(_PICTURE in _read_text(path).split("\n", 1)[0] for path in described)
+
+
 class _Spellings:
     """Paths, to be found by any spelling that Unicode holds equal.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unstir.data.folder import files_in, is_image, signature
+from unstir.data.metadata import has_pictures
 from unstir.data.sources import DATASETS, Source
 
 if TYPE_CHECKING:
@@ -27,10 +28,12 @@ class Peek:
     Attributes:
         images: How many there are.
         side: The median, in pixels, of the shorter sides of some of them; 0 if none of those can be read.
+        pictured: Whether further pictures stand beside them.
     """
 
     images: int
     side: int
+    pictured: bool = False
 
 
 def peek(source: Source) -> Peek:
@@ -47,8 +50,10 @@ def peek(source: Source) -> Peek:
 
 
 def _folder(folder: Path) -> Peek:
-    paths = [folder / path for files in files_in(folder) for path, _ in files if is_image(path)]
-    return Peek(len(paths), _median(_sides(paths[:: max(1, len(paths) // _LOOKED_AT)])))
+    files = [path for files in files_in(folder) for path, _ in files]
+    paths = [folder / path for path in files if is_image(path)]
+    side = _median(_sides(paths[:: max(1, len(paths) // _LOOKED_AT)]))
+    return Peek(len(paths), side, has_pictures(folder, files))
 
 
 def _tables(folder: Path) -> Peek:

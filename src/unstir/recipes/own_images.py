@@ -82,7 +82,7 @@ def images(request: Request) -> Config:
     speed = None if seconds is None else request.speed()
     size, rung, why = _chosen(seen.side, request.size, seconds, speed)
     looks = request.images or (seconds * speed.gflops / rung.gflop if seconds and speed else 0)
-    often = looks > OFTEN * seen.images
+    often = looks > OFTEN * seen.images and not seen.pictured
     return Config(
         recipe="images",
         note=f"{seen.images:,} images of about {seen.side} pixels: {why}"
