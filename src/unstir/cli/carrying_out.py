@@ -173,9 +173,8 @@ def _carry_out_run(
 
             check_same(seeing(config, load(config.data).train, out), out)
         elif added:
-            report.say(
-                f"'{printable(config.data.source)}' has {counted(added, 'more image')} by now, which a new --out takes too"
-            )
+            source = printable(config.data.source)
+            report.say(f"'{source}' has {counted(added, 'more image')} by now, which a new --out takes too")
         return Outcome(found[1], folder, config.training, config.model.verbs, trained=False)
     report.say(f"Training {config.recipe} for {budget_words(config.training)}, in {out}")
     report.say(config.note)
