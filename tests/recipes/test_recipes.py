@@ -241,7 +241,7 @@ def test_a_budget_says_what_it_reaches_and_what_the_next_would_take(
 ) -> None:
     monkeypatch.setattr(Request, "speed", lambda self: Speed(1000.0, True))
     folder = photos(70)
-    # 40,000 images of 3 GFLOP are 120 s; 100,000 of 15 GFLOP, 1,500 s.
+    # 20,000 images of 6 GFLOP are 120 s; 75,000 of 20 GFLOP, 1,500 s.
     note = _one("images", data=folder, seconds=130).note
     assert "64x64 pixels in 130 s" in note and "; a finer network would take about 25 min;" in note
     assert _one("images", data=folder, seconds=1700).note.count("would take") == 0

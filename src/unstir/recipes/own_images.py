@@ -24,7 +24,7 @@ class _Rung(NamedTuple):
         size: The side of the images in pixels.
         grid: About how many patches are on a side of what the network sees.
         network: The network on these patches.
-        gflop: The arithmetic of training on one image, in GFLOP.
+        gflop: The arithmetic of training on one image, in GFLOP, as if it went at the speed of large batches.
         images: How many training should see, repeats counted; a budget that allows fewer does not reach it.
     """
 
@@ -46,10 +46,10 @@ _FINE = UNetConfig(
 )
 
 _LADDER = (
-    _Rung(32, 16, _COARSE, 3.0, 40_000),
-    _Rung(64, 16, _COARSE, 3.0, 40_000),
-    _Rung(64, 32, _MIDDLE, 15.0, 100_000),
-    _Rung(128, 32, _MIDDLE, 15.0, 100_000),
+    _Rung(32, 16, _COARSE, 6.0, 20_000),
+    _Rung(64, 16, _COARSE, 6.0, 20_000),
+    _Rung(64, 32, _MIDDLE, 20.0, 75_000),
+    _Rung(128, 32, _MIDDLE, 20.0, 75_000),
     _Rung(128, 64, _FINE, 90.0, 100_000),
     _Rung(256, 64, _FINE, 90.0, 100_000),
 )
@@ -57,8 +57,8 @@ _LADDER = (
 
 _TRAINING = {"batch": 32, "optimizer": "muon", "learning_rate": 1e-3}
 
-ENOUGH_IMAGES_AT_32 = 200_000
-"""How many images a large network should see where what is drawn hangs on what is told."""
+ENOUGH_AT_32 = 600_000.0
+"""The arithmetic, in GFLOP, from which on a large network pays where what is drawn hangs on what is told."""
 
 ALTERED, OFTEN = 0.12, 150
 """How probably each change is made to images, where each would be looked at more often than that."""
@@ -153,7 +153,7 @@ def at_32(request: Request, seconds: float) -> At32:
     """
     rung, training = _LADDER[0], _TRAINING | {"batch": 64, "learning_rate": 2e-3}
     network = rung.network.model_copy(update={"patch": 2})
-    sized = request.sized(ENOUGH_IMAGES_AT_32 * rung.gflop, seconds)
+    sized = request.sized(ENOUGH_AT_32, seconds)
     if sized.small:
         network = network.model_copy(update={"channels": (64, 128)})
         training = training | {"batch": 16, "learning_rate": 1e-3}
