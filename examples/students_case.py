@@ -116,7 +116,7 @@ def picture(folder: Path, names: list[str], shown: int = 8) -> None:
         axes.imshow((torch.cat([*drawn], 2).clamp(-1, 1).permute(1, 2, 0) + 1) / 2)
         axes.set_ylabel(name, rotation=0, ha="right", va="center")
         axes.set(xticks=[], yticks=[])
-    figure.savefig(folder / "students-case.png", dpi=110)
+    figure.savefig(folder / "students-case.jpg", dpi=100)
 
 
 def main(folder: Path, source: str, *names: str) -> None:
