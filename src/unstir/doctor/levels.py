@@ -27,7 +27,7 @@ from unstir.sampling import SeededNoise
 TRIED_LEVELS, TRIED_IMAGES = 5, 24
 BROKEN, WEAK = 1.3, 0.95
 """Errors over the ceiling, in the mean over levels: from which on a network is broken, and hardly trained."""
-DROWNED = (1.0, 10.0)
+DROWNED = (1.0, 5.0)
 """Of sigma / alpha: from where on noise hides the image, and up to where samples hang on what is believed."""
 FIRST_STEPS, FALLING = 200, -0.2
 """Steps in which no network knows much, and the power of the images seen as which the loss of such a one falls."""
@@ -102,7 +102,7 @@ def _noise_predicted(patient: Patient) -> Iterator[Finding]:
         return
     off = (patient.loss / patient.gaussian.variance).tolist()
     ratios = [float(level.sigma / level.alpha) for level in patient.levels]
-    drowned = {at: value for at, value in zip(ratios, off) if DROWNED[0] <= at <= DROWNED[1] and value > 1}
+    drowned = {at: value for at, value in zip(ratios, off) if DROWNED[0] <= at <= DROWNED[1] and value > 1.5}
     if drowned:
         at = max(drowned, key=lambda each: drowned[each])
         yield Finding(
@@ -113,7 +113,7 @@ def _noise_predicted(patient: Patient) -> Iterator[Finding]:
             "train to predict the velocity (--set diffusion.parameterization=v --set diffusion.objective=v), or "
             "far longer",
             "samples get the data's colours and large forms, and are no coloured noise",
-            0.92,
+            min(0.92, 0.4 + 0.25 * drowned[at]),
             {"error over variance": drowned[at], "at": at},
             partial(_picture, patient),
         )

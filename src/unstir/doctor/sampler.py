@@ -26,6 +26,12 @@ OFF = 0.15
 BEYOND = 0.5
 """By how much a log-SNR may lie outside of those of training."""
 SAMPLES, DIRECTIONS = 512, 64
+TRIED = (
+    {"sampler": "dpm++2m", "steps": 20},
+    {"sampler": "dpm++2m", "steps": 20, "spacing": "log_snr"},
+    {"sampler": "ddim", "steps": 100},
+)
+"""Ways to draw that are tried where the run's own is far from exact."""
 
 
 def check(patient: Patient) -> Iterator[Finding]:
@@ -41,10 +47,8 @@ def check(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "too few steps",
             f"The sampler, {settings.sampler.name} in {settings.steps} steps, is far from exact.",
-            f"with an exact model of normal data, its samples' spread is off by {error:.0%}; 50 steps of ddim "
-            "have a few percent",
-            "unstir sample RUN --sampler dpm++2m --steps 20, or more steps (--steps 100)",
-            "samples as the network means them",
+            f"with an exact model of normal data, samples' spread is off by {error:.0%}; normal is a few percent",
+            *_better(patient, schedule),
             float(min(0.95, 0.4 + error)),
             {"error": error, "steps": settings.steps},
         )
@@ -127,6 +131,21 @@ def solver_error(patient: Patient, levels: list[NoiseLevel], solver: Any) -> flo
         (drawn.pow(2).mean(0) / begun_spread).sqrt() if _follows(begun, drawn) else drawn.pow(2).mean(0).sqrt()
     )
     return float((((spread - own.sqrt()) ** 2).sum() / own.sum()).sqrt())
+
+
+def _better(patient: Patient, schedule: Schedule) -> tuple[str, str]:
+    """Return how to draw more exactly, as a command, and what that does: the best of some ways."""
+    errors = []
+    for asked in TRIED:
+        settings: Any = patient.config.drawing(asked)
+        levels = grid(schedule, settings.steps, settings.spacing)
+        errors.append(solver_error(patient, levels, settings.build(schedule)))
+    least = min(errors)
+    options = " ".join(f"--{name} {value}" for name, value in TRIED[errors.index(least)].items())
+    return (
+        f"unstir sample RUN {options}",
+        f"samples as the network means them: their spread would be off by {least:.0%}",
+    )
 
 
 def _follows(begun: Tensor, drawn: Tensor) -> bool:

@@ -13,7 +13,7 @@ from unstir.models.systems import DenoiserConfig
 from unstir.networks.config import UNetConfig
 from unstir.quantities import duration
 from unstir.recipes.request import LABEL, Request, Speed
-from unstir.sampling.config import SamplingConfig
+from unstir.sampling.config import DPM2MConfig, SamplingConfig
 from unstir.training.config import Begun, Config, TrainingConfig
 
 
@@ -94,7 +94,7 @@ def images(request: Request) -> Config:
             told=LABEL,
             network=rung.network.model_copy(update={"patch": max(1, round(size / rung.grid))}),
             diffusion=DiffusionConfig(parameterization="v", objective="v"),
-            sampling=SamplingConfig(guidance=GUIDANCE),
+            sampling=SamplingConfig(sampler=DPM2MConfig(), steps=20, spacing="log_snr", guidance=GUIDANCE),
         ),
     )
 
