@@ -99,3 +99,10 @@ def test_all_processes_choose_by_what_the_first_measured(monkeypatch: pytest.Mon
     monkeypatch.setattr(processor, "top_speed", lambda: (900.0, True))
     monkeypatch.setattr(processes, "gathered", lambda own: [(100.0, False), own])
     assert Request(seconds=60).speed() == pytest.approx((55.0, False))
+
+
+def test_a_size_is_asked_of_any_recipe_but_not_of_a_plan(tmp_path: Path) -> None:
+    planned = configure("mnist-fc", Request("digits", images=100, size=16), tmp_path / "run")
+    assert isinstance(planned, Config) and planned.data.size == (16, 16)
+    with pytest.raises(InputError, match=r"is a plan: set the data\.size of each of its stages, not --size"):
+        configure("digits-variations", Request(images=100, size=16), tmp_path / "plan")

@@ -7,18 +7,22 @@ from typing import Any
 import pytest
 import torch
 
+from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.diffusion.schedule import cosine, linear, ve
 from unstir.doctor import sampler
 from unstir.doctor.gaussian import Gaussian
+from unstir.models.systems import DenoiserConfig
+from unstir.networks.config import UNetConfig
 from unstir.sampling import grid
-from unstir.sampling.config import samplers
+from unstir.sampling.config import SamplingConfig, samplers
 from unstir.sampling.ddim import DDIM
 from unstir.sampling.ddpm import DDPM
 
 
 class Known:
-    """A patient of whom only the data is known."""
+    """A patient of whom only the data is known, and how it is drawn."""
 
+    config: DenoiserConfig
     gaussian = Gaussian(*(torch.randn(400, 1, 4, 4) * torch.linspace(0.1, 1, 16).view(4, 4) for _ in range(2)))
 
 
@@ -63,3 +67,23 @@ def test_where_the_grid_starts(schedule: Any, spacing: str, cause: str | None) -
 def test_levels_that_were_not_trained(asked: Any, trained: Any, found: bool) -> None:
     causes = [finding.cause for finding in sampler._levels(grid(asked, 20, "trailing"), trained)]
     assert causes == (["levels not trained"] if found else [])
+
+
+def test_where_large_areas_are_plain_steps_even_in_log_snr_are_advised() -> None:
+    generator = torch.Generator().manual_seed(0)
+    plain = [0.8 * torch.randn(200, 1, 1, 1, generator=generator) for _ in range(2)]
+    known = Known()
+    known.gaussian = Gaussian(*(x + 0.02 * torch.randn(200, 1, 32, 32, generator=generator) for x in plain))
+    known.config = DenoiserConfig(network=UNetConfig(), diffusion=DiffusionConfig())
+    schedule = cosine()
+    errors = {}
+    for spacing in ("trailing", "log_snr"):
+        solver = samplers["dpm++2m"]().build(schedule, 20)
+        errors[spacing] = sampler.solver_error(known, grid(schedule, 20, spacing), solver)  # type: ignore[arg-type]
+    assert errors["log_snr"] < 0.1 < 0.3 < errors["trailing"]
+    remedy, effect = sampler._better(known, schedule)  # type: ignore[arg-type]
+    assert remedy == "unstir sample RUN --sampler dpm++2m --steps 20 --spacing log_snr"
+    assert effect.endswith(f"off by {errors['log_snr']:.0%}")
+    short = DiffusionConfig(schedule=ScheduleConfig(name="cosine", steps=10))
+    known.config = DenoiserConfig(network=UNetConfig(), diffusion=short, sampling=SamplingConfig(steps=10))
+    assert sampler._better(known, cosine(10))[0] == "train on a schedule of more levels"  # type: ignore[arg-type]

@@ -50,6 +50,8 @@ def test_where_a_loss_leads_that_has_a_floor_lies_between_the_two_readings(floor
     assert leads is not None
     low, high = leads.after(10)
     assert low < falls(10 * IMAGES[-1]) < 1.02 * high < leads.last
+    later = IMAGES[(IMAGES >= 9000) & (IMAGES <= 14_000)]  # of the two powers that falls less
+    assert leads.power == pytest.approx(np.polyfit(np.log(later), np.log(falls(later)), 1)[0], rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,14 @@ from unstir.files import write_new
 from unstir.networks.told import AUGMENTATION, DEGRADED, TASK
 from unstir.quantities import duration, size
 
-SHOWN, SIDE = 9, 640
-"""Images in the picture, and the pixels of its side up to which small ones are enlarged."""
-
 if TYPE_CHECKING:
     from unstir.data.dataset import ImageData
     from unstir.models.model import Model
     from unstir.training.config import Config
     from unstir.training.plan import Plan
+
+SHOWN, SIDE = 9, 640
+"""Images in the picture, and the pixels of its side up to which small ones are enlarged."""
 
 
 def describe(planned: Config | Plan, out: Path, report: Report) -> None:

@@ -27,8 +27,9 @@ from unstir.sampling import SeededNoise
 TRIED_LEVELS, TRIED_IMAGES = 5, 24
 BROKEN, WEAK = 1.3, 0.95
 """Errors over the ceiling, in the mean over levels: from which on a network is broken, and hardly trained."""
-DROWNED = (1.0, 5.0)
-"""Of sigma / alpha: from where on noise hides the image, and up to where samples hang on what is believed."""
+HIDDEN, DROWNED = (1.0, 5.0), 1.5
+"""From which sigma / alpha on noise hides the image, and up to which samples hang on what is believed; and from
+which error on, over that of the mean of all images, what is believed is no help."""
 FIRST_STEPS, FALLING = 200, -0.2
 """Steps in which no network knows much, and the power of the images seen as which the loss of such a one falls."""
 KNOWN = 0.2
@@ -97,12 +98,15 @@ def check(patient: Patient) -> Iterator[Finding]:
 
 
 def _noise_predicted(patient: Patient) -> Iterator[Finding]:
-    """See whether an error in the predicted noise, times sigma / alpha in the image, drowns the image."""
+    """See whether an error in the predicted noise, times sigma / alpha in the image, drowns the image.
+
+    As x_t = alpha x0 + sigma eps, a wrong eps makes x0 wrong by sigma / alpha times as much.
+    """
     if patient.diffusion.parameterization not in ("eps", "score"):
         return
     off = (patient.loss / patient.gaussian.variance).tolist()
     ratios = [float(level.sigma / level.alpha) for level in patient.levels]
-    drowned = {at: value for at, value in zip(ratios, off) if DROWNED[0] <= at <= DROWNED[1] and value > 1.5}
+    drowned = {at: value for at, value in zip(ratios, off) if HIDDEN[0] <= at <= HIDDEN[1] and value > DROWNED}
     if drowned:
         at = max(drowned, key=lambda each: drowned[each])
         yield Finding(

@@ -7,6 +7,7 @@ For normal data the exact denoiser is linear and its samples are normal again, s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from unstir.diffusion.config import ScheduleConfig
 from unstir.doctor.finding import Finding
 from unstir.doctor.gaussian import gain
 from unstir.doctor.patient import Patient
+from unstir.errors import InputError
 from unstir.sampling import grid, sample
 
 LEFT = 0.05
@@ -135,16 +137,19 @@ def solver_error(patient: Patient, levels: list[NoiseLevel], solver: Any) -> flo
 
 def _better(patient: Patient, schedule: Schedule) -> tuple[str, str]:
     """Return how to draw more exactly, as a command, and what that does: the best of some ways."""
-    errors = []
+    errors: dict[str, float] = {}
     for asked in TRIED:
-        settings: Any = patient.config.drawing(asked)
-        levels = grid(schedule, settings.steps, settings.spacing)
-        errors.append(solver_error(patient, levels, settings.build(schedule)))
-    least = min(errors)
-    options = " ".join(f"--{name} {value}" for name, value in TRIED[errors.index(least)].items())
+        with suppress(InputError):  # of a schedule that has fewer levels than these steps
+            settings: Any = patient.config.drawing(asked)
+            levels = grid(schedule, settings.steps, settings.spacing)
+            options = " ".join(f"--{name} {value}" for name, value in asked.items())
+            errors[options] = solver_error(patient, levels, settings.build(schedule))
+    if not errors:
+        return "train on a schedule of more levels", "there is room for steps"
+    best = min(errors, key=lambda options: errors[options])
     return (
-        f"unstir sample RUN {options}",
-        f"samples as the network means them: their spread would be off by {least:.0%}",
+        f"unstir sample RUN {best}",
+        f"samples as the network means them: their spread would be off by {errors[best]:.0%}",
     )
 
 

@@ -26,7 +26,6 @@ SHARE, LAST_SHARE = 0.005, 0.06
 
 LEAST_EVALUATIONS = 5
 
-
 FRAMES, LEAST_FRAMES, LARGEST = 100, 3, 1000
 """How many frames the film of a run has at most and at least, and pixels of the longer side of each."""
 
