@@ -1,12 +1,10 @@
 r"""How near restored pictures come to the truth: PSNR, SSIM, and a distance in the features of a classifier.
 
-.. math:: \mathrm{PSNR} = 10 \log_{10} \frac{255^2}{\mathrm{MSE}}, \qquad
-    d(x, y) = \frac{1}{L} \sum_l \frac{1}{H_l W_l} \sum_{h, w} | \hat f_l(x)_{hw} - \hat f_l(y)_{hw} |^2
+.. math:: \mathrm{PSNR} = 10 \log_{10} \frac{255^2}{\mathrm{MSE}}
 
-SSIM is that of Wang et al. 2004. The distance d is that of Zhang et al. 2018 (LPIPS) with weights of 1, its
-features f those of the L layers of the set's own classifier (:mod:`unstir.evaluation.ruler`), each scaled to
-length 1 over its channels: it needs no download, fits digits as well as photographs, and compares models of one
-set.
+SSIM is that of Wang et al. 2004. The distance (:mod:`unstir.networks.perceptual`) is in the features of the layers
+of the set's own classifier (:mod:`unstir.evaluation.ruler`): it needs no download, fits digits as well as
+photographs, and compares models of one set.
 
 A model that paints what might have been there is not the nearest to what was: a blurred answer has a better PSNR.
 """
@@ -20,12 +18,12 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from unstir.data.dataset import ImageData, Splits
 from unstir.data.degradations import DEGRADED, TASK
 from unstir.evaluation.ruler import ruler
 from unstir.models.samples import Samples
+from unstir.networks.perceptual import feature_distance
 from unstir.processes import gathered, processes
 from unstir.progress import tracked
 
@@ -131,13 +129,8 @@ def _ssim(x: np.ndarray, y: np.ndarray) -> float:
 @torch.no_grad()
 def distance(classifier: Classifier, x: Tensor, y: Tensor) -> Tensor:
     """Return how far images are apart (B,) in the features of all layers; 0 if equal, at most 2."""
-    total, layers = torch.zeros(len(x)), list(classifier.body)
     x, y = x.to(classifier.device), y.to(classifier.device)
-    for layer in layers:
-        x, y = layer(x), layer(y)
-        a, b = (functional.normalize(one.float(), dim=1) for one in (x, y))
-        total += ((a - b) ** 2).sum(1).mean((1, 2)).cpu()
-    return total / len(layers)
+    return feature_distance(classifier.layers(x), classifier.layers(y)).cpu()
 
 
 def _restored(
