@@ -14,9 +14,10 @@ from unstir.config import checked
 from unstir.data.config import DataConfig
 from unstir.data.load import load
 from unstir.evaluation import restoration
-from unstir.evaluation.restoration import compare, distance, measure_restoration
+from unstir.evaluation.restoration import compare, measure_restoration
 from unstir.models.config import systems
 from unstir.models.denoiser import DenoiserModel
+from unstir.networks.perceptual import between
 
 TASKS = ("inpainting", "uncropping", "jpeg", "super-resolution")
 
@@ -64,12 +65,12 @@ def test_what_is_beyond_black_and_white_is_black_and_white() -> None:
 
 
 def test_the_distance_grows_with_the_difference_and_is_symmetric() -> None:
-    judge, random = classifier(), torch.Generator().manual_seed(0)
+    judge, random = between(classifier().layers), torch.Generator().manual_seed(0)
     y, noise = (torch.randn(4, 3, 16, 16, generator=random) * 0.3 for _ in range(2))
-    far = [distance(judge, y + step * noise, y) for step in (0, 0.1, 0.5, 2)]
+    far = [judge(y + step * noise, y) for step in (0, 0.1, 0.5, 2)]
     assert not far[0].any()
     assert all((a < b).all() for a, b in itertools.pairwise(far))
-    torch.testing.assert_close(distance(judge, y, y + noise), distance(judge, y + noise, y))
+    torch.testing.assert_close(judge(y, y + noise), judge(y + noise, y))
     assert compare(y, y + noise, judge).keys() == {"psnr", "ssim", "distance"}
 
 

@@ -218,6 +218,11 @@ class Autoencoder(Model):
             images = images[..., :height, :width]
         return images.clamp(-1, 1) if self.config.samples.bounded else images
 
+    @property
+    def codebook(self) -> int:
+        """How many codes there are; 0 where there is no codebook."""
+        return len(self.regularization.book) if isinstance(self.regularization, VQ) else 0
+
     @torch.no_grad()
     def tokens(self, codes: Tensor) -> Tensor:
         """Return the number in the codebook, int64 (B, h, w), of each place of codes (B, c, h, w).
@@ -225,9 +230,10 @@ class Autoencoder(Model):
         Raises:
             InputError: If there is no codebook.
         """
-        if not isinstance(self.regularization, VQ):
+        if not self.codebook:
             raise InputError("This codec has no codebook: its codes are no numbers of one")
-        return self.regularization.indices(self.standard.undone(codes.to(self.device))).to(codes.device)
+        found: Tensor = self.regularization.indices(self.standard.undone(codes.to(self.device)))
+        return found.to(codes.device)
 
     @torch.no_grad()
     def _read(self, images: Tensor, whole: bool) -> Tensor:

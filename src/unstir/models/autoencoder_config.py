@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from unstir.config import MOST_IMAGES, AtLeastZero, Number, Part
-from unstir.errors import InputError
 from unstir.models.config import Facts, ModelConfig, systems
 from unstir.networks.autoencoder_config import (
     AnyRegularization,
@@ -76,11 +75,8 @@ class CodecConfig(ModelConfig):
         """
         self.perceptual.check(shape[0])
         if CLASSIFIER in self.needs:
-            part = self._seer(CLASSIFIER, shape)
-            if "classify" not in part.verbs:
-                raise InputError(
-                    f"The part '{CLASSIFIER}' is to be a classifier of clean images, and is {part.about}"
-                )
+            for verb in ("classify", "embed"):  # which a classifier of noised images cannot both
+                self._seer(CLASSIFIER, shape, verb)
         return super().seeing(shape, facts)
 
     def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102

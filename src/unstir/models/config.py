@@ -135,11 +135,6 @@ class ModelConfig(Part):
         return tuple(dict.fromkeys(self.sources.values()))
 
     @property
-    def codes(self) -> tuple[int, int, int] | None:
-        """The shape of the codes of a codec, for samples of ``samples.shape``; None of any other model."""
-        return None
-
-    @property
     def sources(self) -> dict[str, str]:
         """The columns of the data by the names under which the model is told them."""
         return {name: one.column or name for name, one in self.told.items() if one.of is None}
