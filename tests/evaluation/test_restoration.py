@@ -35,10 +35,10 @@ def model_of(splits: Any) -> DenoiserModel:
     return config.seeing(splits.train.shape, splits.train.facts()).build({}).eval()  # type: ignore[return-value]
 
 
-def classifier() -> Any:
+def classifier(shape: tuple[int, ...] = (3, 16, 16)) -> Any:
     config = checked(systems["classifier"], {"kind": "classifier"})
     torch.manual_seed(0)
-    return config.seeing((3, 16, 16), {"label": {"kind": "classes", "classes": ("a", "b")}}).build({}).eval()
+    return config.seeing(shape, {"label": {"kind": "classes", "classes": ("a", "b")}}).build({}).eval()
 
 
 def test_psnr_by_its_definition_and_ssim_of_what_is_alike() -> None:
@@ -76,14 +76,14 @@ def test_the_distance_grows_with_the_difference_and_is_symmetric() -> None:
 
 def test_each_task_is_measured_beside_its_input_on_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
     splits = load(DataConfig(source="digits", degradations=TASKS))
-    model, judge = model_of(splits), None
+    model, judge = model_of(splits), classifier(splits.train.shape)
     monkeypatch.setattr(restoration, "ruler", lambda splits: judge)
     found = measure_restoration(model, splits, n=10, batch=4)
     assert tuple(found) == TASKS
     for task, figures in found.items():
         hides = task in ("inpainting", "uncropping")
         assert [*figures] == ["input", *(["mean_colour"] if hides else []), "model"]
-        assert all({"psnr", "ssim"} == {*one} for one in figures.values())
+        assert all({"psnr", "ssim", "distance"} == {*one} for one in figures.values())
         if hides:  # where a model that learned nothing at least keeps what is known
             held_out, rows = splits.degraded((task,)).held_out, np.arange(10)
             truth, pictures = restoration._restored(model, held_out, task, rows, 0, {})

@@ -108,14 +108,24 @@ def compare(images: Tensor, truth: Tensor, apart: Distance | None = None) -> dic
         truth: Of the same shape.
         apart: The distance of images.
     """
-    x, y = (((one.clamp(-1, 1) + 1) * 127.5).round() for one in (images, truth))
-    error = ((x - y) ** 2).flatten(1).mean(1).clamp(min=LEAST_ERROR**2)
+    x, y = in_steps(images), in_steps(truth)
     similar = [_ssim(a, b) for a, b in zip(x.numpy(), y.numpy(), strict=True)]
-    found = {"psnr": 10 * torch.log10(255**2 / error), "ssim": torch.tensor(similar)}
+    found = {"psnr": psnr(x, y), "ssim": torch.tensor(similar)}
     if apart is not None:
         shown = ((one / 127.5 - 1).to(processes().device) for one in (x, y))
         found["distance"] = apart(*shown).cpu()
     return found
+
+
+def in_steps(images: Tensor) -> Tensor:
+    """Return images in [-1, 1] as whole numbers of 0 to 255, float32; values beyond are clipped."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round()
+
+
+def psnr(x: Tensor, y: Tensor) -> Tensor:
+    """Return the PSNR (B,) in decibels, at most 60, of images (B, C, H, W) of 0 to 255."""
+    error = ((x - y) ** 2).flatten(1).mean(1).clamp(min=LEAST_ERROR**2)
+    return 10 * torch.log10(255**2 / error)
 
 
 def _ssim(x: np.ndarray, y: np.ndarray) -> float:

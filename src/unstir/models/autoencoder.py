@@ -16,7 +16,7 @@ Each norm is taken at the weights :math:`\theta` of the decoder's last layer (Es
 adversary pulls as hard there as the reconstruction does. It begins late: before images are recognizable it has
 nothing to teach. Means are taken over pixels and places.
 
-Codes leave in unit variance (:mod:`unstir.networks.standard`), as what learns to draw them takes them to be. For a
+Codes have unit variance (:mod:`unstir.networks.standard`), as what learns to draw them takes them to have. With a
 codebook they are those before quantization: decoding quantizes first.
 """
 
@@ -114,10 +114,11 @@ class Autoencoder(Model):
         z = drawn(mean, log_variance, batch["eps"])
         if self.training:
             self.standard.observe(z)
-        made = self._made(z, x.shape[2:])
+        codes = self.standard(z)
+        made = self._made(codes, x.shape[2:])
         batch["made"] = made.detach()  # for the discriminator's turn, which would have to make them again
         error, parts = self._error(made, x)
-        parts[self.regularization.name] = regularity = self.regularization.loss(mean, log_variance)
+        parts[self.regularization.name] = regularity = self.regularization.loss(codes, mean, log_variance)
         rest = self.regularization.weight * regularity
         if not torch.is_grad_enabled() or "discriminator" not in self.turns:
             return {"codec": error + rest, **parts}
@@ -129,10 +130,10 @@ class Autoencoder(Model):
         parts |= {"adversarial": adversarial, "adversarial_weight": weight.expand(len(x))}
         return {"codec_loss": loss + rest} | {name: value.detach() for name, value in parts.items()}
 
-    def _made(self, z: Tensor, size: Sequence[int]) -> Tensor:
-        """Return the images of codes as the encoder gives them, of this height and width."""
+    def _made(self, codes: Tensor, size: Sequence[int]) -> Tensor:
+        """Return the images of codes, of this height and width."""
         height, width = size
-        return self.decoder(self.regularization.seen(z))[..., :height, :width]
+        return self.decoder(self.regularization.seen(codes, self.standard))[..., :height, :width]
 
     def _error(self, made: Tensor, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return how far reconstructions are from images, (B,), and what that is made of."""
@@ -161,7 +162,8 @@ class Autoencoder(Model):
         if made is None:
             with torch.no_grad():
                 mean, log_variance = self.regularization.moments(self.encoder(x))
-                made = self._made(drawn(mean, log_variance, batch["eps"]), x.shape[2:])
+                codes = self.standard(drawn(mean, log_variance, batch["eps"]))
+                made = self._made(codes, x.shape[2:])
         real, fake = self.discriminator(torch.cat([x, made])).chunk(2)
         return (functional.relu(1 - real).mean(1) + functional.relu(1 + fake).mean(1)) / 2
 
@@ -232,7 +234,7 @@ class Autoencoder(Model):
         """
         if not self.codebook:
             raise InputError("This codec has no codebook: its codes are no numbers of one")
-        found: Tensor = self.regularization.indices(self.standard.undone(codes.to(self.device)))
+        found: Tensor = self.regularization.indices(codes.to(self.device))
         return found.to(codes.device)
 
     @torch.no_grad()
@@ -267,8 +269,8 @@ class Autoencoder(Model):
         """Return the images of codes, tile by tile where they are large."""
 
         def piece(tile: Tile) -> Tensor:
-            z = self.standard.undone(codes[(..., *tile)].to(self.device))
-            return self.decoder(self.regularization.seen(z)).to(codes.device)
+            seen = self.regularization.seen(codes[(..., *tile)].to(self.device), self.standard)
+            return self.decoder(seen).to(codes.device)
 
         return self._tiled(piece, codes.shape[2:], self.config.network.factor)
 
