@@ -76,13 +76,9 @@ def pretrained_distance(name: str, path: Path | None, device: torch.device) -> D
     Raises:
         InputError: If its weights are not there.
     """
-    network: EfficientNetFeatures | VGGFeatures
-    network, weights = EfficientNetFeatures(path), None
-    if name != EFFICIENTNET:
-        network, weights = lpips(path)
-        weights = [weight.to(device) for weight in weights]
+    network, weights = (EfficientNetFeatures(path), None) if name == EFFICIENTNET else lpips(path)
     network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return between(network, weights)
+    return between(network, weights and [weight.to(device) for weight in weights])
 
 
 class EfficientNetFeatures(nn.Module):
