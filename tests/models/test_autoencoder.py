@@ -16,7 +16,7 @@ from unstir.data.config import DataConfig
 from unstir.data.dataset import ImageData, Splits
 from unstir.errors import InputError
 from unstir.models import autoencoder
-from unstir.models.autoencoder import Autoencoder, balanced
+from unstir.models.autoencoder import Autoencoder, balanced, moved
 from unstir.models.autoencoder_config import CodecConfig
 from unstir.models.file import save
 from unstir.networks import perceptual
@@ -161,7 +161,9 @@ def spread(model: Autoencoder) -> Autoencoder:
         for seed in range(3):
             x = torch.rand(64, *SHAPE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
             eps = torch.randn(64, 4, 4, 5, generator=torch.Generator().manual_seed(seed))
-            model.losses("codec", autoencoder.Batch(x=x, eps=eps), model)
+            model.losses(
+                "codec", autoencoder.Batch(x=x, eps=eps, shift=torch.zeros(64, 2, dtype=torch.int64)), model
+            )
     return model.eval()
 
 
@@ -239,7 +241,10 @@ def test_the_perceptual_network_is_no_part_of_the_model(monkeypatch: pytest.Monk
     )
     made = batch["made"]
     distance = PerceptualConfig().load(torch.device("cpu"))
-    torch.testing.assert_close(losses["perceptual"], distance(made, batch["x"]))
+    for i, (down, right) in enumerate(batch["shift"].tolist()):
+        pair = (one[i : i + 1, :, down : down + 13, right : right + 17] for one in (made, batch["x"]))
+        torch.testing.assert_close(losses["perceptual"][i : i + 1], distance(*pair), atol=1e-5, rtol=1e-4)
+    assert len(batch["shift"].unique(dim=0)) > 1
     assert {name.split(".")[0] for name in model.state_dict()} == {
         "encoder",
         "decoder",
@@ -272,7 +277,9 @@ def test_a_classifiers_features_may_be_compared() -> None:
     losses = model.train().losses("codec", batch, model)
     torch.testing.assert_close(
         losses["perceptual"],
-        perceptual.feature_distance(judge.layers(batch["made"]), judge.layers(batch["x"])),
+        perceptual.feature_distance(
+            *(judge.layers(moved(batch[name], batch["shift"])) for name in ("made", "x")),
+        ),
     )
     other = part.model_copy(update={"model": make().config})
     with pytest.raises(InputError, match="it is a codec, which cannot classify them"):

@@ -25,6 +25,21 @@ SHOWN = 10
 """Images in the picture."""
 
 
+def codec_in(config: ModelConfig) -> ModelConfig:
+    """Return the configuration of a model's codec, or of the model that is one.
+
+    Raises:
+        InputError: If there is none.
+    """
+    for name in config.asking("encode"):
+        inner = config.parts[name].model
+        assert inner is not None
+        config = inner
+    if config.codes is None:
+        raise InputError(f"What comes back from codes is asked of a codec, and this model is {config.about}")
+    return config
+
+
 def reconstruction(
     run: Path,
     config: ModelConfig,
@@ -43,8 +58,7 @@ def reconstruction(
     from unstir.data.sources import find
     from unstir.training.run_folder import data_of
 
-    config.asking("decode")
-    config.asking("encode")
+    codec_in(config)
     vain = [name for name, value in asked.items() if value is not None]
     if vain:
         raise InputError(f"--{vain[0].replace('_', '-')} is for drawing images, and reconstruction draws none")

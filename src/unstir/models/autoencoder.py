@@ -72,12 +72,12 @@ class Autoencoder(Model):
             self.turns = ("codec",)
 
     def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
-        """Draw the noise of each code, where codes are drawn."""
+        """Draw the noise of each code, and by how many pixels each image is moved where the eye compares it."""
         x, _ = examples
         factor = self.config.network.factor
         height, width = (-(-side // factor) for side in x.shape[2:])
         eps = torch.randn(len(x), self.config.network.latent, height, width, generator=generator)
-        return Batch(x=x, eps=eps)
+        return Batch(x=x, eps=eps, shift=torch.randint(0, 2, (len(x), 2), generator=generator))
 
     def learning(self, turn: str) -> list[nn.Parameter]:
         """Return the parameters of the discriminator, or of all else."""
@@ -117,7 +117,7 @@ class Autoencoder(Model):
         codes = self.standard(z)
         made = self._made(codes, x.shape[2:])
         batch["made"] = made.detach()  # for the discriminator's turn, which would have to make them again
-        error, parts = self._error(made, x)
+        error, parts = self._error(made, x, batch["shift"])
         parts[self.regularization.name] = regularity = self.regularization.loss(codes, mean, log_variance)
         rest = self.regularization.weight * regularity
         if not torch.is_grad_enabled() or "discriminator" not in self.turns:
@@ -135,13 +135,17 @@ class Autoencoder(Model):
         height, width = size
         return self.decoder(self.regularization.seen(codes, self.standard))[..., :height, :width]
 
-    def _error(self, made: Tensor, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return how far reconstructions are from images, (B,), and what that is made of."""
+    def _error(self, made: Tensor, x: Tensor, shift: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return how far reconstructions are from images, (B,), and what that is made of.
+
+        A network that sees every second pixel first does not see a pattern of every second pixel, which would
+        come for free: images are moved by a pixel or none, at random.
+        """
         parts = {"reconstruction": (made - x).abs().flatten(1).mean(1)}
         distance = self._distance()
         if distance is None:
             return parts["reconstruction"], parts
-        parts["perceptual"] = distance(made, x)
+        parts["perceptual"] = distance(moved(made, shift), moved(x, shift))
         return parts["reconstruction"] + self.config.perceptual.weight * parts["perceptual"], parts
 
     def _distance(self) -> Distance | None:
@@ -288,6 +292,20 @@ class Autoencoder(Model):
 def drawn(mean: Tensor, log_variance: Tensor | None, eps: Tensor) -> Tensor:
     """Return codes, drawn from their moments with this noise unless they are certain."""
     return mean if log_variance is None else mean + (log_variance / 2).exp() * eps
+
+
+def moved(images: Tensor, shift: Tensor) -> Tensor:
+    """Return images (B, C, H, W) without their first or their last row and column, (B, C, H - 1, W - 1).
+
+    Args:
+        images: Where a side is of one pixel, it stays.
+        shift: Whether it is the first row, and the first column, int64 (B, 2) of 0 and 1.
+    """
+    height, width = (max(1, side - 1) for side in images.shape[2:])
+    cut = [one[:, -height:] if down else one[:, :height] for one, down in zip(images, shift[:, 0].tolist())]
+    return torch.stack(
+        [one[..., -width:] if right else one[..., :width] for one, right in zip(cut, shift[:, 1].tolist())]
+    )
 
 
 def balanced(

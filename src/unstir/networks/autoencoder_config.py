@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
@@ -54,6 +54,8 @@ class AutoencoderConfig(Part):
 
 class RegularizationConfig(Part):
     """What keeps codes from growing without end and from being too fine, for what learns to draw them."""
+
+    naming: ClassVar[str | None] = "kind"
 
     kind: str
 

@@ -10,6 +10,7 @@ import typer
 from unstir.cli import options
 from unstir.cli.edit import pictures
 from unstir.cli.places import picture_place
+from unstir.cli.reconstruction import codec_in
 from unstir.cli.report import Report
 from unstir.errors import InputError
 from unstir.files import write_new
@@ -35,12 +36,7 @@ def reconstruct(
     from unstir.models.file import read_config
 
     _, config = read_config(run)
-    for name in config.asking("encode"):
-        inner = config.parts[name].model
-        assert inner is not None
-        config = inner
-    if config.codes is None:
-        raise InputError(f"Pictures are reconstructed by a codec, and this model is {config.about}")
+    config = codec_in(config)
     if out is not None and len(images) > 1:
         raise InputError(f"--out {out} is one file, and there are {len(images)} pictures: leave it out")
     found = [(image, pictures.read_any(image, config)) for image in images]
