@@ -10,6 +10,8 @@ from unstir.config import checked
 from unstir.data.config import DataConfig
 from unstir.data.dataset import ImageData, Splits
 from unstir.data.load import load
+from unstir.evaluation.backbones.efficientnet import efficientnet
+from unstir.evaluation.frechet import frechet_distance
 from unstir.evaluation.reconstruction import measure_reconstruction
 from unstir.evaluation.restoration import compare
 from unstir.models.autoencoder_config import CodecConfig
@@ -43,6 +45,10 @@ def test_figures_are_of_what_comes_back() -> None:
     figures = compare(model.decode(codes), truth, PerceptualConfig().load(torch.device("cpu")))
     for name, values in figures.items():
         assert found[name] == pytest.approx(float(values.mean()), rel=1e-4)
+    reader = efficientnet()
+    features = [reader.read(images).features.numpy() for images in (model.decode(codes), truth)]
+    moments = [part for one in features for part in (one.mean(0), np.cov(one.T))]
+    assert found["fd"] == pytest.approx(frechet_distance(*moments), rel=1e-4)
     assert found["codes_in_use"] == len(model.tokens(codes).unique()) / 8
 
 

@@ -17,7 +17,7 @@ _MEANINGS = {
     "psnr": "decibels; higher is nearer",
     "ssim": "structural similarity, at most 1; higher is nearer",
     "distance": "in the features of efficientnet-lite0, from 0 to 2; lower is nearer for the eye",
-    "fd": "Fréchet distance to the held-out images on the same network's features; lower is better",
+    "fd": "Fréchet distance to the images themselves, on the same network's features; lower is better",
     "codes_in_use": "share of the codebook that is met in these images",
 }
 

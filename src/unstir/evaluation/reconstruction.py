@@ -2,7 +2,8 @@
 
 The figures of pictures are those of :mod:`unstir.evaluation.restoration`. The perceptual distance
 (:mod:`unstir.networks.perceptual`) and the Fréchet distance are in the features of EfficientNet-Lite0, whatever
-the codec was trained by; the latter is between reconstructions and all held-out images.
+the codec was trained by; the latter is between the reconstructions and the images that they are of, so
+that of few images it is not mostly bias.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ import torch
 from torch import Tensor
 
 from unstir.data.dataset import Splits
-from unstir.evaluation.backbones.names import EFFICIENTNET
-from unstir.evaluation.measure import measure
+from unstir.evaluation.backbones.efficientnet import efficientnet
+from unstir.evaluation.frechet import Statistics, distance
 from unstir.evaluation.restoration import compare, means
-from unstir.models.samples import Samples
 from unstir.networks.perceptual_config import COLOURS, PerceptualConfig
 from unstir.processes import gathered, processes
 from unstir.progress import tracked
@@ -47,26 +47,45 @@ def measure_reconstruction(
     share = np.array_split(np.arange(min(n, len(held_out))), place.num_processes)[place.process_index]
     seen = held_out.shape[0] in COLOURS
     apart = PerceptualConfig().load(place.device) if seen else None
+    frechet, codebook = _Frechet() if seen else None, _Codebook(model)
     found: dict[str, list[Tensor]] = {}
-    made: list[Samples] = []
-    codebook = Codebook(model)
     starts = range(0, len(share), batch)
     for start in tracked(starts, len(starts), "reconstructing", progress):
         rows = share[start : start + batch]
         truth, _ = held_out.examples(rows, names=())
         codes = model.encode(truth)  # type: ignore[operator]
-        codebook.add(codes)
         images = model.decode(codes, [seed + int(row) for row in rows]).cpu()  # type: ignore[operator]
-        made.append(Samples(images, indices=rows.tolist()))
+        codebook.add(codes)
         for figure, values in compare(images, truth, apart).items():
             found.setdefault(figure, []).append(values)
+        if frechet is not None:
+            frechet.add(images, truth)
     figures = means({"model": found})["model"]
-    if seen:
-        figures["fd"] = float(measure(made, splits, ["fd"], progress, EFFICIENTNET)["fd"])
-    return figures | codebook.figures()
+    return figures | (frechet.figures() if frechet is not None else {}) | codebook.figures()
 
 
-class Codebook:
+class _Frechet:
+    """Statistics of images and of what comes back of them."""
+
+    def __init__(self) -> None:
+        self.backbone = efficientnet()
+        self.statistics = Statistics(), Statistics()
+
+    def add(self, *images: Tensor) -> None:
+        """Take note of reconstructions and of the images, (B, C, H, W) in [-1, 1] each."""
+        for one, statistics in zip(images, self.statistics, strict=True):
+            statistics.add(self.backbone.read(one).features.numpy())
+
+    def figures(self) -> dict[str, float]:
+        """Return the distance of what all processes have read; of one image there is none."""
+        whole = Statistics(), Statistics()
+        for part in gathered(self.statistics):
+            for one, statistics in zip(part, whole, strict=True):
+                statistics.merge(one)
+        return {"fd": distance(*whole)} if whole[0].count > 1 else {}
+
+
+class _Codebook:
     """Which codes of a codebook are met in images; nothing of a codec that has none.
 
     Args:
