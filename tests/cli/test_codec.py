@@ -43,6 +43,13 @@ def test_a_codec_is_trained_measured_and_asked(
     error = ((saved - np.asarray(Image.open("0.png"))) ** 2).mean()
     assert told[0]["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
 
+    latent = ["train", "cifar10", "--smoke", "--part", "codec=runs/codec", "--out", "runs/latent"]
+    assert run([*latent, "--set", "data.size=32", "--set", "data.channels=3"]) == 0
+    assert run(["edit", "reconstruct", "runs/latent", "1.png"]) == 0
+    alike = [np.asarray(Image.open(f"runs/{name}/edits/1-reconstructed.png")) for name in ("codec", "latent")]
+    assert np.array_equal(*alike)
+    capsys.readouterr()
+
     for words, message in (
         (["sample", "runs/codec"], "is a codec and cannot draw images"),
         (["evaluate", "runs/codec", "--steps", "5"], "--steps is for drawing images"),
