@@ -49,7 +49,8 @@ AT_ONCE = 2**19
 """Pixels of the images that are encoded or decoded together."""
 
 LARGEST_WEIGHT = 1e4
-"""Of the adversary's lambda."""
+"""Of the adversary's lambda where errors are summed over an image, as the paper's are. Here they are means. Without a
+bound an adversary at a loss, whose gradients are small and say nothing, would be heard all the louder."""
 
 
 class Autoencoder(Model):
@@ -193,7 +194,8 @@ class Autoencoder(Model):
         parts = moments.split(self.config.network.latent, dim=1)
         if len(parts) == 1:
             return moments
-        return drawn(*parts, torch.randn(parts[0].shape, generator=generator).to(moments.device))
+        mean, log_variance = parts
+        return drawn(mean, log_variance, torch.randn(mean.shape, generator=generator).to(moments.device))
 
     def encode(self, images: Tensor) -> Tensor:
         """Return the codes without noise, (B, c, h, w), of unit variance; the arguments are of :meth:`moments`."""
@@ -311,7 +313,7 @@ def moved(images: Tensor, shift: Tensor) -> Tensor:
 def balanced(
     made: Tensor, last: Tensor, error: Tensor, adversarial: Tensor, weight: float
 ) -> tuple[Tensor, Tensor]:
-    r"""Return the sum of two losses, the second weighted so that both pull alike at the last layer; and lambda.
+    """Return the sum of two losses, the second weighted so that both pull alike at the last layer; and lambda.
 
     The gradients of both with respect to the images are taken once, here; what is returned has their sum as its
     gradient, so that neither network is gone through backwards a second time.
@@ -325,7 +327,7 @@ def balanced(
     """
     slopes = [torch.autograd.grad(loss.mean(), made)[0] for loss in (error, adversarial)]
     norms = [torch.autograd.grad(made, last, slope, retain_graph=True)[0].float().norm() for slope in slopes]
-    ratio = (norms[0] / (norms[1] + 1e-6)).clamp(max=LARGEST_WEIGHT)
+    ratio = (norms[0] / (norms[1] + 1e-6)).clamp(max=LARGEST_WEIGHT / made[0].numel())
     slope = len(made) * (slopes[0] + weight * ratio * slopes[1])
     value = error.detach() + weight * ratio * adversarial.detach()
     pull = (slope * made).flatten(1).sum(1)

@@ -46,7 +46,8 @@ def feature_distance(
         weights: Of each layer the squared w, (C_l, 1, 1); None for 1.
     """
     found = []
-    for x, y, weight in zip(first, second, weights or itertools.repeat(None)):
+    every: Iterable[Tensor | None] = itertools.repeat(None) if weights is None else weights
+    for x, y, weight in zip(first, second, every):
         error = (functional.normalize(x.float(), dim=1) - functional.normalize(y.float(), dim=1)).square()
         found.append((error if weight is None else weight * error).sum(1).mean((1, 2)))
     return torch.stack(found).mean(0)
@@ -152,7 +153,7 @@ class _Head(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        return self.model["1"].weight.detach()[0]  # type: ignore[operator, no-any-return]
+        return self.model["1"].weight.detach()[0]  # type: ignore[operator]
 
 
 def in_colour(x: Tensor) -> Tensor:

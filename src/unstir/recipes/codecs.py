@@ -63,7 +63,7 @@ def _small(name: str, request: Request, source: str, size: int) -> Config:
         recipe=name,
         begun=begun,
         data=DataConfig(source=source, size=(size, size), channels=3, flip=True),
-        training=request.training(seconds=MINUTES, batch=16, learning_rate=1e-3, betas=(0.5, 0.9)),
+        training=request.training(seconds=MINUTES, batch=8, learning_rate=1e-3, betas=(0.5, 0.9)),
         model=CodecConfig(network=AutoencoderConfig(patch=patch), adversary=AdversaryConfig(after=expected // 2)),
     )
 
