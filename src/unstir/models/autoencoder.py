@@ -49,8 +49,10 @@ AT_ONCE = 2**19
 """Pixels of the images that are encoded or decoded together."""
 
 LARGEST_WEIGHT = 1e4
-"""Of the adversary's lambda where errors are summed over an image, as the paper's are. Here they are means. Without a
-bound an adversary at a loss, whose gradients are small and say nothing, would be heard all the louder."""
+"""Of the adversary's lambda where errors are summed over an image, as the paper's are; here they are means.
+
+Without a bound an adversary at a loss, whose gradients are small and say nothing, would be heard all the louder.
+"""
 
 
 class Autoencoder(Model):
