@@ -223,10 +223,10 @@ class Autoencoder(Model):
         with self.in_precision:
             for part in codes.split(self._at_once(codes.shape)):
                 found.append(model._decoded(part))
-        images = torch.cat(found)
+        images = torch.cat(found) if len(found) > 1 else found[0]  # which may be large
         if tuple(codes.shape[1:]) == self.config.codes:
             images = images[..., :height, :width]
-        return images.clamp(-1, 1) if self.config.samples.bounded else images
+        return images.clamp_(-1, 1) if self.config.samples.bounded else images
 
     @property
     def codebook(self) -> int:
