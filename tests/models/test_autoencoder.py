@@ -32,7 +32,7 @@ def config(shape: tuple[int, ...] = SHAPE, **values: Any) -> CodecConfig:
     values = {
         "network": {"channels": [16, 16]},
         "perceptual": {"network": "none"},
-        "adversary": {"discriminator": {"channels": [8, 16]}},
+        "adversary": {"weight": 0.5, "discriminator": {"channels": [8, 16]}},
         "precision": "float32",
         **values,
     }

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 class AdversaryConfig(Part):
     """What tells reconstructions from images, and how much it is heard."""
 
-    weight: AtLeastZero = 0.5
-    """Beside the ratio of gradients at the decoder's last layer; 0 leaves the adversary out."""
+    weight: AtLeastZero = 0.1
+    """Beside the ratio of gradients at the decoder's last layer; 0 leaves the adversary out.
+
+    The paper has 0.5, for trainings a thousand times as long as two CPU cores bear.
+    """
     after: Annotated[int, Number, Field(ge=0, le=MOST_IMAGES)] = 0
     """How many images are seen before it begins."""
     discriminator: PatchDiscriminatorConfig = PatchDiscriminatorConfig()

@@ -82,6 +82,7 @@ def _large(name: str, request: Request, source: str, channels: tuple[int, ...], 
             network=AutoencoderConfig(channels=channels, blocks=2, patch=1, latent=latent, norm="group"),
             perceptual=PerceptualConfig(network=LPIPS),
             adversary=AdversaryConfig(
+                weight=0.5,
                 after=min(600_000, expected // 2),
                 discriminator=PatchDiscriminatorConfig(channels=(64, 128, 256, 512), patch=1),
             ),
