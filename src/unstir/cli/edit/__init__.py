@@ -6,6 +6,7 @@ from unstir.cli.edit.clean import clean
 from unstir.cli.edit.deblur import deblur
 from unstir.cli.edit.inpaint import inpaint
 from unstir.cli.edit.palette import colorize, restore, uncrop, upscale
+from unstir.cli.edit.reconstruct import reconstruct
 from unstir.cli.edit.vary import vary
 
 edit = typer.Typer(name="edit", help="Change an image of yours with a trained model.")
@@ -17,3 +18,4 @@ edit.command(epilog="Example: unstir edit restore runs/palette poor.jpg --out be
 edit.command(epilog="Example: unstir edit upscale runs/palette small.png --factor 2 --out large.png")(upscale)
 edit.command(epilog="Example: unstir edit vary runs/mnist seven.png --strength 0.6 --label 7 -n 8")(vary)
 edit.command(epilog="Example: unstir edit deblur runs/mnist blurred.png --sigma 2 --label 7")(deblur)
+edit.command(epilog="Example: unstir edit reconstruct runs/emoji-codec photo.png")(reconstruct)
