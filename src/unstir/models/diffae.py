@@ -121,8 +121,9 @@ class DiffusionAutoencoder(DenoiserModel):
         check_shape(self, images)
         model, codes = self.lowered(), [images.new_zeros(0, self.config.latent)]
         with self.in_precision:
-            for part in images.split(AT_ONCE):
-                codes.append(self.spread.standard(model.encoder(part.to(self.device))).to(images.device))
+            for first in range(0, len(images), AT_ONCE):
+                z = model.encoder(images[first : first + AT_ONCE].to(self.device))
+                codes.append(self.spread.standard(z).to(images.device))
         return torch.cat(codes)[:, :, None, None]
 
     @torch.no_grad()

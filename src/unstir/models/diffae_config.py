@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unstir.models.config import Facts, systems
+from unstir.errors import InputError
+from unstir.models.config import CODEC, Facts, systems
 from unstir.models.systems import DenoiserConfig, ReadsLabels
 from unstir.networks.config import ReaderConfig
 from unstir.networks.told import Told
@@ -15,6 +16,9 @@ from unstir.sampling.config import SamplingConfig
 
 if TYPE_CHECKING:
     from unstir.models.model import Model
+
+DIRECTIONS = "directions"
+"""The part of a denoiser of codes that reads classes in them, by which ``unstir edit manipulate`` goes."""
 
 
 @systems.add
@@ -51,6 +55,11 @@ class DiffusionAutoencoderConfig(DenoiserConfig):
         return (self.latent, 1, 1)
 
     @property
+    def takes(self) -> tuple[str, ...]:
+        """None: it is a codec itself."""
+        return ()
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """None of the data's columns: what it is told it reads in the images."""
         return ()
@@ -81,7 +90,25 @@ class LinearReaderConfig(ReadsLabels):
     @property
     def needs(self) -> tuple[str, ...]:
         """The codec whose codes it reads."""
-        return ("codec", *super().needs)
+        return (CODEC, *super().needs)
+
+    @property
+    def code(self) -> tuple[int, int, int]:
+        """The shape of a code."""
+        codec = self.parts[CODEC].model
+        assert codec is not None and codec.codes is not None  # as seen
+        return codec.codes
+
+    def seeing(self, shape: tuple[int, ...], facts: Facts) -> LinearReaderConfig:
+        """Return this configuration with what the data turned out to be; see :class:`ReadsLabels`.
+
+        Raises:
+            InputError: Also if the part ``codec`` cannot be one for such images.
+        """
+        codec = self._seer(CODEC, shape, "encode")
+        if codec.codes is None:
+            raise InputError(f"The part 'codec' is {codec.about}, whose codes nothing else can read")
+        return super().seeing(shape, facts)
 
     def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102
         from unstir.models.linear_reader import LinearReader
