@@ -187,7 +187,7 @@ def test_labels_of_inverted_images_are_by_their_places(make_model: MakeModel) ->
 
 def test_images_of_another_shape_are_refused(make_model: MakeModel) -> None:
     model = make_model(precision="auto")
-    with pytest.raises(InputError, match="samples are 1x9x12, and these are 1x9x9"):
+    with pytest.raises(InputError, match="images are 1x9x12, and these are 1x9x9"):
         model.invert(torch.zeros(2, 1, 9, 9))
     with pytest.raises(InputError, match="samples are 1x9x12, and these are 3x9x12"):
         model.sample(noise=torch.zeros(2, 3, 9, 12))

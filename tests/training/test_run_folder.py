@@ -26,6 +26,7 @@ from unstir.training.start import (
     check_parts,
     check_same,
     first_difference,
+    named_parts,
     with_data,
     with_named_parts,
     with_parts,
@@ -408,12 +409,12 @@ def test_a_part_is_named_by_its_path_and_noted_with_its_hash(
     for wrong, words in (
         ("encoder", "--part takes name=run"),
         ("encoder=", "--part takes name=run"),
-        (f"decoder={encoder}", r"uses no part 'decoder': its parts are encoder"),
+        (f"decoder={encoder}", r"uses no part 'decoder': its parts are encoder, codec"),
         (f"encoder={encoder}-2", "The part 'encoder' of the model cannot be used: There is no run folder"),
     ):
         with pytest.raises(InputError, match=words):
-            with_named_parts(config, [wrong], out)
-    config = with_named_parts(config, [f"encoder={encoder}"], out)
+            with_named_parts(config, named_parts([wrong]), out)
+    config = with_named_parts(config, {"encoder": encoder}, out)
     check_parts(config)
     (part,) = config.model.parts.values()
     assert part == FrozenPart(path="../encoder")
@@ -434,7 +435,7 @@ def test_a_part_that_changed_is_another_run(
     make_config: Callable[..., Config], encoder: Path, digits: Splits
 ) -> None:
     out = encoder.parent / "run"
-    config = with_named_parts(make_config(SEEN), [f"encoder={encoder}"], out)
+    config = with_named_parts(make_config(SEEN), {"encoder": encoder}, out)
     RunFolder(out).write_config(with_data(config, digits.train, out))
     saved_a_step(out)
     save(encoder / "model.safetensors", load(encoder).config.build({}))
@@ -453,7 +454,7 @@ def test_a_part_must_be_able_to_do_its_part(
     out = encoder.parent / "run"
     cannot = make_config().model.seeing(digits.train.shape, digits.train.facts())
     save(encoder / "model.safetensors", cannot.build({}))
-    config = with_named_parts(make_config(SEEN), [f"encoder={encoder}"], out)
+    config = with_named_parts(make_config(SEEN), {"encoder": encoder}, out)
     with pytest.raises(
         InputError, match="part 'encoder' is to see images, and it is a diffusion model, which cannot"
     ):

@@ -33,7 +33,7 @@ def attributes(
     from unstir.training.run_folder import data_of
 
     source = data_of(run)
-    if not config.texts or source.source != "shapes" or config.samples.shape[0] != 3:
+    if not config.texts or source.source != "shapes" or config.image_shape[0] != 3:
         raise InputError("The metric attributes is of a run that is told the captions of 'shapes', in colour")
     for name, one in config.texts.items():
         check_encoder(name, one)

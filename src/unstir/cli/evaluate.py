@@ -301,8 +301,8 @@ def _check_images(config: ModelConfig, classes: tuple[str, ...], splits: Splits,
     held_out = splits.held_out
     if lacking:
         raise InputError(f"'{held_out.name}' has no labels, and the metrics need a classifier of its classes")
-    if held_out.shape != config.samples.shape:
-        ours, theirs = ("x".join(map(str, shape)) for shape in (config.samples.shape, held_out.shape))
+    if held_out.shape != config.image_shape:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (config.image_shape, held_out.shape))
         raise InputError(f"The run draws images of {ours}, and those of '{held_out.name}' are {theirs}")
     if classes and held_out.classes and held_out.classes != classes:
         raise InputError(f"The classes of '{held_out.name}' are not those that the run was trained with")

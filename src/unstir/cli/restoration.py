@@ -44,8 +44,8 @@ def restoration(
     from unstir.data.load import load as load_images
 
     splits = load_images(source)
-    if splits.held_out.shape != config.samples.shape:
-        ours, theirs = ("x".join(map(str, shape)) for shape in (config.samples.shape, splits.held_out.shape))
+    if splits.held_out.shape != config.image_shape:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (config.image_shape, splits.held_out.shape))
         raise InputError(f"The run restores images of {ours}, and those of '{splits.held_out.name}' are {theirs}")
 
     from unstir.evaluation.restoration import measure_restoration, restored_picture

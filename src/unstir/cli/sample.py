@@ -86,10 +86,10 @@ def sample(
     steering = steered(run, config, asked, classifier, scale, weaker)
     out = str(default_place(run, f"samples/sample-seed{seed}.png")) if out is None else check_pictures(out)
     if ground is not None:
-        check_grounded(ground, config.samples.shape, out)
+        check_grounded(ground, config.image_shape, out)
     prompts = prompt_list(config.texts, prompt)
     table = read_table(config, steering.classes, condition or [], label, prompts, n)
-    count, shape = len(table), config.samples.shape
+    count, shape = len(table), config.image_shape
     told = [] if table.find("label") else split(label, steering.classes) if label else steering.classes
     check_drawing(count, shape, table if table.across else in_turn(told, count), out, batch)
     labels = labels_of(table, steering.classes, label)
@@ -187,7 +187,7 @@ def read_table(
     from unstir.networks.told import Told
 
     known = {**config.told, **({"label": Told(kind="classes", classes=tuple(classes))} if classes else {})}
-    picture = partial(decode_file, size=config.samples.shape[1:])  # type: ignore[arg-type]
+    picture = partial(decode_file, size=config.image_shape[1:])  # type: ignore[arg-type]
     told = [read(known, text, picture) for text in conditions]
     grid = any(len(written.values) > 1 for written in told)
     if label is not None and (grid or any(written.name == "label" for written in told)):

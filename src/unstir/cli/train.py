@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -142,13 +142,14 @@ def configure(
         InputError: For whatever is wrong with it.
     """
     from unstir.data.sources import source_of
+    from unstir.models.config import CODEC
     from unstir.recipes import recipe
     from unstir.recipes.request import smoke as tiny
     from unstir.training.captions import with_encoders
     from unstir.training.plan import Plan
     from unstir.training.run_folder import RunFolder, begun_in
     from unstir.training.settings import apply_settings
-    from unstir.training.start import check_parts, with_named_parts
+    from unstir.training.start import check_parts, for_codes, named_parts, with_named_parts
 
     chosen = recipe(name)
     if request.data is not None and not request.data.strip():
@@ -156,7 +157,8 @@ def configure(
     begun = begun_in(out)
     planned = _chosen(chosen, request, [*begun.values()])
 
-    def adjusted(config: Config, folder: Path, settings: Sequence[str], parts: Sequence[str]) -> Config:
+    def adjusted(config: Config, folder: Path, settings: Sequence[str], parts: Mapping[str, Path]) -> Config:
+        config = for_codes(config, parts.get(CODEC))
         if seed is not None:
             config = config.model_copy(update={"seed": seed})
         if start is not None:
@@ -181,7 +183,7 @@ def configure(
 
     if not isinstance(planned, Plan):
         sized = [] if request.size is None else [f"data.size={request.size}"]
-        return adjusted(planned, out, [*sized, *settings], parts)
+        return adjusted(planned, out, [*sized, *settings], named_parts(parts))
     if start is not None:
         raise InputError(f"The recipe '{name}' is a plan, whose stages begin with fresh weights: leave --from out")
     if parts:
@@ -192,7 +194,7 @@ def configure(
     stages = {}
     for stage, config in planned.stages.items():
         try:
-            stages[stage] = adjusted(config, out / stage, own[stage], [])
+            stages[stage] = adjusted(config, out / stage, own[stage], {})
         except InputError as error:
             raise InputError(f"In the stage {stage}: {error}") from None
     return planned.model_copy(update={"stages": stages})

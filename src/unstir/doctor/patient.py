@@ -97,9 +97,9 @@ class Patient:
         self.position: Position | None = newest[1] if newest else None
         self.checkpoint = newest[0] if newest else None
         self.splits = load_images(data_of(run, data))
-        if self.splits.train.shape != self.config.samples.shape:
+        if self.splits.train.shape != self.config.image_shape:
             ours, theirs = (
-                "x".join(map(str, shape)) for shape in (self.config.samples.shape, self.splits.train.shape)
+                "x".join(map(str, shape)) for shape in (self.config.image_shape, self.splits.train.shape)
             )
             raise InputError(
                 f"The run's samples are {ours}, and the images of '{self.splits.train.name}' are {theirs}"

@@ -26,6 +26,9 @@ Labels = Label | Sequence[Label] | None
 Facts = Mapping[str, Mapping[str, object]]
 """What the data says of each of its columns: ``kind``, and the values of Told that it knows."""
 
+CODEC = "codec"
+"""The part of a denoiser of codes that makes images of them."""
+
 VERBS = {
     "draw": ("draw images", "unstir sample RUN"),
     "edit": ("restore degraded pictures", "unstir edit colorize RUN IMAGE"),
@@ -142,6 +145,17 @@ class ModelConfig(Part):
         """What of it is told as text."""
         return {name: one for name, one in self.told.items() if one.kind == "text"}
 
+    @property
+    def codes(self) -> tuple[int, int, int] | None:
+        """The shape (c, h, w) of the codes of its samples, if it is a codec for a denoiser; else None."""
+        return None
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape (C, H, W) of the images that a user sees: of samples, or of what a codec makes of them."""
+        codec = self.parts[CODEC].model if CODEC in self.parts else None
+        return self.samples.shape if codec is None else codec.image_shape
+
     def build(self, parts: Mapping[str, Model]) -> Model:
         """Return the model with fresh weights, from torch's generator.
 
@@ -194,17 +208,22 @@ class ModelConfig(Part):
         """The names of the parts that it uses and cannot do without."""
         return tuple(dict.fromkeys(one.of for one in self.told.values() if one.of is not None))
 
-    def _seer(self, name: str, shape: tuple[int, ...]) -> ModelConfig:
-        """Return the part that makes what is told of samples of this shape.
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The names of the parts that it uses if it is given them."""
+        return self.needs
+
+    def _seer(self, name: str, shape: tuple[int, ...], verb: str = "embed") -> ModelConfig:
+        """Return the part that is asked for ``verb`` with images of this shape.
 
         Raises:
             InputError: If it cannot.
         """
         part = self.parts[name].model
         assert part is not None
-        if "embed" not in part.verbs:
+        if verb not in part.verbs:
             raise InputError(
-                f"The part '{name}' is to see images, and it is {part.about}, which cannot embed them"
+                f"The part '{name}' is to see images, and it is {part.about}, which cannot {verb} them"
             )
         if part.samples.shape != tuple(shape):
             ours, theirs = ("x".join(map(str, each)) for each in (shape, part.samples.shape))
@@ -242,6 +261,21 @@ class ModelConfig(Part):
         if verb not in self.verbs:
             can = " or ".join(f"{what} ({how})" for what, how in (VERBS[known] for known in self.verbs))
             raise InputError(f"This model is {self.about} and cannot {VERBS[verb][0]}: it can {can}")
+
+    def asking(self, verb: str) -> tuple[str, ...]:
+        """Return the way to who can be asked for ``verb``: () itself, or the names of codecs within each other.
+
+        Raises:
+            InputError: As :meth:`require`, if none of them can.
+        """
+        way, one = [], self
+        while verb not in one.verbs:
+            inner = one.parts[CODEC].model if CODEC in one.parts else None
+            if inner is None:
+                self.require(verb)
+                raise AssertionError
+            way, one = [*way, CODEC], inner
+        return tuple(way)
 
     def check_guides(self, model: ModelConfig) -> None:
         """Check that this model's verb ``guide`` can guide the drawing of another.

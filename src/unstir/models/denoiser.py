@@ -13,10 +13,10 @@ from unstir.diffusion import Condition, Denoiser, GridSchedule, NoiseLevel, Pred
 from unstir.diffusion.times import Importance, stratified, uniform
 from unstir.errors import InputError
 from unstir.models import palette
-from unstir.models.config import Labels, label_indices
+from unstir.models.config import CODEC, Labels, label_indices
 from unstir.models.drawing import Order
 from unstir.models.editing import Editing
-from unstir.models.model import Batch, Examples, Model, check_shape
+from unstir.models.model import Batch, Examples, Model, check_images
 from unstir.models.samples import Samples
 from unstir.networks.conditioner import Conditioner
 from unstir.progress import tracked
@@ -63,8 +63,11 @@ class DenoiserModel(Editing):
         return self.denoiser.schedule
 
     def prepare(self, examples: Examples, generator: torch.Generator) -> Batch:
-        """Draw each image's level, stratified, and noise, and what is hidden from it."""
-        x0 = self.codec.encode(examples[0])
+        """Draw each image's level, stratified, and noise, and what is hidden from it.
+
+        Of a model with a codec the examples are the moments that the codec keeps of images.
+        """
+        x0 = self.codec.codes(examples[0], generator)
         u = stratified(len(x0), generator)
         eps = torch.randn(x0.shape, generator=generator)
         batch = Batch(x0=x0, eps=eps, **self.part_hidden(examples, generator))
@@ -141,7 +144,7 @@ class DenoiserModel(Editing):
 
     def known(self, condition: Condition | None) -> palette.Known | None:
         """Return what a condition makes known for sure of images; None where it is no pixels that are noised."""
-        return None if "codec" in self.parts else palette.Known.of(condition)
+        return None if CODEC in self.parts else palette.Known.of(condition)
 
     def guided(self, condition: Condition | None) -> list[str]:
         """Return what guidance strengthens: all that the model has learned to do without."""
@@ -179,7 +182,7 @@ class DenoiserModel(Editing):
                 denoising autoencoder.
         """
         settings = self.inverting(options)
-        check_shape(self, images)
+        check_images(self, images)
         labels = label_indices(self.config.classes, label, range(len(images)))
         model, noised = self.lowered(), []
         starts = range(0, len(images), batch)

@@ -17,7 +17,7 @@ from torch import Tensor
 from unstir.diffusion import Condition
 from unstir.errors import InputError
 from unstir.models.codec import Codec, Identity
-from unstir.models.config import Labels, ModelConfig, check_scale, label_indices, prompt_list
+from unstir.models.config import CODEC, Labels, ModelConfig, check_scale, label_indices, prompt_list
 from unstir.models.model import Model, check_shape
 from unstir.models.samples import Samples
 from unstir.networks.told import Told
@@ -74,7 +74,7 @@ class Drawing(Model):
     @property
     def codec(self) -> Codec:
         """What makes images of what is drawn: the part ``codec``, or the identity."""
-        return self.parts.get("codec", Identity(self.config.samples.bounded))  # type: ignore[return-value]
+        return self.parts.get(CODEC, Identity(self.config.samples.bounded))  # type: ignore[return-value]
 
     def draw(
         self,
@@ -205,7 +205,7 @@ class Drawing(Model):
                         for x in model.walk(order):
                             last = x
                             advance()
-                        x = model.codec.decode(last).cpu()
+                        x = model.codec.decode(last, order.seeds).cpu()
                     yield Samples(x, own, classes, part, said)
 
         return stream()

@@ -101,6 +101,17 @@ class Model(nn.Module):
         """
         raise NotImplementedError
 
+    def asking(self, verb: str) -> Model:
+        """Return who can be asked for ``verb``: this model, or its codec.
+
+        Raises:
+            InputError: If neither can.
+        """
+        model = self
+        for name in self.config.asking(verb):
+            model = model.parts[name]
+        return model
+
     def forward(self, turn: str, batch: Batch, average: Model) -> dict[str, Tensor]:
         """Return ``losses``, whose gradients a wrapper for several processes shares."""
         return self.losses(turn, batch, average)
@@ -174,7 +185,19 @@ def check_shape(model: Model, x: Tensor) -> None:
     Raises:
         InputError: If not.
     """
-    shape = model.config.samples.shape
+    _check(x, model.config.samples.shape, "samples")
+
+
+def check_images(model: Model, images: Tensor) -> None:
+    """Check that images (B, C, H, W) are of the shape of the model's.
+
+    Raises:
+        InputError: If not.
+    """
+    _check(images, model.config.image_shape, "images")
+
+
+def _check(x: Tensor, shape: tuple[int, ...], what: str) -> None:
     if tuple(x.shape[1:]) != shape:
         ours, theirs = ("x".join(map(str, each)) for each in (shape, x.shape[1:]))
-        raise InputError(f"The model's samples are {ours}, and these are {theirs}")
+        raise InputError(f"The model's {what} are {ours}, and these are {theirs}")

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from unstir.config import LARGEST, AtLeastZero, Width
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.errors import InputError
-from unstir.models.config import Facts, ModelConfig, systems
+from unstir.models.config import CODEC, Facts, ModelConfig, systems
 from unstir.networks.config import ADMReaderConfig, AnyNetwork, GeneratorConfig, ReaderConfig, UNetConfig
 from unstir.networks.told import DEGRADED, TASK
 from unstir.sampling.config import SamplingConfig
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from unstir.models.model import Model
 
 Reads = TypeVar("Reads", bound="ReadsLabels")
+
+OF_BYTES = ("bound", "hybrid", "variational")
+"""The objectives whose last term is the likelihood of 8-bit pixels."""
 
 
 @systems.add
@@ -52,8 +55,37 @@ class DenoiserConfig(ModelConfig):
             return ("clean",)
         if {DEGRADED, TASK} <= self.told.keys():  # of known pixels its network has learned nothing
             return ("draw", "edit")
-        known = () if "codec" in self.parts else ("inpaint",)  # pixels, of which a model of codes knows none
-        return ("draw", "clean", "invert", *known, "predict")
+        if CODEC in self.parts:  # of pixels, noised or known, a model of codes knows nothing
+            return ("draw", "invert", "predict")
+        return ("draw", "clean", "invert", "inpaint", "predict")
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """A codec, beside what it needs: then it learns that one's codes of images."""
+        return (*self.needs, CODEC)
+
+    def seeing(self, shape: tuple[int, ...], facts: Facts) -> DenoiserConfig:
+        """Return this configuration with what the data turned out to be; see :class:`ModelConfig`.
+
+        Of a model with a codec the samples are the codes of the data's images.
+
+        Raises:
+            InputError: As of :class:`ModelConfig`, or if the part ``codec`` cannot be one for such images and for
+                what is learned of them.
+        """
+        seen = super().seeing(shape, facts)
+        if CODEC not in self.parts:
+            return seen
+        codec = self._seer(CODEC, shape, "encode")
+        if codec.codes is None:
+            raise InputError(f"The part 'codec' is {codec.about}, whose codes no denoiser can learn")
+        if self.diffusion.one_level or self.diffusion.objective in OF_BYTES or {DEGRADED, TASK} & seen.told.keys():
+            raise InputError(
+                "A model with a codec learns codes, not pixels: leave degraded pictures, the schedule single and "
+                f"the objectives {', '.join(OF_BYTES)} out"
+            )
+        samples = seen.samples.model_copy(update={"shape": codec.codes, "bounded": False})
+        return seen.model_copy(update={"samples": samples})
 
     def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102
         from unstir.models.denoiser import DenoiserModel
@@ -77,6 +109,10 @@ class DenoiserConfig(ModelConfig):
                 weaker model that does not fit, or guidance of 0 with a weaker model.
         """
         result = self.sampling.with_options(options)
+        if not self.samples.bounded:
+            if options.get("clip") not in (None, "none"):
+                raise InputError("What this model draws has no bounds to be clipped to: leave clip out")
+            result = result.model_copy(update={"clip": "none"})
         schedule = ScheduleConfig(name=result.schedule) if result.schedule else self.diffusion.schedule
         limit = schedule.discrete_steps
         if limit is not None and result.steps > limit:
@@ -263,7 +299,7 @@ class NoisyClassifierConfig(ReadsLabels):
 
 def _codec(config: ModelConfig) -> str:
     """Return the hash of the part that makes images of samples; "" for images themselves."""
-    return config.parts["codec"].hash if "codec" in config.parts else ""
+    return config.parts[CODEC].hash if CODEC in config.parts else ""
 
 
 def _is_told(config: ModelConfig) -> dict[str, tuple[object, ...]]:

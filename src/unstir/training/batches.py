@@ -14,6 +14,7 @@ from torch import Tensor
 from unstir.data.dataset import ImageData
 from unstir.data.order import order, passes
 from unstir.models.model import Batch, Model
+from unstir.training.codes import Coded
 from unstir.training.config import Config
 
 
@@ -22,7 +23,9 @@ def step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def training_batch(model: Model, data: ImageData, *, seed: int, step: int, size: int, flip: bool = False) -> Batch:
+def training_batch(
+    model: Model, data: ImageData | Coded, *, seed: int, step: int, size: int, flip: bool = False
+) -> Batch:
     """Return the batch of step ``step`` (the first is 0) of a run, prepared by its model."""
     generator = _generator(seed, step)
     indices, flips, met = _seen(len(data), generator, seed, step, size, flip)

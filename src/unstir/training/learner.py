@@ -20,6 +20,7 @@ from unstir.processes import gathered, has_accelerator, processes
 from unstir.training.average import averaged_copy, copy_buffers
 from unstir.training.batches import step_seed, training_batch
 from unstir.training.checkpoint import Position, Stateful
+from unstir.training.codes import learned
 from unstir.training.config import Config
 from unstir.training.update import KernelUpdate, Row, TorchUpdate
 
@@ -64,6 +65,10 @@ class Learner:
         )
         self.model = model.to(self.accelerator.device, memory_format=torch.channels_last).train()
         self.average = averaged_copy(self.model)
+        self.train, self.held_out = (
+            learned(self.model, part, flip)
+            for part, flip in ((splits.train, config.data.flip), (splits.held_out, False))
+        )
         kernels = state.device.type == "cpu" and state.num_processes == 1 and library() is not None
         self.working, self.wrapped = self.model, self.model
         if kernels:
@@ -103,7 +108,7 @@ class Learner:
         rank, count = self.accelerator.process_index, self.accelerator.num_processes
         whole = training_batch(
             self.model,
-            self.splits.train,
+            self.train,
             seed=self.config.seed,
             step=position.step,
             size=training.batch,
@@ -151,8 +156,8 @@ class Learner:
     @torch.no_grad()
     def validation_losses(self) -> dict[str, float]:
         """Return the average network's mean losses on held-out images, always with the same randomness."""
-        size = min(VALIDATION_IMAGES, len(self.splits.held_out))
-        whole = training_batch(self.average, self.splits.held_out, seed=self.config.seed, step=0, size=size)
+        size = min(VALIDATION_IMAGES, len(self.held_out))
+        whole = training_batch(self.average, self.held_out, seed=self.config.seed, step=0, size=size)
         parts = -(-size // self.config.training.batch)
         found: dict[str, list[Tensor]] = {}
         for turn in self.model.turns:

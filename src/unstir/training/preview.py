@@ -50,7 +50,7 @@ def pictures(config: ModelConfig, seconds: float | None, held_out: ImageData) ->
         seconds: The budget, if it is in seconds.
         held_out: The held-out images.
     """
-    if "draw" in config.verbs and len(config.samples.shape) == 3:
+    if "draw" in config.verbs and len(config.image_shape) == 3:
         return Drawn(config, seconds, held_out)
     return Restorations(held_out) if "clean" in config.verbs else Nothing()
 
@@ -175,6 +175,6 @@ def _restored(images: Tensor, degraded: Tensor, drawn: Tensor) -> Image.Image:
 
 def picture_size(config: ModelConfig) -> int:
     """Return how many images a picture shows: eight rows, or two where they are large."""
-    _, height, width = config.samples.shape
+    _, height, width = config.image_shape
     classes = len(config.classes)
     return (classes if 1 < classes <= 20 else 8) * (8 if height * width <= 64 * 64 else 2)

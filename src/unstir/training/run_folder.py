@@ -176,5 +176,5 @@ def data_of(run: Path, source: str | None = None) -> DataConfig:
             f"{run} is a model without its run, and names no data: give a run folder, or to evaluate it say which "
             "data with --data"
         )
-    channels, *size = config.samples.shape
+    channels, *size = config.image_shape
     return checked(DataConfig, {"source": source, "size": size, "channels": channels})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from unstir.files import visible
 from unstir.models.config import FrozenPart
 from unstir.models.encoders import encoder_hash
 from unstir.models.file import PLAN, check_part, read_config, relative
+from unstir.models.systems import DenoiserConfig
 from unstir.training.captions import with_captions
 from unstir.training.config import Config
 from unstir.training.run_folder import RunFolder
@@ -83,23 +84,59 @@ def with_parts(config: Config, out: Path) -> Config:
     return config.model_copy(update={"model": config.model.model_copy(update={"parts": parts})})
 
 
-def with_named_parts(config: Config, named: Sequence[str], out: Path) -> Config:
-    """Return the configuration with parts that are given as ``name=path``.
+def named_parts(texts: Sequence[str]) -> dict[str, Path]:
+    """Return the paths of parts by their names, which are given as ``name=path``.
 
     Raises:
-        InputError: For a text of another form, a part that the model does not use, or one that is not there.
+        InputError: For a text of another form.
     """
-    parts = dict(config.model.parts)
-    for text in named:
+    parts = {}
+    for text in texts:
         name, equals, path = text.partition("=")
         if not name or not equals or not path:
             raise InputError(f"--part takes name=run, such as codec=runs/codec, not '{text}'")
-        if name not in config.model.needs:
+        parts[name] = Path(path)
+    return parts
+
+
+def for_codes(config: Config, codec: Path | None) -> Config:
+    """Return a recipe's configuration as it is for the codes of a codec, if one is given.
+
+    A patch of pixels becomes one of as many codes as lie on it, and images are learned as they are.
+
+    Raises:
+        InputError: If it is no codec, or the recipe trains no model that takes one.
+    """
+    if codec is None or not isinstance(config.model, DenoiserConfig):
+        return config
+    model = read_config(codec)[1]
+    if model.codes is None:
+        raise InputError(f"{codec} is {model.about}, not a codec, whose codes a denoiser could learn")
+    network, pixels = config.model.network, model.image_shape[1] / model.codes[1]
+    if "patch" in type(network).model_fields:
+        network = network.model_copy(update={"patch": max(1, round(network.patch / pixels))})  # type: ignore[attr-defined]
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"augment": 0.0}),
+            "model": config.model.model_copy(update={"network": network}),
+        }
+    )
+
+
+def with_named_parts(config: Config, named: Mapping[str, Path], out: Path) -> Config:
+    """Return the configuration with parts that are given by their names.
+
+    Raises:
+        InputError: For a part that the model does not use, or one that is not there.
+    """
+    parts = dict(config.model.parts)
+    for name, path in named.items():
+        if name not in config.model.takes:
             uses = (
-                f"its parts are {', '.join(config.model.needs)}" if config.model.needs else "it uses none at all"
+                f"its parts are {', '.join(config.model.takes)}" if config.model.takes else "it uses none at all"
             )
             raise InputError(f"The recipe '{config.recipe}' uses no part '{name}': {uses}")
-        parts[name] = FrozenPart(path=relative(Path(path), out))
+        parts[name] = FrozenPart(path=relative(path, out))
         check_part(name, parts[name], out)
     return config.model_copy(update={"model": config.model.model_copy(update={"parts": parts})})
 

@@ -93,7 +93,7 @@ def inpaint(
     if trained:
         drawn = model.edit("inpainting", x.expand(n, *x.shape[1:]), mask=hole[None, None], **how)
     elif larger == "resize":
-        size = config.samples.shape[1:]
+        size = config.image_shape[1:]
         small = model.inpaint(pictures.scaled(x, size), _shrunk(hole, size), n, method=name, **how)
         drawn = Samples(paste(pictures.scaled(small.tensor, x.shape[2:]), x, hole))
     else:

@@ -55,7 +55,7 @@ def uncrop(
     if config.network.any_size:
         size = canvas(*pixels.shape[1:], side)
     else:
-        size = config.samples.shape[1], config.samples.shape[2]
+        size = config.image_shape[1], config.image_shape[2]
     hidden = beyond(*size, side)
     known = int((~hidden).any(1).sum()), int((~hidden).any(0).sum())
     pixels, note = _resized(pixels, known)
@@ -96,9 +96,9 @@ def upscale(
     pixels, times = pictures.read_own(image, config), int(factor)
     note = ""
     if not config.network.any_size:
-        height, width = (max(1, round(side / times)) for side in config.samples.shape[1:])
+        height, width = (max(1, round(side / times)) for side in config.image_shape[1:])
         pixels, note = _resized(pixels, (height, width))
-        large = resized(pixels, *config.samples.shape[1:])
+        large = resized(pixels, *config.image_shape[1:])
     else:
         large = resized(pixels, *(times * side for side in pixels.shape[1:]))
     _edit(run, image, config, "super-resolution", "upscaled", large, None, note, asked, results)
@@ -124,7 +124,7 @@ def _config(run: Path, task: str, asked: dict[str, Any]) -> DenoiserConfig:
 
 def _fitted(pixels: np.ndarray, config: DenoiserConfig) -> tuple[np.ndarray, str]:
     """Return a picture in a size that the model takes, and a sentence of what was done to it."""
-    size = config.samples.shape[1], config.samples.shape[2]
+    size = config.image_shape[1], config.image_shape[2]
     return (pixels, "") if config.network.any_size else _resized(pixels, size)
 
 
@@ -154,8 +154,8 @@ def _edit(
     n, seed = results["n"], results["seed"]
     place = picture_place(results["out"], run, f"edits/{image.stem}-{done}.png", pictures.endings(len(pixels)))
     report = Report(results["as_json"])
-    if pixels.shape[1:] != config.samples.shape[1:]:
-        (height, width), (own_height, own_width) = pixels.shape[1:], config.samples.shape[1:]
+    if pixels.shape[1:] != config.image_shape[1:]:
+        (height, width), (own_height, own_width) = pixels.shape[1:], config.image_shape[1:]
         note = f"The result has {width} by {height} pixels; the model was trained on {own_width} by {own_height}"
     report.say(note)
 

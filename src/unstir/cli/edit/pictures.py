@@ -70,7 +70,7 @@ def read_any(path: Path, config: ModelConfig) -> np.ndarray:
     """
     from unstir.data.decode import decode_file
 
-    channels = config.samples.shape[0]
+    channels = config.image_shape[0]
     check_channels(channels)
     return decode_file(path, channels)
 
@@ -83,7 +83,7 @@ def read_own(path: Path, config: ModelConfig) -> np.ndarray:
     """
     from unstir.data.decode import decode_file
 
-    channels = config.samples.shape[0]
+    channels = config.image_shape[0]
     check_channels(channels)
     pixels = decode_file(path, 4 if channels == 4 else None)
     if len(pixels) != channels:
@@ -129,7 +129,7 @@ def check_size(image: np.ndarray, config: ModelConfig, larger: str | None, scale
     Raises:
         InputError: If not.
     """
-    _, height, width = config.samples.shape
+    _, height, width = config.image_shape
     theirs, ours = f"{image.shape[2]} by {image.shape[1]}", f"{width} by {height}"
     said = f"The picture is {theirs} pixels, and the model's images are {ours}"
     resize = ": ask for --larger resize" if scales else ""

@@ -65,7 +65,7 @@ def vary(
     report.say(pictures.told_cost(f"Varying: the last {walked} of {sampling.steps} steps", evaluations, n, False))
     how = {**told.arguments(), "seed": seed, "batch": batch, "progress": True, **asked}
     x = pictures.as_images(pixels)
-    own = pictures.scaled(x, config.samples.shape[1:]) if larger == "resize" else x
+    own = pictures.scaled(x, config.image_shape[1:]) if larger == "resize" else x
     drawn = load(run).vary(own, strength, n, **how)
     if larger == "resize":
         drawn = Samples(pictures.scaled(drawn.tensor, x.shape[2:]))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unstir.diffusion import Condition, NoiseLevel
 from unstir.evaluation.figures.strip import draw_strip
-from unstir.models.config import Labels, label_indices
+from unstir.models.config import CODEC, Labels, label_indices
 from unstir.models.denoiser import DenoiserModel
 from unstir.models.film import titled
 from unstir.models.samples import Samples
@@ -54,9 +54,11 @@ def reverse_stages(
             # A prediction describes the very x it was made from: it and its level are a stage.
             if step.index - 1 in kept:
                 at = step.prediction
-                stages.append(Stage(at.level, at.level.noise(at.x0, at.eps).cpu(), at.x0.cpu()))
-        stages.append(Stage(step.level, step.x.cpu(), step.x.cpu()))
-    return stages
+                stages.append(Stage(at.level, at.level.noise(at.x0, at.eps), at.x0))
+        stages.append(Stage(step.level, step.x, step.x))
+        if CODEC in run.parts:
+            stages = [Stage(at.level, *(run.codec.decode(one, seeds) for one in (at.x, at.x0))) for at in stages]
+    return [Stage(at.level, at.x.cpu(), at.x0.cpu()) for at in stages]
 
 
 def draw_reverse(stages: list[Stage]) -> Figure:
