@@ -193,7 +193,9 @@ def test_an_image_hangs_on_its_own_code_and_seed_alone():
     whole = model.decode(codes, range(10, 17), steps=3)
     assert (whole.diff(dim=0).abs().flatten(1).mean(1) > 0.01).all()
     for batch in (1, 3):
-        torch.testing.assert_close(model.decode(codes, range(10, 17), steps=3, batch=batch), whole, atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            model.decode(codes, range(10, 17), steps=3, batch=batch), whole, atol=1e-4, rtol=0
+        )
     one = model.decode(codes[4:5], [14], steps=3)
     torch.testing.assert_close(one[0], whole[4], atol=1e-4, rtol=0)
     others = model.decode(codes, range(7), steps=3)
@@ -287,7 +289,9 @@ def test_wrong_input_is_told(ask: Any, message: str):
     ],
 )
 def test_it_is_told_its_own_code_alone_at_many_levels(values: dict[str, Any]):
-    with pytest.raises(ValueError, match="a diffusion autoencoder (is told z_sem alone|needs a schedule of many)"):
+    with pytest.raises(
+        ValueError, match=r"a diffusion autoencoder (is told z_sem alone|needs a schedule of many)"
+    ):
         DiffusionAutoencoderConfig.model_validate(values)
 
 

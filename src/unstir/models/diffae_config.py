@@ -1,4 +1,4 @@
-"""The systems of the diffusion autoencoder: itself, and what reads the classes of images in its codes. No torch."""
+"""The systems of the diffusion autoencoder: itself, and what reads classes in its codes. No torch."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ BY_V = DiffusionConfig(parameterization="v", objective="v")
 
 
 def mnist_diffae(request: Request) -> Plan:
-    """A plan: what MNIST's digits mean in 64 numbers, where the classes lie in them, and new ones drawn."""
+    """A plan: what MNIST's digits mean in 64 numbers, where classes lie in them, and new ones drawn."""
     autoencoder = DiffusionAutoencoderConfig(
         network=UNetConfig(channels=(64, 128), blocks=1, attention=("none", "none"), patch=2, norm="layer"),
         encoder=ReaderConfig(features=64),
@@ -38,7 +38,7 @@ def mnist_diffae(request: Request) -> Plan:
 
 
 def emoji_diffae(request: Request) -> Plan:
-    """A plan: what pictures such as emoji mean in 128 numbers, and new ones drawn, at 64x64; --data names yours."""
+    """A plan: what your pictures, such as emoji, mean in 128 numbers, and new ones drawn, at 64x64."""
     if request.data is None:
         raise InputError("The recipe 'emoji-diffae' needs --data FOLDER, a folder of your pictures")
     autoencoder = DiffusionAutoencoderConfig(
@@ -52,7 +52,7 @@ def emoji_diffae(request: Request) -> Plan:
 
 
 def cifar10_diffae(request: Request) -> Plan:
-    """A plan: what CIFAR-10's photographs mean in 256 numbers, where the classes lie in them, and new ones drawn."""
+    """A plan: what CIFAR-10's photographs mean in 256 numbers, where classes lie in them, and new ones drawn."""
     autoencoder = DiffusionAutoencoderConfig(
         network=UNetConfig(channels=(128, 192), blocks=1, attention=("none", "full"), patch=2, norm="layer"),
         encoder=ReaderConfig(channels=(64, 128, 256), features=256),

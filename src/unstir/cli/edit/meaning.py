@@ -1,7 +1,7 @@
-"""``unstir edit interpolate`` and ``manipulate``, and ``vary`` by meaning: through a diffusion autoencoder's codes.
+"""``unstir edit interpolate`` and ``manipulate``, and ``vary`` by meaning: with a diffusion autoencoder.
 
-A picture becomes two codes, z_sem, what it means, and x_T, all else; one of them or both are changed, and a picture
-is drawn of them. The autoencoder is the run's own model, or the codec of its last stage.
+A picture becomes two codes, z_sem, what it means, and x_T, all else; one of them or both are changed, and a
+picture is drawn of them. The autoencoder is the run's own model, or the codec of its last stage.
 """
 
 from __future__ import annotations
@@ -227,8 +227,8 @@ def _directions(run: Path, config: ModelConfig) -> LinearReaderConfig:
     found = config.parts[DIRECTIONS].model if DIRECTIONS in config.parts else None
     if not isinstance(found, LinearReaderConfig):
         raise InputError(
-            f"{run} knows no direction to go in: it takes a plan, such as mnist-diffae, that was trained to its end "
-            "on images with labels"
+            f"{run} knows no direction to go in: it takes a plan, such as mnist-diffae, that was trained to its "
+            "end on images with labels"
         )
     return found
 
