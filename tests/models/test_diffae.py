@@ -11,7 +11,7 @@ from torch import Tensor
 from unstir.diffusion import Condition
 from unstir.errors import InputError
 from unstir.models.config import SampleInfo
-from unstir.models.diffae import DiffusionAutoencoder, Spread, between
+from unstir.models.diffae import DiffusionAutoencoder, between
 from unstir.models.diffae_config import DiffusionAutoencoderConfig
 from unstir.models.file import load, save
 from unstir.networks.blocks import ResidualBlock
@@ -36,7 +36,7 @@ def make(precision: str = "float32", seed: int = 0, **values: Any) -> DiffusionA
 def settled(**values: Any) -> DiffusionAutoencoder:
     """Return one that has seen how its z_sem lies, ready for its verbs."""
     model = make(**values)
-    model.spread.note(model.encoder(pictures(32, seed=9)))
+    model.standard.observe(model.encoder(pictures(32, seed=9))[:, :, None, None])
     return model.eval().requires_grad_(False)
 
 
@@ -76,7 +76,7 @@ def test_what_is_told_is_what_the_encoder_reads():
     told, hidden = model.telling(model.encode(x)).parts["z_sem"]
     torch.testing.assert_close(told, model.encoder(x), rtol=1e-4, atol=1e-5)
     assert not hidden.any()
-    z = model.encoder(pictures(32, seed=9))  # by which the spread was measured
+    z = model.encoder(pictures(32, seed=9))  # by which codes are standardized
     codes = model.encode(pictures(32, seed=9)).flatten(1)
     torch.testing.assert_close(codes, (z - z.mean(0)) / z.std(0, correction=0), rtol=1e-3, atol=1e-4)
 
@@ -142,34 +142,14 @@ def test_the_loss_rises_when_the_images_get_each_others_codes():
 # How codes lie
 
 
-def test_the_spread_is_a_running_mean_over_steps():
-    spread, z = Spread(3), torch.randn(250, 6, 3, generator=torch.Generator().manual_seed(0)) * 4 + 2
-    mean, square = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
-    for n, batch in enumerate(z, start=1):
-        spread.note(batch)
-        weight = max(1 / n, 0.01)
-        mean += weight * (batch.double().mean(0) - mean)
-        square += weight * (batch.double().square().mean(0) - square)
-    torch.testing.assert_close(spread.mean.double(), mean, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(spread.deviation.double(), (square - mean**2).sqrt(), rtol=1e-4, atol=1e-4)
-    assert 3.5 < float(spread.deviation.mean()) < 4.5
-    torch.testing.assert_close(spread.own(spread.standard(z[0])), z[0])
-
-
-def test_a_number_that_never_changes_is_no_division_by_zero():
-    spread = Spread(2)
-    spread.note(torch.tensor([[5.0, 1.0], [5.0, -1.0]]))
-    assert spread.standard(torch.tensor([[5.0, 1.0]])).tolist() == [[0.0, 1.0]]
-
-
-def test_the_spread_is_noted_in_training_alone_and_kept_in_the_file(tmp_path: Path):
+def test_how_codes_lie_is_noted_in_training_alone_and_kept_in_the_file(tmp_path: Path):
     model = make()
     batch = model.prepare((pictures(), {}), torch.Generator().manual_seed(0))
     model.eval().losses("main", batch, model)
-    assert model.spread.steps == 0
+    assert model.standard.batches == 0
     model.train().losses("main", batch, model)
-    assert model.spread.steps == 1
-    torch.testing.assert_close(model.spread.mean, model.encoder(pictures()).mean(0).detach())
+    assert model.standard.batches == 1
+    torch.testing.assert_close(model.standard.mean, model.encoder(pictures()).mean(0).detach())
     save(tmp_path / "x.safetensors", model)
     again = load(tmp_path / "x.safetensors")
     torch.testing.assert_close(again.encode(pictures()), model.eval().encode(pictures()))

@@ -9,12 +9,7 @@ or as the configuration says it: what helps most to tell the noise from the imag
 denoiser under z_sem is the decoder, by DDIM with eta 0. Run backwards over the same grid it is the stochastic
 encoder: it finds x_T, in which lies what z_sem leaves open, and from both codes the image comes back.
 
-Codes are z_sem in units of its own mean and deviation over training, of which running means are kept:
-
-.. math:: m \leftarrow m + w (\bar z - m), \qquad q \leftarrow q + w (\overline{z^2} - q), \qquad
-    w = \max(1/n, 0.01)
-
-at step n, so that the deviation is :math:`\sqrt{q - m^2}`. They are samples of shape (L, 1, 1) for a second stage.
+Codes leave in unit variance (:mod:`unstir.networks.standard`), samples of shape (L, 1, 1) for a second stage.
 """
 
 from __future__ import annotations
@@ -23,12 +18,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unstir.diffusion import Condition
 from unstir.errors import InputError
 from unstir.models.denoiser import DenoiserModel
 from unstir.models.model import Batch, Model, check_shape
+from unstir.networks.standard import Standard
 from unstir.progress import tracked
 from unstir.sampling import SeededNoise
 from unstir.sampling.draw import Course, Start, pure_noise, walk, walk_back
@@ -36,46 +32,7 @@ from unstir.sampling.draw import Course, Start, pure_noise, walk, walk_back
 if TYPE_CHECKING:
     from unstir.models.diffae_config import DiffusionAutoencoderConfig
 
-SHARE = 0.01
-"""Of the running means: what a step has once there were a hundred."""
-
 AT_ONCE = 64
-
-
-class Spread(nn.Module):
-    """The running mean and deviation of vectors, to whose units they are brought.
-
-    Args:
-        width: Of the vectors.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.steps = nn.Buffer(torch.zeros(()))
-        self.mean = nn.Buffer(torch.zeros(width))
-        self.square = nn.Buffer(torch.ones(width))
-
-    @torch.no_grad()
-    def note(self, z: Tensor) -> None:
-        """Take vectors (B, L) into the running means."""
-        z = z.float()
-        self.steps += 1
-        weight = (1 / self.steps).clamp(min=SHARE)
-        self.mean.lerp_(z.mean(0), weight)
-        self.square.lerp_(z.square().mean(0), weight)
-
-    @property
-    def deviation(self) -> Tensor:
-        """The standard deviation of each number, (L,), float32; never less than one thousandth."""
-        return (self.square - self.mean.square()).clamp(min=1e-6).sqrt()
-
-    def standard(self, z: Tensor) -> Tensor:
-        """Return vectors (B, L) in units of their spread, float32."""
-        return (z.float() - self.mean) / self.deviation
-
-    def own(self, standard: Tensor) -> Tensor:
-        """Return the vectors (B, L) that are these in units of their spread."""
-        return standard.float() * self.deviation + self.mean
 
 
 class DiffusionAutoencoder(DenoiserModel):
@@ -83,7 +40,7 @@ class DiffusionAutoencoder(DenoiserModel):
 
     Attributes:
         encoder: From images (B, C, H, W) to z_sem (B, L).
-        spread: Of z_sem over training.
+        standard: How z_sem lies over training.
     """
 
     config: DiffusionAutoencoderConfig
@@ -91,13 +48,13 @@ class DiffusionAutoencoder(DenoiserModel):
     def __init__(self, config: DiffusionAutoencoderConfig, parts: Mapping[str, Model]) -> None:
         super().__init__(config, parts)
         self.encoder = config.encoder.build(config.samples.shape)  # type: ignore[arg-type]
-        self.spread = Spread(config.latent)
+        self.standard = Standard(config.latent)
 
     def losses(self, turn: str, batch: Batch, average: Model) -> dict[str, Tensor]:
         """Return the objective of the denoiser that is told z_sem of each image."""
         z = self.encoder(batch["x0"]).float()
         if self.training:
-            self.spread.note(z)
+            self.standard.observe(z[:, :, None, None])
         return super().losses(turn, Batch(batch, condition=Condition.of({"z_sem": z})), average)
 
     def moments(self, images: Tensor) -> Tensor:
@@ -110,7 +67,7 @@ class DiffusionAutoencoder(DenoiserModel):
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Return the codes of images: z_sem in units of its spread, float32 (n, L, 1, 1), on the images' device.
+        """Return the codes of images: z_sem in unit variance, float32 (n, L, 1, 1), on the images' device.
 
         Args:
             images: float32 (n, C, H, W) in [-1, 1].
@@ -119,12 +76,12 @@ class DiffusionAutoencoder(DenoiserModel):
             InputError: For images of another shape.
         """
         check_shape(self, images)
-        model, codes = self.lowered(), [images.new_zeros(0, self.config.latent)]
+        model, codes = self.lowered(), [images.new_zeros(0, *self.config.codes)]
         with self.in_precision:
             for first in range(0, len(images), AT_ONCE):
-                z = model.encoder(images[first : first + AT_ONCE].to(self.device))
-                codes.append(self.spread.standard(z).to(images.device))
-        return torch.cat(codes)[:, :, None, None]
+                z = model.encoder(images[first : first + AT_ONCE].to(self.device)).float()
+                codes.append(self.standard(z[:, :, None, None]).to(images.device))
+        return torch.cat(codes)
 
     @torch.no_grad()
     def invert(  # type: ignore[override]
@@ -212,7 +169,7 @@ class DiffusionAutoencoder(DenoiserModel):
 
     def telling(self, codes: Tensor) -> Condition:
         """Return what tells the denoiser codes (n, L, 1, 1), on the model's device."""
-        return Condition.of({"z_sem": self.spread.own(codes.to(self.device).flatten(1))})
+        return Condition.of({"z_sem": self.standard.undone(codes.to(self.device)).flatten(1)})
 
     def _start(self, seeds: Sequence[int]) -> Start:
         """Return the start in noise of a seed's second stream: of the first its codes may have been drawn."""
