@@ -174,8 +174,8 @@ def _memorized(patient: Patient) -> Iterator[Finding]:
     gap = float((held / seen).log().mean().exp())
     if gap < 1.3:
         return
-    images, _ = patient.some(patient.splits.train, 64)
-    ideal = IdealDenoiser(patient.known.flatten(1).float().view(len(patient.known), *images.shape[1:]))
+    images = patient.known[:64]
+    ideal = IdealDenoiser(patient.known)
     noise = SeededNoise(range(patient.seed, patient.seed + len(images)))(images)
     floor = torch.stack(
         [

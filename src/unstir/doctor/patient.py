@@ -20,6 +20,7 @@ from unstir.diffusion.denoiser import TimeOf
 from unstir.doctor.gaussian import Gaussian
 from unstir.doctor.trace import Trace
 from unstir.errors import InputError
+from unstir.models.config import CODEC
 from unstir.models.file import load, read_config
 from unstir.models.samples import Samples
 from unstir.networks.told import AUGMENTATION
@@ -49,7 +50,7 @@ Predict = Callable[[Tensor, NoiseLevel, Condition | None], Prediction]
 
 
 class Asked(NamedTuple):
-    """Images x0 (N, C, H, W), noised to a level as x, and what is predicted of them."""
+    """Images, or their codes, x0 (N, C, H, W), noised to a level as x, and what is predicted of them."""
 
     level: NoiseLevel
     x0: Tensor
@@ -111,15 +112,20 @@ class Patient:
         chosen = np.random.default_rng(self.seed).permutation(len(data))[:count]
         return data.examples(chosen, names=self.config.reads)
 
+    def learned(self, images: Tensor) -> Tensor:
+        """Return what a model learns of images: themselves, or their codes."""
+        codec: Any = self.model.parts.get(CODEC)
+        return images if codec is None else codec.encode(images)  # type: ignore[no-any-return]
+
     @cached_property
     def known(self) -> Tensor:
-        """Training images, as many as are looked at for what the data is."""
-        return self.some(self.splits.train, self._enough)[0]
+        """What is learned of training images, as many as are looked at for what the data is."""
+        return self.learned(self.some(self.splits.train, self._enough)[0])
 
     @cached_property
     def gaussian(self) -> Gaussian:
-        """The data as a normal distribution."""
-        return Gaussian(self.known, self.some(self.splits.held_out, self._enough)[0])
+        """What is learned as a normal distribution."""
+        return Gaussian(self.known, self.learned(self.some(self.splits.held_out, self._enough)[0]))
 
     @property
     def _enough(self) -> int:
@@ -211,11 +217,11 @@ class Patient:
     def seconds(self) -> float:
         """What asking the network about one image takes, among a few and after a first time."""
         images, given = self.some(self.splits.held_out, FEW_IMAGES // 2)
-        condition = self._told(given, images)
+        condition, x0 = self._told(given, images), self.learned(images)
         for _ in range(2):
             began = time.monotonic()
             with torch.no_grad():
-                self.predict()(images.to(self.model.device), self.levels[0], condition).x0.cpu()
+                self.predict()(x0.to(self.model.device), self.levels[0], condition).x0.cpu()
         return (time.monotonic() - began) / len(images)
 
     @cached_property
@@ -253,7 +259,7 @@ class Patient:
             told: What is done to what is told of them.
         """
         images, given = self.some(data, max(FEW_IMAGES // 2, round(self.share * count)))
-        x0 = pixels(images)
+        x0 = pixels(self.learned(images))
         condition = self._told(given, images)
         condition = None if condition is None else told(condition)
         eps = SeededNoise(range(self.seed, self.seed + len(x0)))(x0)

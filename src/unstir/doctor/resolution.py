@@ -94,7 +94,7 @@ def _picture(patient: Patient, best: str) -> Figure:
     lines = {}
     for factor in (1, 2, 4, 8):
         if min(patient.known.shape[-2:]) >= 4 * factor:
-            held_out = patient.some(patient.splits.held_out, len(patient.known))[0]
+            held_out = patient.learned(patient.some(patient.splits.held_out, len(patient.known))[0])
             small = Gaussian(*(avg_pool2d(images, factor) for images in (patient.known, held_out)))
             # The mean over a square of pixels has so much less noise.
             noised = [NoiseLevel(level.t, level.alpha, level.sigma / factor) for level in levels]

@@ -60,6 +60,10 @@ class DenoiserConfig(ModelConfig):
         return ("draw", "clean", "invert", "inpaint", "predict")
 
     @property
+    def found_out(self) -> dict[str, Any]:  # noqa: D102
+        return {**super().found_out, **({"samples": True} if CODEC in self.parts else {})}
+
+    @property
     def takes(self) -> tuple[str, ...]:
         """A codec, beside what it needs: then it learns that one's codes of images."""
         return (*self.needs, CODEC)
