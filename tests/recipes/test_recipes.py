@@ -51,7 +51,11 @@ SHAPES = {
 }
 
 
-SINGLE = [name for name in RECIPES if name not in ("images", "digits-variations") and not name.endswith("-text")]
+SINGLE = [
+    name
+    for name in RECIPES
+    if name not in ("images", "digits-variations") and not name.endswith(("-text", "-diffae"))
+]
 """The recipes that return one configuration and need no folder and no captions."""
 
 

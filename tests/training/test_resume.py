@@ -44,6 +44,15 @@ NETWORKS = {
         "told={degraded: {kind: picture}, task: {kind: classes}}",
     ),
     "classifier": ("model.kind=classifier", "model.precision=float32"),
+    "diffae": (
+        "model.kind=diffae",
+        "model.precision=float32",
+        "network.channels=[8, 8]",
+        "network.attention=[none, none]",
+        "network.blocks=1",
+        "encoder.channels=[8, 8]",
+        "encoder.features=4",
+    ),
     "two turns": ("model.kind=rivals", "model.precision=float32"),
 }
 KILLED = -signal.SIGKILL

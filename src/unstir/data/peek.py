@@ -55,7 +55,7 @@ def has_labels(source: Source) -> bool:
     if source.kind == "images":
         from unstir.data.folder import contents
 
-        return "label" in contents(place).columns
+        return "label" in contents(place).train.columns
     if source.kind == "array":
         from unstir.data.array_file import heads
 

@@ -58,8 +58,8 @@ def interpolate(
     A diffusion autoencoder goes straight from what the one means to what the other means, and on an arc from the
     noise of the one to that of the other.
     """
-    _, config = _autoencoder(run, steps)
-    pixels = [_read(path, config) for path in (image, other)]
+    _, config = autoencoder(run, steps)
+    pixels = [read_picture(path, config) for path in (image, other)]
     name = f"edits/{image.stem}-to-{other.stem}.png"
     place = picture_place(out, run, name, pictures.endings(config.image_shape[0]))
 
@@ -109,12 +109,12 @@ def manipulate(
     What it means is moved towards a class, in the direction in which a linear classifier of the codes reads it;
     the noise stays.
     """
-    whole, config = _autoencoder(run, steps)
+    whole, config = autoencoder(run, steps)
     reader = _directions(run, whole)
     from unstir.models.config import class_index
 
     number = class_index(reader.labels, towards, "class")
-    pixels = _read(image, config)
+    pixels = read_picture(image, config)
     said = f"edits/{image.stem}-towards-{number}.png"
     place = picture_place(out, run, said, pictures.endings(len(pixels)))
 
@@ -160,12 +160,12 @@ def alike(
     Raises:
         InputError: If any of that is given, or a value is out of range.
     """
-    config = _autoencoder(run)[1]
+    config = autoencoder(run)[1]
     for name, value in other.items():
         if value is not None:
             raise InputError(f"What varies here is the noise alone, of {config.about}: leave --{name} out")
     sampling: Any = config.drawing(asked)
-    pixels = _read(image, config)
+    pixels = read_picture(image, config)
     place = picture_place(results["out"], run, f"edits/{image.stem}-varied.png", pictures.endings(len(pixels)))
     n, seed, evaluations = results["n"], results["seed"], sampling.evaluations
 
@@ -198,7 +198,7 @@ def morphs(config: ModelConfig) -> bool:
     return True
 
 
-def _autoencoder(run: Path, steps: int | None = None) -> tuple[ModelConfig, ModelConfig]:
+def autoencoder(run: Path, steps: int | None = None) -> tuple[ModelConfig, ModelConfig]:
     """Return a model's configuration, and that of the diffusion autoencoder in it.
 
     Raises:
@@ -233,7 +233,7 @@ def _directions(run: Path, config: ModelConfig) -> LinearReaderConfig:
     return found
 
 
-def _read(path: Path, config: ModelConfig) -> np.ndarray:
+def read_picture(path: Path, config: ModelConfig) -> np.ndarray:
     """Return any picture as the model's images are, uint8 (C, H, W): cut and scaled as in training.
 
     Raises:
