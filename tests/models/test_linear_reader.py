@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +9,7 @@ from unstir.models.config import FrozenPart
 from unstir.models.diffae import DiffusionAutoencoder
 from unstir.models.diffae_config import DiffusionAutoencoderConfig, LinearReaderConfig
 from unstir.models.linear_reader import LinearReader
+from unstir.models.model import Batch
 from unstir.models.systems import ClassifierConfig, VAEConfig
 
 SHAPE = (1, 8, 8)
@@ -51,26 +50,44 @@ def test_logits_are_linear_in_the_codes(reader: LinearReader, codec: DiffusionAu
     assert [name for name, _ in reader.named_parameters()] == ["head.weight", "head.bias"]  # the codec is frozen
 
 
+def seen(reader: LinearReader, count: int = 60) -> Tensor:
+    """Let the reader see codes that hang together, in batches, and return them."""
+    generator = torch.Generator().manual_seed(5)
+    codes = torch.randn(count, 16, generator=generator) @ torch.randn(16, 16, generator=generator) + 1
+    for batch in codes.split(20):
+        reader.train().losses("main", Batch(z=batch[..., None, None], label=torch.zeros(20).long()), reader)
+    reader.eval()
+    return codes
+
+
 @pytest.mark.parametrize("by", [0.3, -1.0])
-def test_a_step_moves_the_logit_by_its_sign_and_amount(reader: LinearReader, by: float) -> None:
-    """The margin of a class on the mean of the others grows by s sqrt(L) |d|."""
-    codes = torch.randn(4, 16, 1, 1, generator=torch.Generator().manual_seed(3))
+def test_a_step_moves_the_lead_by_its_sign_and_amount(reader: LinearReader, by: float) -> None:
+    """How far a class leads the mean of the others grows by s sqrt(L) of its deviations over what was seen."""
+    codes = seen(reader)
+    torch.testing.assert_close(reader.covariance, torch.cov(codes.T, correction=0), rtol=1e-3, atol=1e-3)
     for k in range(3):
-        step = reader.towards(k, by)
-        assert step.shape == (16, 1, 1)
-        assert float(step.square().mean().sqrt()) == pytest.approx(abs(by), rel=1e-4)
         others = [j for j in range(3) if j != k]
 
-        def margin(z: Tensor, k: int = k, others: list[int] = others) -> Tensor:
+        def lead(z: Tensor, k: int = k, others: list[int] = others) -> Tensor:
             logits = reader.logits(z).detach()
             return logits[:, k] - logits[:, others].mean(1)
 
-        weights = reader.head.weight.detach().double()
-        length = float((weights[k] - weights[others].mean(0)).norm())
-        gained = margin(codes + step) - margin(codes)
-        torch.testing.assert_close(gained, torch.full((4,), by * math.sqrt(16) * length), rtol=1e-3, atol=1e-4)
+        step = reader.towards(k, by)
+        assert step.shape == (16, 1, 1)
+        deviation = float(lead(codes).std(correction=0))
+        gained = lead(codes + step.flatten()) - lead(codes)
+        torch.testing.assert_close(gained, torch.full((60,), by * 4 * deviation), rtol=1e-3, atol=1e-3)
+        # The way that codes go with the lead: by what each number tells of it alone.
+        slopes = ((codes - codes.mean(0)) * (lead(codes) - lead(codes).mean())[:, None]).mean(0) / deviation
+        torch.testing.assert_close(step.flatten(), by * 4 * slopes, rtol=1e-3, atol=1e-3)
     assert torch.equal(reader.towards("two", by), reader.towards(2, by))
     assert torch.equal(reader.towards("1", by), reader.towards(1, by))
+
+
+def test_of_codes_that_hang_not_together_the_step_is_along_the_weights(reader: LinearReader) -> None:
+    weights = reader.head.weight.detach()
+    lead = weights[1] - (weights[0] + weights[2]) / 2
+    torch.testing.assert_close(reader.towards(1, 0.3).flatten(), 0.3 * 4 * lead / lead.norm())
 
 
 def test_wrong_input_is_told(reader: LinearReader) -> None:

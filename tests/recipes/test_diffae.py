@@ -61,7 +61,7 @@ def test_the_stages_share_the_budget_but_for_what_takes_seconds() -> None:
     own = [stage.training.seconds for stage in plan("mnist").stages.values()]
     assert own == [20 * 60, None, 5 * 60]
     asked = [stage.training.budget for stage in plan("mnist", seconds=100.0).stages.values()]
-    assert asked == [{"seconds": 80.0}, {"images": 300_000}, {"seconds": 20.0}]
+    assert asked == [{"seconds": 80.0}, {"images": 1_000_000}, {"seconds": 20.0}]
 
 
 def test_pictures_of_ones_own_are_asked_for() -> None:

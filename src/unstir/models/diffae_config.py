@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from unstir.errors import InputError
-from unstir.models.config import CODEC, Facts, systems
+from unstir.models.config import CODEC, Facts, Precision, systems
 from unstir.models.systems import DenoiserConfig, ReadsLabels
 from unstir.networks.config import ReaderConfig
 from unstir.networks.told import Told
@@ -86,6 +86,7 @@ class LinearReaderConfig(ReadsLabels):
     verbs: ClassVar[tuple[str, ...]] = ("classify",)
 
     kind: Literal["linear_reader"] = "linear_reader"
+    precision: Precision = "float32"
 
     @property
     def needs(self) -> tuple[str, ...]:

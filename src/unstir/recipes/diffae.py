@@ -104,7 +104,7 @@ def _plan(
     stages = {"autoencoder": stage_of(autoencoder, share(SHARES[0], **how))}
     parts = {CODEC: stage("autoencoder")}
     if has_labels(find(data.source)):
-        reading = TrainingConfig(images=300_000, batch=128, learning_rate=1e-2, decay=0.8)
+        reading = TrainingConfig(images=1_000_000, batch=256, learning_rate=0.1, decay=0.8)
         stages["directions"] = stage_of(LinearReaderConfig(parts=parts), reading)
         parts = {**parts, DIRECTIONS: stage("directions")}
     latents = DenoiserConfig(
