@@ -8,9 +8,9 @@ images where it is larger, by their covariance :math:`\Sigma` with it:
     z \leftarrow z + s \sqrt{L} \, \frac{\Sigma d_k}{\sqrt{d_k^T \Sigma d_k}}.
 
 Of codes that do not hang together, :math:`\Sigma = I`, that is the step along :math:`d_k` of Preechakul et al.
-(2022, section 4.2), s deviations of each number on the whole. Of others :math:`d_k` itself leads astray: most of it
-lies where codes hardly differ, so that the logit leaps and the image stays as it was (Haufe et al. 2014 tell the
-two apart). Along :math:`\Sigma d_k` the lead grows by :math:`s \sqrt{L}` of its own deviations.
+(2022, section 4.2), s deviations of each number on the whole. Of others :math:`d_k` itself leads astray: most of
+it lies where codes hardly differ, so that the logit leaps and the image stays as it was (Haufe et al. 2014 tell
+the two apart). Along :math:`\Sigma d_k` the lead grows by :math:`s \sqrt{L}` of its own deviations.
 """
 
 from __future__ import annotations
