@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
@@ -19,7 +20,7 @@ from unstir.data.config import DataConfig
 from unstir.data.decode import decode
 from unstir.data.folder import contents
 from unstir.data.load import load
-from unstir.data.peek import peek
+from unstir.data.peek import has_labels, peek
 from unstir.data.sources import find
 from unstir.errors import InputError
 
@@ -88,6 +89,29 @@ def test_where_nothing_can_be_read_decoding_says_why(photos: Callable[..., Path]
     assert peek(find(str(folder))).side == 0
     with pytest.raises(InputError, match=r"0, of at least 2 \([ab]\.png: Image size \(2500000000 pixels\)"):
         load(DataConfig(source=str(folder)))
+
+
+def test_whether_images_have_classes_is_known_without_decoding(tmp_path: Path) -> None:
+    """What is said beforehand is what the loaded images have."""
+    np.savez(tmp_path / "with.npz", images=np.zeros((4, 1, 8, 8), np.uint8), labels=np.arange(4) % 2)
+    np.savez(tmp_path / "without.npz", images=np.zeros((4, 1, 8, 8), np.uint8))
+    rows = [{"bytes": png(9, 7), "path": None} for _ in range(6)]
+    for name, column in {"tabled": "label", "told": "kind"}.items():
+        (tmp_path / name).mkdir()
+        table = pa.table({"image": pa.array(rows, CELL), column: [0, 1] * 3})
+        parquet.write_table(table, tmp_path / name / "train.parquet")
+    for name, places in {"classes": ("a/1", "a/2", "b/3"), "plain": ("1", "2", "3")}.items():
+        for place in places:
+            path = tmp_path / name / f"{place}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(9, 7))
+    expected = {"with.npz": True, "without.npz": False, "tabled": True, "told": False}
+    expected |= {"classes": True, "plain": False}
+    for name, labelled in expected.items():
+        assert has_labels(find(str(tmp_path / name))) == labelled, name
+        loaded = load(DataConfig(source=str(tmp_path / name), size=(8, 8)))
+        assert ("label" in loaded.train.columns) == labelled, name
+    assert has_labels(find("digits")) and not has_labels(find("faces"))
 
 
 CELL = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

@@ -17,6 +17,7 @@ from unstir.networks.config import (
     TransformerConfig,
     UNetConfig,
 )
+from unstir.networks.skip_mlp_config import SkipMLPConfig
 from unstir.networks.told import Told
 
 NETWORKS: dict[str, NetworkConfig] = {
@@ -37,6 +38,7 @@ NETWORKS: dict[str, NetworkConfig] = {
     "refinenet-patch2": RefineNetConfig(channels=(8, 8), blocks=1, patch=2),
     "fully_connected": FullyConnectedConfig(widths=(24, 16, 8)),
     "fully_connected-no-norm": FullyConnectedConfig(widths=(24,), norm=False),
+    "mlp": SkipMLPConfig(width=40, depth=3),
 }
 
 

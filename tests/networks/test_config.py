@@ -27,6 +27,7 @@ from unstir.networks.config import (
     adm_preset,
     networks,
 )
+from unstir.networks.skip_mlp_config import SkipMLPConfig
 from unstir.networks.told import Told
 
 
@@ -45,7 +46,7 @@ def test_no_torch_is_needed_to_read_a_configuration() -> None:
 
 def test_the_kinds_are_known_by_name() -> None:
     kinds = {"unet": UNetConfig, "adm": ADMConfig, "plain": PlainUNetConfig, "refinenet": RefineNetConfig}
-    kinds |= {"transformer": TransformerConfig, "fully_connected": FullyConnectedConfig}
+    kinds |= {"transformer": TransformerConfig, "fully_connected": FullyConnectedConfig, "mlp": SkipMLPConfig}
     assert networks.known == kinds
     for kind, config in networks.known.items():
         assert checked(Holder, {"network": kind}).network == config()
@@ -242,6 +243,14 @@ def test_the_fully_connected_networks_parameters_by_hand() -> None:
     assert more == down + up + 5 * 4 * 20 + (20 + 1) * 2 * (12 + 1)
 
 
+def test_the_mlps_parameters_by_hand() -> None:
+    config = SkipMLPConfig(width=40, depth=3)
+    embedding = linear(32, 40) + linear(40, 40)
+    layers = linear(7, 40) + 2 * linear(47, 40) + 3 * (2 * 40 + linear(40, 80))
+    assert parameters(config.build((7, 1, 1))) == embedding + layers + linear(47, 7)
+    assert parameters(config.build((7, 1, 1), outputs=2)) == embedding + layers + linear(47, 14)
+
+
 @pytest.mark.parametrize("config", [UNetConfig(patch=2), RefineNetConfig(patch=2), PlainUNetConfig()])
 def test_more_channels_of_the_input_cost_kernels_of_the_stem_alone(config: NetworkConfig) -> None:
     tiny = config.tiny()
@@ -269,6 +278,7 @@ def test_tokens_cost_a_cross_attention_where_levels_attend_and_in_the_middle() -
         (PlainUNetConfig(), {"channels": (8, 8, 16, 32, 64)}),
         (RefineNetConfig(), {"channels": (8, 16, 16, 16), "blocks": 1}),
         (FullyConnectedConfig(widths=(2048, 100)), {"widths": (128, 8)}),
+        (SkipMLPConfig(width=512, depth=6), {"width": 32, "depth": 2}),
     ],
 )
 def test_tiny_is_narrow_and_nothing_else(config: NetworkConfig, tiny: dict[str, object]) -> None:
@@ -293,7 +303,8 @@ def test_what_a_network_can_be_told() -> None:
 
 
 def test_only_fully_connected_networks_are_of_one_size() -> None:
-    assert [kind for kind, config in networks.known.items() if not config.any_size] == ["fully_connected"]
+    of_one = [kind for kind, config in networks.known.items() if not config.any_size]
+    assert of_one == ["fully_connected", "mlp"]
 
 
 def test_what_is_told_fits_together() -> None:

@@ -20,6 +20,7 @@ from unstir.networks.convolutional import Discriminator, Encoder, Generator, Rea
 from unstir.networks.fully_connected import FullyConnectedUNet
 from unstir.networks.plain_unet import PlainUNet
 from unstir.networks.refinenet import RefineNet
+from unstir.networks.skip_mlp import SkipMLP
 from unstir.networks.unet import UNet
 
 
@@ -562,6 +563,31 @@ def test_the_fully_connected_unet(told: bool, norm: bool, time: bool) -> None:
     e = layer(w / "up" / 1, d) + a
     gates, images = (w / "gate").linear(e), (w / "out").linear(e).reshape(5, 2, 2, 3, 4)
     expected = torch.cat([gates[:, i, None, None, None] * x + images[:, i] for i in range(2)], dim=1)
+    with torch.no_grad():
+        same(network(x, t, sockets), expected)
+
+
+@pytest.mark.parametrize("shape", [(9, 1, 1), (2, 3, 4)], ids=str)
+@pytest.mark.parametrize("told", [True, False])
+def test_the_mlp_with_skips(told: bool, shape: tuple[int, int, int]) -> None:
+    network = awake(SkipMLP(shape, width=24, depth=3, outputs=2, image=int(told)))
+    x, t, w = normal(5, *shape), torch.linspace(0.1, 0.9, 5), stated(network)
+    vector, image = normal(5, 24, seed=1), normal(5, 1, *shape[1:], seed=2)
+    sockets = Sockets(vector=vector, image=image) if told else Sockets()
+    e = (w / "embedding" / "mlp" / 0).linear(sinusoids(t, 32))
+    e = (w / "embedding" / "mlp" / 2).linear(e * torch.sigmoid(e)) + (vector.double() if told else 0)
+    seen = torch.cat([x.flatten(1), *([image.flatten(1)] if told else [])], dim=1).double()
+    h = torch.zeros(5, 0, dtype=torch.float64)
+    for number in range(3):
+        layer = w / "layers" / number
+        h = (layer / "linear").linear(torch.cat([h, seen], dim=1))
+        centred = h - h.mean(1, keepdim=True)
+        h = centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt()
+        h = h * (layer / "norm")["weight"] + (layer / "norm")["bias"]
+        scale, shift = (layer / "modulation").linear(e * torch.sigmoid(e)).split(24, dim=1)
+        h = h * (1 + scale) + shift
+        h = h * torch.sigmoid(h)
+    expected = (w / "out").linear(torch.cat([h, seen], dim=1)).reshape(5, 2 * shape[0], *shape[1:])
     with torch.no_grad():
         same(network(x, t, sockets), expected)
 

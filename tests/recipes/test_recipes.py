@@ -56,7 +56,9 @@ SHAPES = {
 
 FOLDERS = ("images", "digits-variations", "emoji-codec", "images-codec")
 
-SINGLE = [name for name in RECIPES if name not in FOLDERS and not name.endswith("-text")]
+PLANS = ("-text", "-diffae", "-latent")
+
+SINGLE = [name for name in RECIPES if name not in FOLDERS and not name.endswith(PLANS)]
 """The recipes that return one configuration and need no folder and no captions."""
 
 

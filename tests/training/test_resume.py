@@ -52,6 +52,15 @@ NETWORKS = {
         "adversary.after=200",  # between the second quarter and the third
         "adversary.discriminator.channels=[8, 8]",
     ),
+    "diffae": (
+        "model.kind=diffae",
+        "model.precision=float32",
+        "network.channels=[8, 8]",
+        "network.attention=[none, none]",
+        "network.blocks=1",
+        "encoder.channels=[8, 8]",
+        "encoder.features=4",
+    ),
     "two turns": ("model.kind=rivals", "model.precision=float32"),
 }
 KILLED = -signal.SIGKILL

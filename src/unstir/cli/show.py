@@ -182,6 +182,45 @@ def levels(
     report.end(f"The loss over levels is in {place}", values)
 
 
+@show.command(epilog="Example: unstir show diffae runs/mnist-diffae --out two-paths.png")
+def diffae(
+    run: options.RunPath,
+    image: Annotated[
+        Path | None, typer.Argument(metavar="IMAGE", help="A picture.", show_default="a held-out one of the run's")
+    ] = None,
+    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of DDIM, there and back.")] = 50,
+    out: Annotated[Path | None, _out("RUN/figures/diffae.png")] = None,
+    seed: Seed = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Draw a diffusion autoencoder's two paths: what an image means, the noise that is left, and both back."""
+    from unstir.cli.edit.meaning import autoencoder, read_picture
+    from unstir.data.sources import find
+    from unstir.training.run_folder import data_of
+
+    _, config = autoencoder(run, steps)
+    data = None if image else data_of(run)
+    if data is not None:
+        find(data.source)
+    place = picture_place(out, run, "figures/diffae.png", PICTURES)
+
+    import torch
+
+    from unstir.evaluation.figures.diffae import draw_two_paths, two_paths
+    from unstir.models.file import load
+
+    if image is None:
+        assert data is not None
+        held_out = _images(run, data).held_out
+        pixels = held_out.pixels[seed % len(held_out)]
+    else:
+        pixels = read_picture(image, config)
+    paths = two_paths(load(run).asking("morph"), torch.tensor(pixels) / 127.5 - 1, steps, seed)  # type: ignore[arg-type]
+    place = _save(draw_two_paths(paths, steps), place)
+    values = {"run": str(run), "steps": steps, "seed": seed, "error": paths.error, "out": str(place)}
+    Report(as_json).end(f"The two paths are in {place}", values)
+
+
 def _save(figure: Figure, place: Path) -> Path:
     """Save a figure, over no file that has come to ``place`` since, and return where."""
     return write_new(place, partial(figure.savefig, facecolor="white"))

@@ -49,6 +49,33 @@ def peek(source: Source) -> Peek:
     return Peek(known.images[0], min(known.size[1:]) if known.size else 256)
 
 
+def has_labels(source: Source) -> bool:
+    """Whether the images of a source have classes, by what is written of them alone."""
+    place = Path(source.place)
+    if source.kind == "images":
+        from unstir.data.folder import contents
+
+        return "label" in contents(place).train.columns
+    if source.kind == "array":
+        from unstir.data.array_file import heads
+
+        return bool({"labels", "label"} & heads(place).keys())
+    if source.kind == "tables":
+        return _labelled_tables(place)
+    return DATASETS[source.name].labelled
+
+
+def _labelled_tables(folder: Path) -> bool:
+    import pyarrow.parquet as parquet
+
+    from unstir.data.tables import LABEL
+
+    for name, *_ in signature(folder, [".parquet"]):
+        with suppress(Exception):  # what pyarrow raises is told later
+            return bool({*LABEL} & {*parquet.read_schema(folder / name).names})
+    return False
+
+
 def _folder(folder: Path) -> Peek:
     files = [path for files in files_in(folder) for path, _ in files]
     paths = [folder / path for path in files if is_image(path)]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pyarrow
     from datasets import Dataset, DatasetDict
 
-_IMAGE, _LABEL, _CAPTION = ("image", "img"), ("label", "labels", "fine_label"), ("text", "caption")
+_IMAGE, LABEL, _CAPTION = ("image", "img"), ("label", "labels", "fine_label"), ("text", "caption")
 _POINTER = b"version https://git-lfs"
 _HELD_OUT = ("test", "validation", "valid", "val")
 _PATIENCE = 5.0  # seconds to wait for the hub's first answer
@@ -64,7 +64,7 @@ def contents(source: Source, scratch: Path, show: bool) -> Contents:
     pictures = _pictures(both, {*columns[0]}, source)
     listings = [_listing(part, known, pictures, source) for part, known in zip(both, columns)]
     parts_left = [name for name, part in filled.items() if all(part is not other for other in both)]
-    taken = {_image(train), _named(train, _LABEL), _named(train, _CAPTION), *columns[0]}
+    taken = {_image(train), _named(train, LABEL), _named(train, _CAPTION), *columns[0]}
     columns_left = [name for name in train.column_names if name not in taken and not _is_image(train, name)]
     left = (("part", parts_left), ("column", columns_left))
     note = "; ".join(f"{_listed(names, noun)} left out" for noun, names in left if names)
@@ -76,7 +76,7 @@ def _labels_kept_back(part: Dataset) -> bool:
     import pyarrow
     import pyarrow.compute
 
-    name = _named(part, _LABEL)
+    name = _named(part, LABEL)
     cells = None if name is None else _cells(part, name)
     if cells is None or not pyarrow.types.is_signed_integer(cells.type):
         return False
@@ -198,7 +198,7 @@ def _columns(parts: list[Dataset], source: Source) -> list[dict[str, Column]]:
         for known, column in zip(found, columns):
             known[name] = column
 
-    label, caption = _named(parts[0], _LABEL), [_named(part, _CAPTION) for part in parts]
+    label, caption = _named(parts[0], LABEL), [_named(part, _CAPTION) for part in parts]
     if label is not None:
         add("label", _classes(parts, label, source))
     texts = [_captions(part, name) for part, name in zip(parts, caption)]

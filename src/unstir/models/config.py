@@ -42,6 +42,7 @@ VERBS = {
     "guide": ("guide a model's drawing", "unstir sample MODEL --classifier RUN"),
     "encode": ("encode images", "run.encode(images) in Python"),
     "decode": ("decode codes", "run.decode(codes) in Python"),
+    "morph": ("vary, blend and steer what images mean", "unstir edit interpolate RUN IMAGE OTHER"),
 }
 """What a model can be asked for: as a sentence says it, and how a user asks."""
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from unstir.diffusion.config import DiffusionConfig
     from unstir.diffusion.denoiser import TimeOf
     from unstir.models.systems import DenoiserConfig
+    from unstir.sampling.config import SamplingConfig
 
 TILE, OVERLAP = 256, 32
 """Pixels a side of what is cleaned at once, and by how many its pieces overlap."""
@@ -180,11 +181,7 @@ class DenoiserModel(Editing):
             InputError: For images of another shape, a value out of range, a label the model does not know, or a
                 denoising autoencoder.
         """
-        self.config.require("invert")
-        limits = {"guidance_min", "guidance_max", "guidance_rescale"}
-        for option in options.keys() - {"steps", "spacing", "guidance", "clip", "schedule"} - limits:
-            raise InputError(f"Finding an image's noise is DDIM's, with eta 0: it takes no {option}")
-        settings = self.config.drawing(options)
+        settings = self.inverting(options)
         check_images(self, images)
         labels = label_indices(self.config.classes, label, range(len(images)))
         model, noised = self.lowered(), []
@@ -198,6 +195,18 @@ class DenoiserModel(Editing):
                 names = self.guided(condition)
                 noised.append(walk_back(model.denoiser, codes, condition, settings, names=names).cpu())
         return torch.cat(noised)
+
+    def inverting(self, options: Mapping[str, object]) -> SamplingConfig:
+        """Return how an image's noise is found, with these options in place of the model's own.
+
+        Raises:
+            InputError: For one that it does not take, a value out of range, or a model that finds none.
+        """
+        self.config.require("invert")
+        limits = {"guidance_min", "guidance_max", "guidance_rescale"}
+        for option in options.keys() - {"steps", "spacing", "guidance", "clip", "schedule"} - limits:
+            raise InputError(f"Finding an image's noise is DDIM's, with eta 0: it takes no {option}")
+        return self.config.drawing(options)
 
     def edit(
         self,

@@ -9,9 +9,11 @@ from unstir.recipes.captions import emoji_text, shapes_text
 from unstir.recipes.cifar import cifar10, cifar10_adm
 from unstir.recipes.classifiers import cifar10_classifier, mnist_classifier
 from unstir.recipes.codecs import church256_codec, cifar10_codec, emoji_codec, faces256_codec, images_codec
+from unstir.recipes.diffae import cifar10_diffae, emoji_diffae, faces128_diffae, mnist_diffae
 from unstir.recipes.digits import digits, digits_variations
 from unstir.recipes.gan_and_vae import mnist_gan, mnist_vae
 from unstir.recipes.imagenet import imagenet64_adm, imagenet128_adm, imagenet256_adm
+from unstir.recipes.latent import emoji_latent, emoji_latent_text, images_latent
 from unstir.recipes.mnist import (
     fashion_mnist,
     mnist,
@@ -47,10 +49,12 @@ RECIPES: dict[str, Recipe] = {
     "mnist-hybrid": mnist_hybrid,
     "mnist-vae": mnist_vae,
     "mnist-gan": mnist_gan,
+    "mnist-diffae": mnist_diffae,
     "mnist-inpaint": mnist_inpaint,
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
     "cifar10-adm": cifar10_adm,
+    "cifar10-diffae": cifar10_diffae,
     "cifar10-ncsn": cifar10_ncsn,
     "mnist-classifier": mnist_classifier,
     "cifar10-classifier": cifar10_classifier,
@@ -59,6 +63,7 @@ RECIPES: dict[str, Recipe] = {
     "cars64": cars64,
     "stl10-96": stl10_96,
     "faces128": faces128,
+    "faces128-diffae": faces128_diffae,
     "imagenet64-adm": imagenet64_adm,
     "imagenet128-adm": imagenet128_adm,
     "imagenet256-adm": imagenet256_adm,
@@ -69,6 +74,10 @@ RECIPES: dict[str, Recipe] = {
     "images-codec": images_codec,
     "church256-codec": church256_codec,
     "faces256-codec": faces256_codec,
+    "emoji-latent": emoji_latent,
+    "emoji-latent-text": emoji_latent_text,
+    "images-latent": images_latent,
+    "emoji-diffae": emoji_diffae,
     "images": images,
 }
 

@@ -41,7 +41,12 @@ def endings(channels: int) -> list[str]:
     return [ending for ending in IMAGE_SUFFIXES if channels < 4 or ending not in JPEG_SUFFIXES]
 
 
-def _check_channels(channels: int) -> None:
+def check_channels(channels: int) -> None:
+    """Check that a picture can have so many channels.
+
+    Raises:
+        InputError: If not.
+    """
     if channels not in (1, 3, 4):
         raise InputError(f"The model's images have {channels} channels, which no picture has")
 
@@ -66,7 +71,7 @@ def read_any(path: Path, config: ModelConfig) -> np.ndarray:
     from unstir.data.decode import decode_file
 
     channels = config.image_shape[0]
-    _check_channels(channels)
+    check_channels(channels)
     return decode_file(path, channels)
 
 
@@ -79,7 +84,7 @@ def read_own(path: Path, config: ModelConfig) -> np.ndarray:
     from unstir.data.decode import decode_file
 
     channels = config.image_shape[0]
-    _check_channels(channels)
+    check_channels(channels)
     pixels = decode_file(path, 4 if channels == 4 else None)
     if len(pixels) != channels:
         kinds = {1: "gray", 3: "in colour", 4: "transparent"}

@@ -8,9 +8,12 @@ import typer
 
 from unstir.cli import options
 from unstir.cli.edit import pictures
+from unstir.cli.edit.meaning import alike, morphs
 from unstir.cli.edit.telling import telling
 from unstir.cli.places import picture_place
 from unstir.cli.report import Report
+
+STRENGTH = 0.6
 
 
 @options.with_drawing
@@ -18,8 +21,11 @@ def vary(
     run: options.RunPath,
     image: pictures.OwnImagePath,
     strength: Annotated[
-        float, typer.Option(min=0, max=1, help="From 0, the picture itself, to 1, drawn from nothing of it.")
-    ] = 0.6,
+        float | None,
+        typer.Option(
+            min=0, max=1, help="From 0, the picture itself, to 1, drawn from nothing of it.", show_default="0.6"
+        ),
+    ] = None,
     label: pictures.Label = None,
     larger: pictures.Larger = None,
     *,
@@ -30,12 +36,18 @@ def vary(
 ) -> None:
     """Draw pictures like one of yours: it is noised, and the model takes the noise away.
 
-    --strength says how much: the share of the steps that are walked.
+    --strength says how much: the share of the steps that are walked. A diffusion autoencoder draws what means the
+    same from other noise instead.
     """
     from unstir.models.file import read_config
 
     _, config = read_config(run)
+    if morphs(config):
+        others = {"strength": strength, "label": label, "larger": larger, **steering}
+        alike(run, image, asked, results, batch, others)
+        return
     config.require("inpaint")
+    strength = STRENGTH if strength is None else strength
     pixels = pictures.read_own(image, config)
     n, seed = results["n"], results["seed"]
     told = telling(run, config, asked, label, n, steering)
