@@ -2,6 +2,7 @@
 
 python -m benchmarks.own_pictures folders FOLDER --data SETS       # writes four folders of pictures
 python -m benchmarks.own_pictures measure RUN [RUN ...]            # distance, accuracy and copies of trained runs
+python -m benchmarks.own_pictures peer PICTURES OUT                # what a well-known package makes of a folder
 
 SETS has the folders ``emoji`` and ``cifar10``, each a data set of that name.
 """
@@ -13,13 +14,17 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 import unstir
+from unstir.data.config import DataConfig
 from unstir.data.load import load
 from unstir.evaluation.measure import measure
+from unstir.models.samples import Samples
 from unstir.training.run_folder import RunFolder
 
 CATEGORIES = (1, 3, 4, 5, 6, 7, 8, 9)
@@ -38,9 +43,17 @@ def main() -> None:
     tell.add_argument("runs", type=Path, nargs="+")
     tell.add_argument("-n", type=int, default=400, help="how many drawings")
     tell.add_argument("--guidance", type=float, nargs="+", help="as drawn with; the run's own by default")
+    other = commands.add_parser("peer", help="train denoising-diffusion-pytorch's model on a folder, and draw")
+    other.add_argument("pictures", type=Path)
+    other.add_argument("out", type=Path, help="a new folder")
+    other.add_argument("--seconds", type=float, default=600.0, help="of training")
+    other.add_argument("-n", type=int, default=40, help="how many drawings")
     args = parser.parse_args()
     if args.command == "folders":
         folders(args.folder, args.data)
+        return
+    if args.command == "peer":
+        print(json.dumps(peer(args.pictures, args.out, args.seconds, args.n)))
         return
     for run in args.runs:
         for guidance in args.guidance or (None,):
@@ -95,6 +108,39 @@ def figures(run: Path, count: int, guidance: float | None) -> dict[str, object]:
     metrics = [name for name in METRICS if name != "accuracy" or config.model.told]
     found = measure(drawn, splits, metrics, backbone="efficientnet-lite0", against="train")
     return {"size": config.data.size, "guidance": guidance, "seconds_each": round(seconds, 3), **found}
+
+
+def peer(pictures: Path, out: Path, seconds: float, count: int) -> dict[str, object]:
+    """Train as the first page of denoising-diffusion-pytorch does, at 64 pixels, and measure what it draws.
+
+    Its trainer knows no budget in time: a first training of few steps says how many there is time for.
+    """
+    from denoising_diffusion_pytorch import GaussianDiffusion, Trainer, Unet
+
+    def trained(steps: int, folder: Path) -> Any:
+        diffusion = GaussianDiffusion(Unet(64, dim_mults=(1, 2, 4, 8)), image_size=64, sampling_timesteps=25)
+        how = {"train_batch_size": 32, "gradient_accumulate_every": 2, "train_lr": 8e-5, "ema_decay": 0.995}
+        often = {"save_and_sample_every": 10**9, "calculate_fid": False, "num_samples": 4}
+        trainer = Trainer(
+            diffusion, str(pictures), train_num_steps=steps, results_folder=str(folder), **how, **often
+        )
+        began = time.monotonic()
+        trainer.train()
+        return trainer, time.monotonic() - began
+
+    out.mkdir(parents=True)
+    _, took = trained(2, out / "first")
+    steps = max(1, round(seconds / (took / 2)))
+    trainer, took = trained(steps, out / "results")
+    with torch.no_grad():
+        drawn = Samples(
+            torch.cat([trainer.ema.ema_model.sample(10) for _ in range(-(-count // 10))])[:count] * 2 - 1
+        )
+    drawn.save(out / "drawn.png")
+    splits = load(DataConfig(source=str(pictures), size=(64, 64)))
+    found = measure([drawn], splits, ["kd"], backbone="efficientnet-lite0", against="train")
+    parameters = sum(one.numel() for one in trainer.model.parameters())
+    return {"steps": steps, "images": 64 * steps, "seconds": round(took), "parameters": parameters, **found}
 
 
 if __name__ == "__main__":

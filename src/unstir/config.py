@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
-from unstir.errors import InputError, nearest
+from unstir.errors import InputError, cut, nearest
 
 MOST_IMAGES, MOST_SECONDS = 10**15, 3650 * 86_400
 """Of a budget: what no machine gets through in ten years, and these."""
@@ -132,7 +132,12 @@ def misfit(error: ValidationError, within: str = "") -> InputError:
     if isinstance(first["input"], dict):
         of = f"The settings of {key} do" if key else "These settings do"
         return InputError(f"{of} not fit: {reason(error)}")
-    return InputError(f"The setting {key} cannot be {first['input']!r}: {reason(error)}")
+    return cannot_be(key, first["input"], error)
+
+
+def cannot_be(key: str, value: object, error: ValidationError) -> InputError:
+    """Return what tells a user that a setting cannot have a value, of which a long one is cut short."""
+    return InputError(f"The setting {key} cannot be {cut(repr(value))}: {reason(error)}")
 
 
 def reason(error: ValidationError) -> str:

@@ -1,5 +1,8 @@
 """The one error a user may see: a sentence that names the input, what is wrong and what would be right."""
 
+ENDS = 100
+"""How many letters of either end are told of a long text."""
+
 
 class InputError(ValueError):
     """A wrong input, told in one sentence. The command prints it without a traceback and exits with 2."""
@@ -22,6 +25,11 @@ def told_shortly(error: Exception) -> str:
     import textwrap
 
     return textwrap.shorten(str(error), 300, placeholder=" ...")
+
+
+def cut(text: str) -> str:
+    """Return a text without its middle, if it is longer than a few hundred letters."""
+    return text if len(text) <= 2 * ENDS else f"{text[:ENDS]} ... {text[-ENDS:]}"
 
 
 def printable(text: str) -> str:

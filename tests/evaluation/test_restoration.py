@@ -14,9 +14,10 @@ from unstir.config import checked
 from unstir.data.config import DataConfig
 from unstir.data.load import load
 from unstir.evaluation import restoration
-from unstir.evaluation.restoration import compare, distance, measure_restoration
+from unstir.evaluation.restoration import compare, measure_restoration
 from unstir.models.config import systems
 from unstir.models.denoiser import DenoiserModel
+from unstir.networks.perceptual import between
 
 TASKS = ("inpainting", "uncropping", "jpeg", "super-resolution")
 
@@ -34,10 +35,10 @@ def model_of(splits: Any) -> DenoiserModel:
     return config.seeing(splits.train.shape, splits.train.facts()).build({}).eval()  # type: ignore[return-value]
 
 
-def classifier() -> Any:
+def classifier(shape: tuple[int, ...] = (3, 16, 16)) -> Any:
     config = checked(systems["classifier"], {"kind": "classifier"})
     torch.manual_seed(0)
-    return config.seeing((3, 16, 16), {"label": {"kind": "classes", "classes": ("a", "b")}}).build({}).eval()
+    return config.seeing(shape, {"label": {"kind": "classes", "classes": ("a", "b")}}).build({}).eval()
 
 
 def test_psnr_by_its_definition_and_ssim_of_what_is_alike() -> None:
@@ -64,25 +65,25 @@ def test_what_is_beyond_black_and_white_is_black_and_white() -> None:
 
 
 def test_the_distance_grows_with_the_difference_and_is_symmetric() -> None:
-    judge, random = classifier(), torch.Generator().manual_seed(0)
+    judge, random = between(classifier().layers), torch.Generator().manual_seed(0)
     y, noise = (torch.randn(4, 3, 16, 16, generator=random) * 0.3 for _ in range(2))
-    far = [distance(judge, y + step * noise, y) for step in (0, 0.1, 0.5, 2)]
+    far = [judge(y + step * noise, y) for step in (0, 0.1, 0.5, 2)]
     assert not far[0].any()
     assert all((a < b).all() for a, b in itertools.pairwise(far))
-    torch.testing.assert_close(distance(judge, y, y + noise), distance(judge, y + noise, y))
+    torch.testing.assert_close(judge(y, y + noise), judge(y + noise, y))
     assert compare(y, y + noise, judge).keys() == {"psnr", "ssim", "distance"}
 
 
 def test_each_task_is_measured_beside_its_input_on_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
     splits = load(DataConfig(source="digits", degradations=TASKS))
-    model, judge = model_of(splits), None
+    model, judge = model_of(splits), classifier(splits.train.shape)
     monkeypatch.setattr(restoration, "ruler", lambda splits: judge)
     found = measure_restoration(model, splits, n=10, batch=4)
     assert tuple(found) == TASKS
     for task, figures in found.items():
         hides = task in ("inpainting", "uncropping")
         assert [*figures] == ["input", *(["mean_colour"] if hides else []), "model"]
-        assert all({"psnr", "ssim"} == {*one} for one in figures.values())
+        assert all({"psnr", "ssim", "distance"} == {*one} for one in figures.values())
         if hides:  # where a model that learned nothing at least keeps what is known
             held_out, rows = splits.degraded((task,)).held_out, np.arange(10)
             truth, pictures = restoration._restored(model, held_out, task, rows, 0, {})

@@ -41,6 +41,9 @@ SHAPES = {
     "mnist-inpaint": (1, 28, 28),
     "palette": (3, 32, 32),
     "cifar10-ncsn": (3, 32, 32),
+    "cifar10-codec": (3, 32, 32),
+    "church256-codec": (3, 256, 256),
+    "faces256-codec": (3, 256, 256),
     "church64": (3, 64, 64),
     "cars64": (3, 64, 64),
     "stl10-96": (3, 96, 96),
@@ -51,11 +54,11 @@ SHAPES = {
 }
 
 
-SINGLE = [
-    name
-    for name in RECIPES
-    if name not in ("images", "digits-variations") and not name.endswith(("-text", "-diffae"))
-]
+FOLDERS = ("images", "digits-variations", "emoji-codec", "images-codec")
+
+PLANS = ("-text", "-diffae", "-latent")
+
+SINGLE = [name for name in RECIPES if name not in FOLDERS and not name.endswith(PLANS)]
 """The recipes that return one configuration and need no folder and no captions."""
 
 

@@ -14,7 +14,7 @@ from unstir.diffusion import NoiseLevel, Prediction
 from unstir.diffusion.exact import GaussianMixtureDenoiser
 from unstir.diffusion.schedule import linear
 from unstir.sampling import DDIM, SeededNoise, grid, sample
-from unstir.sampling.tiles import tiled, tiles, window
+from unstir.sampling.tiles import Tile, in_tiles, tiled, tiles, window
 
 
 def blended(x: Tensor, side: int, overlap: int, shift: bool = False) -> Tensor:
@@ -109,3 +109,26 @@ def test_tiles_join_the_drift_too() -> None:
     found = tiled(denoise, (6, 6), 3)(x, linear()(0.5))
     torch.testing.assert_close(found.drift, 3 * x)
     torch.testing.assert_close(found.absorbed().x0, denoise(x, linear()(0.5)).absorbed().x0)
+
+
+def test_what_is_made_tile_by_tile_is_the_whole_where_tiles_agree() -> None:
+    x = torch.randn(2, 3, 20, 33)
+    asked: list[tuple[int, ...]] = []
+
+    def doubled(tile: Tile) -> torch.Tensor:
+        part = x[(..., *tile)]
+        asked.append(tuple(part.shape[2:]))
+        return part.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    whole = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(in_tiles(doubled, (20, 33), 8, 3, 2), whole)
+    assert set(asked) == {(8, 8)} and len(asked) > 15
+    asked.clear()
+    assert torch.equal(in_tiles(doubled, (20, 33), 33, 3, 2), whole)
+    assert asked == [(20, 33)]
+
+
+def test_where_two_tiles_disagree_one_fades_into_the_other() -> None:
+    values = iter([0.0, 1.0])
+    made = in_tiles(lambda tile: torch.full((1, 1, 4, 8), next(values)), (4, 12), 8, 4)[0, 0, 0]
+    torch.testing.assert_close(made, torch.tensor([0.0] * 4 + [0.2, 0.4, 0.6, 0.8] + [1.0] * 4))

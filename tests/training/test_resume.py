@@ -44,6 +44,14 @@ NETWORKS = {
         "told={degraded: {kind: picture}, task: {kind: classes}}",
     ),
     "classifier": ("model.kind=classifier", "model.precision=float32"),
+    "codec": (
+        "model.kind=codec",
+        "model.precision=float32",
+        "network.channels=[8, 8]",
+        "perceptual.network=none",
+        "adversary.after=200",  # between the second quarter and the third
+        "adversary.discriminator.channels=[8, 8]",
+    ),
     "diffae": (
         "model.kind=diffae",
         "model.precision=float32",
@@ -88,6 +96,17 @@ def test_what_is_learned_beside_the_network_is_in_the_checkpoint(uninterrupted: 
     lines = metrics(uninterrupted["bound"])
     assert all({"loss", "unweighted_loss"} <= line.keys() for line in lines)
     assert all(line["loss"] != line["unweighted_loss"] for line in lines[-1:])
+
+
+def test_an_adversary_that_begins_between_two_checkpoints(uninterrupted: dict[str, Path]) -> None:
+    folder = uninterrupted["codec"]
+    begun = [bool(line["adversarial_weight"]) for line in metrics(folder)]
+    assert begun == [line["images"] > 208 for line in metrics(folder)]
+    quarters = [tensors(folder / f"checkpoints/quarter-{i}.safetensors") for i in (1, 2, 3)]
+    assert [int(quarter["memory.seen"]) for quarter in quarters] == [128, 192, 320]
+    weights = [quarter["model.discriminator.stem.weight"] for quarter in quarters]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
+    assert not [key for key in tensors(folder / "model.safetensors") if "seen" in key]
 
 
 def test_checkpoints_kept_are_the_newest_two_and_the_quarters(uninterrupted: dict[str, Path]) -> None:

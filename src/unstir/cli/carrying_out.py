@@ -62,7 +62,11 @@ class Outcome:
         """Return what is said before the command's last line: what else there is to see, and what to do next."""
         seen = {"its losses are drawn in": self.folder.losses, "its pictures are a film in": self.folder.film}
         shown = ", ".join(f"{what} {path}" for what, path in seen.items() if path.exists())
-        verbs = {"sample": "draw" in self.verbs, "evaluate": {"draw", "predict"} & {*self.verbs}, "doctor": True}
+        verbs = {
+            "sample": "draw" in self.verbs,
+            "evaluate": {"draw", "predict", "encode"} & {*self.verbs},
+            "doctor": True,
+        }
         next_ = ", ".join(f"unstir {verb} {quote(str(out))}" for verb, able in verbs.items() if able)
         return [shown[:1].upper() + shown[1:], f"Next: {next_}" if self.finished else ""]
 

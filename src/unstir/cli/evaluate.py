@@ -9,6 +9,7 @@ import typer
 from unstir.cli import options
 from unstir.cli.attributes import attributes
 from unstir.cli.places import default_place
+from unstir.cli.reconstruction import reconstruction
 from unstir.cli.report import Report
 from unstir.cli.restoration import restoration
 from unstir.cli.steering import steered
@@ -79,8 +80,8 @@ def evaluate(
     metrics: Annotated[
         str,
         typer.Option(
-            help=f"What to measure, with commas: {', '.join([*OF_SAMPLES, *LIKELIHOODS])}; or restoration, or "
-            "attributes."
+            help=f"What to measure, with commas: {', '.join([*OF_SAMPLES, *LIKELIHOODS])}; or {', '.join(ALONE)} "
+            "by itself; of a codec always reconstruction."
         ),
     ] = ",".join(METRICS),
     n: Annotated[
@@ -90,8 +91,8 @@ def evaluate(
             metavar="N",
             min=2,
             max=options.MOST,
-            help="How many images to draw; for bpd and restoration, how many held-out ones; for "
-            "attributes, how many captions of each kind.",
+            help="How many images to draw; for bpd, restoration and reconstruction, how many held-out "
+            "ones; for attributes, how many captions of each kind.",
         ),
     ] = 1000,
     terms: Annotated[
@@ -137,14 +138,16 @@ def evaluate(
     Unless --backbone says otherwise the ruler of drawn images is a classifier trained once on the same data;
     results compare models of one set. fid, sfid, kid and is are always Inception's. For bpd, --steps is the number
     of levels: all unless given, or 1,000 of a continuous schedule; for bpd_ode 100. Restoration is of each task of
-    a run that is told degraded pictures; attributes is of what captions of scenes state, of training ones and of
-    held-out combinations, N of each.
+    a run that is told degraded pictures; reconstruction of what a codec encodes; attributes is of what captions of
+    scenes state, of training ones and of held-out combinations, N of each.
     """
     from unstir.models.file import read_config
     from unstir.training.run_folder import data_of
 
     _, config = read_config(run)
     wanted = [metric.strip() for metric in metrics.split(",")]
+    if wanted == [*METRICS] and config.codes is not None and "draw" not in config.verbs:
+        wanted = ["reconstruction"]  # all there is to measure of a codec
     check(wanted)
     check_against(against)
     for reader in by_backbone(wanted, backbone):
@@ -154,6 +157,10 @@ def evaluate(
         raise InputError(f"The metric {alone[0]} stands alone: ask for the others by themselves")
     if alone and against != HELD_OUT:
         raise InputError(f"--against is for figures of drawn images, and {alone[0]} is of none")
+    if alone == ["reconstruction"]:
+        given = {**asked, "classifier": classifier, "scale": scale, "weaker": weaker, "backbone": backbone}
+        reconstruction(run, config, n, seed, given, batch, data, as_json)
+        return
     if alone == ["restoration"]:
         if classifier or scale is not None or weaker:
             raise InputError(

@@ -116,6 +116,7 @@ LIKELIHOODS: dict[str, str] = {
 
 ALONE: dict[str, str] = {
     "restoration": "PSNR, SSIM and a distance of restored held-out images, of a run that is told degraded ones",
+    "reconstruction": "PSNR, SSIM and distances of held-out images that come back from their codes, of a codec",
     "attributes": "share of what captions of scenes state that pictures show, of a run that is told them",
 }
 """Metrics of some runs only; they need no labels, and stand alone."""

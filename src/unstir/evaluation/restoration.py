@@ -1,12 +1,10 @@
 r"""How near restored pictures come to the truth: PSNR, SSIM, and a distance in the features of a classifier.
 
-.. math:: \mathrm{PSNR} = 10 \log_{10} \frac{255^2}{\mathrm{MSE}}, \qquad
-    d(x, y) = \frac{1}{L} \sum_l \frac{1}{H_l W_l} \sum_{h, w} | \hat f_l(x)_{hw} - \hat f_l(y)_{hw} |^2
+.. math:: \mathrm{PSNR} = 10 \log_{10} \frac{255^2}{\mathrm{MSE}}
 
-SSIM is that of Wang et al. 2004. The distance d is that of Zhang et al. 2018 (LPIPS) with weights of 1, its
-features f those of the L layers of the set's own classifier (:mod:`unstir.evaluation.ruler`), each scaled to
-length 1 over its channels: it needs no download, fits digits as well as photographs, and compares models of one
-set.
+SSIM is that of Wang et al. 2004. The distance (:mod:`unstir.networks.perceptual`) is in the features of the layers
+of the set's own classifier (:mod:`unstir.evaluation.ruler`): it needs no download, fits digits as well as
+photographs, and compares models of one set.
 
 A model that paints what might have been there is not the nearest to what was: a blurred answer has a better PSNR.
 """
@@ -20,17 +18,16 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from unstir.data.dataset import ImageData, Splits
 from unstir.data.degradations import DEGRADED, TASK
 from unstir.evaluation.ruler import ruler
 from unstir.models.samples import Samples
+from unstir.networks.perceptual import Distance, between
 from unstir.processes import gathered, processes
 from unstir.progress import tracked
 
 if TYPE_CHECKING:
-    from unstir.models.classifier import Classifier
     from unstir.models.denoiser import DenoiserModel
 
 LEAST_ERROR = 0.25
@@ -72,7 +69,7 @@ def measure_restoration(
     place, count = processes(), min(n, len(splits.held_out))
     share = np.array_split(np.arange(count), place.num_processes)[place.process_index]
     labelled = splits.train.num_classes > 1 and splits.held_out.labels is not None
-    classifier = ruler(splits) if labelled else None
+    apart = between(ruler(splits).layers) if labelled else None
     figures: Figures = {}
     for task in model.config.told[TASK].classes:
         held_out = splits.degraded((task,)).held_out
@@ -82,9 +79,9 @@ def measure_restoration(
             rows = share[start : start + batch]
             truth, pictures = _restored(model, held_out, task, rows, seed, options)
             for name, images in pictures.items():
-                for figure, values in compare(images, truth, classifier).items():
+                for figure, values in compare(images, truth, apart).items():
                     found.setdefault(name, {}).setdefault(figure, []).append(values)
-        figures[task] = _means(found)
+        figures[task] = means(found)
     return figures
 
 
@@ -102,21 +99,33 @@ def restored_picture(
     return Samples(torch.cat(images)).grid(len(rows))
 
 
-def compare(images: Tensor, truth: Tensor, classifier: Classifier | None = None) -> dict[str, Tensor]:
-    """Return ``psnr``, ``ssim``, and with a classifier ``distance``, each (B,).
+@torch.no_grad()
+def compare(images: Tensor, truth: Tensor, apart: Distance | None = None) -> dict[str, Tensor]:
+    """Return ``psnr``, ``ssim``, and with a distance ``distance``, each (B,).
 
     Args:
         images: (B, C, H, W) in [-1, 1]; values beyond are clipped, and all are rounded to 8 bits.
         truth: Of the same shape.
-        classifier: Of such images.
+        apart: The distance of images.
     """
-    x, y = (((one.clamp(-1, 1) + 1) * 127.5).round() for one in (images, truth))
-    error = ((x - y) ** 2).flatten(1).mean(1).clamp(min=LEAST_ERROR**2)
+    x, y = in_steps(images), in_steps(truth)
     similar = [_ssim(a, b) for a, b in zip(x.numpy(), y.numpy(), strict=True)]
-    found = {"psnr": 10 * torch.log10(255**2 / error), "ssim": torch.tensor(similar)}
-    if classifier is not None:
-        found["distance"] = distance(classifier, x / 127.5 - 1, y / 127.5 - 1)
+    found = {"psnr": psnr(x, y), "ssim": torch.tensor(similar)}
+    if apart is not None:
+        shown = ((one / 127.5 - 1).to(processes().device) for one in (x, y))
+        found["distance"] = apart(*shown).cpu()
     return found
+
+
+def in_steps(images: Tensor) -> Tensor:
+    """Return images in [-1, 1] as whole numbers of 0 to 255, float32; values beyond are clipped."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round()
+
+
+def psnr(x: Tensor, y: Tensor) -> Tensor:
+    """Return the PSNR (B,) in decibels, at most 60, of images (B, C, H, W) of 0 to 255."""
+    error = ((x - y) ** 2).flatten(1).mean(1).clamp(min=LEAST_ERROR**2)
+    return 10 * torch.log10(255**2 / error)
 
 
 def _ssim(x: np.ndarray, y: np.ndarray) -> float:
@@ -126,18 +135,6 @@ def _ssim(x: np.ndarray, y: np.ndarray) -> float:
     sigma = min(1.5, max(min(x.shape[1:]) - 1, 1) / 8)  # a narrower window where the image is
     how = {"gaussian_weights": True, "sigma": sigma, "use_sample_covariance": False}
     return float(structural_similarity(x, y, channel_axis=0, data_range=255.0, **how))
-
-
-@torch.no_grad()
-def distance(classifier: Classifier, x: Tensor, y: Tensor) -> Tensor:
-    """Return how far images are apart (B,) in the features of all layers; 0 if equal, at most 2."""
-    total, layers = torch.zeros(len(x)), list(classifier.body)
-    x, y = x.to(classifier.device), y.to(classifier.device)
-    for layer in layers:
-        x, y = layer(x), layer(y)
-        a, b = (functional.normalize(one.float(), dim=1) for one in (x, y))
-        total += ((a - b) ** 2).sum(1).mean((1, 2)).cpu()
-    return total / len(layers)
 
 
 def _restored(
@@ -162,8 +159,8 @@ def _restored(
     return truth, pictures
 
 
-def _means(found: Mapping[str, Mapping[str, list[Tensor]]]) -> dict[str, dict[str, float]]:
-    """Return the mean over all images of what every process found."""
+def means(found: Mapping[str, Mapping[str, list[Tensor]]]) -> dict[str, dict[str, float]]:
+    """Return the mean over all images of what every process found, by what is measured and by figure."""
     every: dict[str, dict[str, list[Tensor]]] = {}
     for part in gathered(found):
         for name, figures in part.items():

@@ -10,7 +10,7 @@ averages over the positions that are left, so images of any size and any number 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -55,6 +55,12 @@ class Classifier(Model):
     def features(self, x: Tensor) -> Tensor:
         """Return the penultimate features, (B, F) float32, at least 0, of images (B, C, H, W) in [-1, 1]."""
         return self.body(x.contiguous(memory_format=torch.channels_last)).float().mean(dim=(2, 3))
+
+    def layers(self, x: Tensor) -> Iterator[Tensor]:
+        """Yield what each layer of the body makes of images (B, C, H, W) in [-1, 1], (B, C_l, H_l, W_l)."""
+        for layer in self.body:
+            x = layer(x)
+            yield x
 
     @torch.no_grad()
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:

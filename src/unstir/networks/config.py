@@ -126,7 +126,7 @@ class UNetConfig(NetworkConfig):
 
     def tiny(self) -> UNetConfig:
         """Return a narrow one, with one block on each level."""
-        return self.model_copy(update={"channels": _narrow(self.channels), "blocks": 1})
+        return self.model_copy(update={"channels": narrow(self.channels), "blocks": 1})
 
 
 @networks.add
@@ -153,7 +153,7 @@ class PlainUNetConfig(NetworkConfig):
 
     def tiny(self) -> PlainUNetConfig:
         """Return a narrow one."""
-        return self.model_copy(update={"channels": _narrow(self.channels)})
+        return self.model_copy(update={"channels": narrow(self.channels)})
 
 
 @networks.add
@@ -182,7 +182,7 @@ class FullyConnectedConfig(NetworkConfig):
 
     def tiny(self) -> FullyConnectedConfig:
         """Return a narrow one."""
-        return self.model_copy(update={"widths": _narrow(self.widths)})
+        return self.model_copy(update={"widths": narrow(self.widths)})
 
 
 @networks.add
@@ -210,7 +210,7 @@ class RefineNetConfig(NetworkConfig):
 
     def tiny(self) -> RefineNetConfig:
         """Return a narrow one, with one block on each level."""
-        return self.model_copy(update={"channels": _narrow(self.channels), "blocks": 1})
+        return self.model_copy(update={"channels": narrow(self.channels), "blocks": 1})
 
 
 class ADMLayout(Part):
@@ -392,7 +392,7 @@ class GeneratorConfig(Part):
 
     def tiny(self) -> GeneratorConfig:
         """Return a narrow one, with one block on each level."""
-        return self.model_copy(update={"channels": _narrow(self.channels), "blocks": 1, "embedding": 16})
+        return self.model_copy(update={"channels": narrow(self.channels), "blocks": 1, "embedding": 16})
 
 
 class ReaderConfig(Part):
@@ -411,8 +411,9 @@ class ReaderConfig(Part):
 
     def tiny(self) -> ReaderConfig:
         """Return a narrow one, with one block on each level."""
-        return self.model_copy(update={"channels": _narrow(self.channels), "blocks": 1, "features": 16})
+        return self.model_copy(update={"channels": narrow(self.channels), "blocks": 1, "features": 16})
 
 
-def _narrow(widths: tuple[int, ...]) -> tuple[int, ...]:
+def narrow(widths: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the widths of a tiny network."""
     return tuple(max(8, width // 16) for width in widths)

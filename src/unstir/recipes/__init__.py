@@ -8,10 +8,12 @@ from unstir.errors import InputError, nearest
 from unstir.recipes.captions import emoji_text, shapes_text
 from unstir.recipes.cifar import cifar10, cifar10_adm
 from unstir.recipes.classifiers import cifar10_classifier, mnist_classifier
+from unstir.recipes.codecs import church256_codec, cifar10_codec, emoji_codec, faces256_codec, images_codec
 from unstir.recipes.diffae import cifar10_diffae, emoji_diffae, faces128_diffae, mnist_diffae
 from unstir.recipes.digits import digits, digits_variations
 from unstir.recipes.gan_and_vae import mnist_gan, mnist_vae
 from unstir.recipes.imagenet import imagenet64_adm, imagenet128_adm, imagenet256_adm
+from unstir.recipes.latent import emoji_latent, emoji_latent_text, images_latent
 from unstir.recipes.mnist import (
     fashion_mnist,
     mnist,
@@ -67,6 +69,14 @@ RECIPES: dict[str, Recipe] = {
     "imagenet256-adm": imagenet256_adm,
     "shapes-text": shapes_text,
     "emoji-text": emoji_text,
+    "emoji-codec": emoji_codec,
+    "cifar10-codec": cifar10_codec,
+    "images-codec": images_codec,
+    "church256-codec": church256_codec,
+    "faces256-codec": faces256_codec,
+    "emoji-latent": emoji_latent,
+    "emoji-latent-text": emoji_latent_text,
+    "images-latent": images_latent,
     "emoji-diffae": emoji_diffae,
     "images": images,
 }

@@ -8,6 +8,7 @@ together and agree (Bar-Tal et al. 2023, MultiDiffusion).
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -45,6 +46,36 @@ def window(tile: Tile, overlap: int) -> Tensor:
 def _ramp(length: int, overlap: int) -> Tensor:
     place = torch.arange(1, length + 1)
     return torch.minimum(place, place.flip(0)).clamp(max=overlap + 1) / (overlap + 1)
+
+
+def in_tiles(
+    piece: Callable[[Tile], Tensor], size: Sequence[int], side: int, overlap: int, factor: int = 1
+) -> Tensor:
+    """Return a whole (B, C, factor * H, factor * W) that is made tile by tile; one that fits a tile is it alone.
+
+    Args:
+        piece: Makes what belongs to a tile (h, w): (B, C, factor * h, factor * w).
+        size: H and W of what is cut into tiles.
+        side: Of a tile, at most.
+        overlap: By how much tiles overlap at least, below ``side``.
+        factor: How many times larger the whole is.
+    """
+    height, width = size
+    cuts = tiles(height, width, side, overlap)
+    if len(cuts) == 1:
+        return piece(cuts[0])
+    total, weights = None, None
+    for tile in cuts:
+        part = piece(tile)
+        rows, columns = (slice(factor * span.start, factor * span.stop) for span in tile)
+        weight = window((rows, columns), factor * overlap).to(part)
+        if total is None or weights is None:
+            weights = part.new_zeros(factor * height, factor * width)
+            total = part.new_zeros(*part.shape[:2], *weights.shape)
+        total[..., rows, columns] += weight * part
+        weights[rows, columns] += weight
+    assert total is not None and weights is not None
+    return total.div_(weights)
 
 
 def tiled(denoise: Denoise, side: tuple[int, int], overlap: int) -> Denoise:

@@ -43,7 +43,7 @@ class Pictures(Protocol):
 
 
 def pictures(config: ModelConfig, seconds: float | None, held_out: ImageData) -> Pictures:
-    """Return what draws the pictures of a run: samples, or restored images where the model can only clean.
+    """Return what draws the pictures of a run: samples, reconstructions of a codec, or images that are cleaned.
 
     Args:
         config: The model's, which has seen its data.
@@ -52,6 +52,8 @@ def pictures(config: ModelConfig, seconds: float | None, held_out: ImageData) ->
     """
     if "draw" in config.verbs and len(config.image_shape) == 3:
         return Drawn(config, seconds, held_out)
+    if config.codes is not None:
+        return Reconstructions(held_out)
     return Restorations(held_out) if "clean" in config.verbs else Nothing()
 
 
@@ -87,6 +89,33 @@ class Restorations:
         rows = torch.cat([self.clean, corrupted, model.clean(corrupted).tensor])
         with whole_file(path) as partial:
             Samples(rows).grid(self.columns).save(partial)
+        return path
+
+    def last_seconds(self) -> float:
+        """Return 0: the last picture is as quick as the others."""
+        return 0.0
+
+
+class Reconstructions:
+    """Rows of held-out images in twos: as they are, and as they come back from their codes.
+
+    Args:
+        held_out: The held-out images.
+    """
+
+    def __init__(self, held_out: ImageData) -> None:
+        self.columns = min(16 if held_out.shape[2] <= 64 else 8, len(held_out))
+        self.rows = max(1, min(4, len(held_out) // self.columns))
+        self.images, _ = held_out.examples(np.arange(self.rows * self.columns))
+
+    def draw(self, model: Model, path: Path, last: bool = False) -> Path:
+        """Draw the picture and return its path.
+
+        Raises:
+            InputError: If the disk is full.
+        """
+        with whole_file(path) as partial:
+            reconstructed(model, self.images, self.columns).save(partial)
         return path
 
     def last_seconds(self) -> float:
@@ -164,6 +193,19 @@ def make_film(folder: RunFolder) -> None:
     if len(frames) >= LEAST_FRAMES:
         with whole_file(folder.film) as partial:
             write_film(frames, partial, "WEBP")
+
+
+def reconstructed(model: Model, images: Tensor, across: int) -> Image.Image:
+    """Return a picture of rows of images in twos: as they are, and decoded from their codes.
+
+    Args:
+        model: A codec.
+        images: (N, C, H, W), of which N is a multiple of ``across``.
+        across: How many are in a row.
+    """
+    decoded = model.decode(model.encode(images), range(len(images)))  # type: ignore[operator]
+    twos = torch.stack([images, decoded.nan_to_num_()])
+    return Samples(torch.cat([rows.flatten(0, 1) for rows in twos.split(across, dim=1)])).grid(across)
 
 
 def _restored(images: Tensor, degraded: Tensor, drawn: Tensor) -> Image.Image:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from unstir.config import Part, checked, misfit, reason
+from unstir.config import Part, cannot_be, checked, misfit
 from unstir.errors import InputError, nearest
 from unstir.files import from_yaml
 from unstir.training.config import Config, TrainingConfig
@@ -121,7 +121,7 @@ def _named(part: Part, field: str, naming: str, value: Any, key: str) -> Any:
     try:
         return _type(part, field).validate_python({naming: value})
     except ValidationError as error:
-        raise InputError(f"The setting {key} cannot be {value!r}: {reason(error)}") from None
+        raise cannot_be(key, value, error) from None
 
 
 def _read(part: Part, field: str, value: Any, key: str) -> Any:

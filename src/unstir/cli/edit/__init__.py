@@ -7,6 +7,7 @@ from unstir.cli.edit.deblur import deblur
 from unstir.cli.edit.inpaint import inpaint
 from unstir.cli.edit.meaning import interpolate, manipulate
 from unstir.cli.edit.palette import colorize, restore, uncrop, upscale
+from unstir.cli.edit.reconstruct import reconstruct
 from unstir.cli.edit.vary import vary
 
 edit = typer.Typer(name="edit", help="Change an image of yours with a trained model.")
@@ -20,3 +21,4 @@ edit.command(epilog="Example: unstir edit vary runs/mnist seven.png --strength 0
 edit.command(epilog="Example: unstir edit interpolate runs/mnist-diffae seven.png nine.png")(interpolate)
 edit.command(epilog="Example: unstir edit manipulate runs/mnist-diffae four.png --towards 9 --by 0.3")(manipulate)
 edit.command(epilog="Example: unstir edit deblur runs/mnist blurred.png --sigma 2 --label 7")(deblur)
+edit.command(epilog="Example: unstir edit reconstruct runs/emoji-codec photo.png")(reconstruct)

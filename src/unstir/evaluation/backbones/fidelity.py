@@ -25,7 +25,7 @@ from torch import Tensor
 from unstir.errors import InputError, told_shortly
 from unstir.evaluation.backbones.backbone import NetworkBackbone, Seen
 from unstir.evaluation.backbones.names import INCEPTION
-from unstir.evaluation.backbones.weights import hub_file, read_state
+from unstir.networks.weights import hub_file, read_state
 
 SPATIAL = 7
 """Channels that sFID takes of 192."""

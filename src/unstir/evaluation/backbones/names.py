@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unstir.errors import InputError, nearest
+from unstir.networks.perceptual_config import EFFICIENTNET
 
 CLASSIFIER = "classifier"
 INCEPTION = "inception"
-EFFICIENTNET = "efficientnet-lite0"
 PIXELS = "pixels"
 TORCHVISION = "torchvision:"
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from unstir.errors import InputError, nearest
 from unstir.evaluation.backbones.backbone import NetworkBackbone, Seen, resized
 from unstir.evaluation.backbones.names import TORCHVISION
-from unstir.evaluation.backbones.weights import fill, hub_file, read_state
+from unstir.networks.weights import fill, hub_file, read_state
 
 _AS_TRAINED = {name: {"init_weights": False, "transform_input": True} for name in ("googlenet", "inception_v3")}
 """What two of them must be told, that others are not, to be those that were trained."""

@@ -1,4 +1,4 @@
-"""Where the weights of backbones are: in torch's own folder of downloads, or where the user says.
+"""Where the weights of pretrained networks are: in torch's own folder of downloads, or where the user says.
 
 Weights are tensors and nothing else: a file of them is read with ``weights_only``, and what cannot be read so is
 refused, but for files whose hash is known.
@@ -18,10 +18,10 @@ from unstir.processes import processes
 
 
 def hub_file(name: str, url: str, file: str, path: Path | None, sha256: str = "") -> Path:
-    """Return where a backbone's weights are: at ``path``, or in torch's folder, brought there if need be.
+    """Return where a network's weights are: at ``path``, or in torch's folder, brought there if need be.
 
     Args:
-        name: Of the backbone.
+        name: Of the network.
         url: Where they are to be had.
         file: What they are called in torch's folder, as its ``load_state_dict_from_url`` would have it.
         path: Where the user says that they are.
@@ -38,7 +38,7 @@ def hub_file(name: str, url: str, file: str, path: Path | None, sha256: str = ""
             if not place.exists():
                 _download(name, url, place)
     if not place.exists():
-        raise InputError(f"the backbone '{name}' finds no weights at {place}; they are to be had at {url}")
+        raise InputError(f"the network '{name}' finds no weights at {place}; they are to be had at {url}")
     if sha256 and not _sha256(place).startswith(sha256):
         raise InputError(
             f"{place} does not hold the weights of '{name}': its hash does not begin with {sha256[:8]}; get them "
@@ -93,7 +93,7 @@ def _download(name: str, url: str, place: Path) -> None:
             torch.hub.download_url_to_file(url, str(partial), progress=False)
     except (OSError, InputError) as error:  # urllib's errors are of the first kind
         raise InputError(
-            f"the backbone '{name}' needs weights that could not be downloaded ({told_shortly(error)}): put the "
+            f"the network '{name}' needs weights that could not be downloaded ({told_shortly(error)}): put the "
             f"file of {url} at {place}, or name its place with '{name}@PATH'"
         ) from None
 
