@@ -69,7 +69,7 @@ def draw_two_paths(paths: Paths, steps: int) -> Figure:
     _picture(figure, paths.image, (0.35, 2.1, 1.5), "image $x_0$")
     _numbers(figure, paths.code, (4.35, 3.35, 1.3), rf"$z_{{sem}}$: {len(paths.code)} numbers")
     scaled = paths.noise / paths.noise.abs().max().clamp(min=1e-6)
-    _picture(figure, scaled, (4.25, 0.65, 1.5), f"$x_T$: as large as the image, std {paths.noise.std():.2f}")
+    _picture(figure, scaled, (4.25, 0.65, 1.5), f"$x_T$, std {paths.noise.std():.2f}")
     title = f"of both codes: MSE {paths.error:.1e}"
     _picture(figure, paths.back, (9.1, 2.75, 1.5), title)
     for number, other in enumerate(paths.others):
