@@ -158,3 +158,13 @@ def test_what_cannot_be_is_told_at_once(here: Path, capsys: Capture, line: str, 
     assert run(line.split()) == 2
     assert message in capsys.readouterr().err
     assert not list(Path("runs/plan").glob("edits/*"))
+
+
+def test_a_picture_comes_back_from_both_codes(here: Path, capsys: Capture) -> None:
+    assert run(["edit", "reconstruct", "runs/plan", "a.png", "--seed", "3", "--json"]) == 0
+    (told,) = said(capsys)["images"]  # type: ignore[misc]
+    own, x = model(), tensor("a.png")
+    codes = own.encode(x)
+    both = own.decode(codes, noise=own.invert(x, steps=50), steps=50)
+    about(row(told["out"]), torch.cat([x, both, own.decode(codes, [3], steps=50)]))
+    assert told["psnr"] > told["alone"] + 5

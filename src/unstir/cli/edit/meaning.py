@@ -189,6 +189,47 @@ def alike(
     report.end(f"The {'variation is' if n == 1 else f'{n} variations are'} in {place}", values)
 
 
+def from_both_codes(run: Path, images: list[Path], out: Path | None, seed: int, as_json: bool) -> None:
+    """Draw of each picture a strip: itself, what both codes bring back, and what z_sem does with other noise.
+
+    Args:
+        run: The model.
+        images: The pictures.
+        out: Where the strip of the only one goes, or None.
+        seed: Of the other noise.
+        as_json: As of a report.
+
+    Raises:
+        InputError: If a picture cannot be read.
+    """
+    _, config = autoencoder(run, STEPS)
+    found = [(image, read_picture(image, config)) for image in images]
+    endings = pictures.endings(config.image_shape[0])
+    places = [picture_place(out, run, f"edits/{image.stem}-reconstructed.png", endings) for image in images]
+
+    import torch
+
+    from unstir.evaluation.restoration import in_steps, psnr
+    from unstir.models.samples import Samples
+
+    report, model, rows = Report(as_json), _loaded(run), []
+    for (image, pixels), place in zip(found, places, strict=True):
+        x = pictures.as_images(pixels)
+        codes, noise = _codes(model, [pixels], STEPS)
+        both = model.decode(codes, noise=noise, steps=STEPS, progress=True)
+        alone = model.decode(codes, [seed], steps=STEPS, progress=True)
+        near = {
+            name: float(psnr(in_steps(made), in_steps(x))) for name, made in {"psnr": both, "alone": alone}.items()
+        }
+        kept = str(pictures.save_row(Samples(torch.cat([x, both, alone])), place))
+        rows.append({"image": str(image), "out": kept, **near})
+        report.say(
+            f"{image}: {near['psnr']:.2f} dB of both codes, {near['alone']:.2f} dB of z_sem alone, in {kept}"
+        )
+    where = rows[-1]["out"] if len(rows) == 1 else f"{places[0].parent}"
+    report.end(f"What both codes keep is in {where}", {"run": str(run), "seed": seed, "images": rows})
+
+
 def morphs(config: ModelConfig) -> bool:
     """Whether a model, or its codec, can be asked for what images mean."""
     try:

@@ -9,6 +9,7 @@ import typer
 
 from unstir.cli import options
 from unstir.cli.edit import pictures
+from unstir.cli.edit.meaning import from_both_codes
 from unstir.cli.places import picture_place
 from unstir.cli.reconstruction import codec_in
 from unstir.cli.report import Report
@@ -32,6 +33,7 @@ def reconstruct(
     """Encode pictures and decode them again: what a codec keeps of them.
 
     A picture is taken in its own size. Of a large one, tiles that overlap are encoded and decoded by themselves.
+    With a diffusion autoencoder it is a strip: the picture, what both codes bring back, and what z_sem does alone.
     """
     from unstir.models.file import read_config
 
@@ -39,6 +41,9 @@ def reconstruct(
     config = codec_in(config)
     if out is not None and len(images) > 1:
         raise InputError(f"--out {out} is one file, and there are {len(images)} pictures: leave it out")
+    if "morph" in config.verbs:
+        from_both_codes(run, images, out, seed, as_json)
+        return
     found = [(image, pictures.read_any(image, config)) for image in images]
     endings = pictures.endings(config.image_shape[0])
     places = [picture_place(out, run, f"edits/{image.stem}-reconstructed.png", endings) for image in images]
