@@ -51,6 +51,15 @@ def test_a_prompt_says_what_is_drawn(trained: Path, encoder: list[str], tmp_path
     assert "speed: " in capsys.readouterr().out
 
 
+def test_codes_are_drawn_from_a_prompt(trained: Path, encoder: list[str], tmp_path: Path, capsys: Said) -> None:
+    own = [text.replace("told.", "drawing.told.") for text in encoder]
+    out = ["--out", str(tmp_path / "plan")]
+    assert run(["train", "emoji-latent-text", "--data", str(trained.parents[1]), "--smoke", *own, *out]) == 0
+    drawn = tmp_path / "drawn.png"
+    assert run(["sample", out[1], "--prompt", "a red star", "-n", "2", "--out", str(drawn)]) == 0
+    assert sorted(Image.open(drawn).size) == [66 + 2, 2 * 66 + 2]
+
+
 def test_what_is_wrong_is_said_in_a_sentence(
     trained: Path, encoder: list[str], tmp_path: Path, capsys: Said
 ) -> None:

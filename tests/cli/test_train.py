@@ -35,6 +35,9 @@ from unstir.training.learner import Learner
 OF_IMAGENET = tuple(name for name in RECIPES if name.startswith("imagenet"))
 """Large images and larger networks: minutes on a CPU."""
 
+CAPTIONED = ("emoji-text", "emoji-latent-text")
+"""Which want captioned pictures: tests/cli/test_text.py."""
+
 LIKE_OTHERS = (
     "mnist-label-input",
     "mnist-fc-notime",
@@ -56,14 +59,14 @@ LIKE_OTHERS = (
     [
         pytest.param(name, marks=[pytest.mark.slow] * (name in (*OF_IMAGENET, *LIKE_OTHERS)))
         for name in RECIPES
-        if name != "emoji-text"  # which wants captioned pictures: tests/cli/test_text.py
+        if name not in CAPTIONED
     ],
 )
 def test_every_recipe_trains_in_small(
     recipe: str, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(workplace)
-    data = ["--data", "photos"] if recipe in ("images", "emoji-diffae") else []
+    data = ["--data", "photos"] if recipe.startswith(("images", "emoji")) else []
     assert run(["train", recipe, "--smoke", *data, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["run"] == f"runs/{recipe}-smoke"
@@ -272,7 +275,7 @@ def test_a_stopped_run_says_how_to_go_on(workplace: Path) -> None:
 
 
 SMALL = ("digits", "digits-variations", "mnist-fc", "mnist-fc-notime", "mnist", "images")
-LARGE = tuple(name for name in RECIPES if name not in (*SMALL, "emoji-text"))  # which wants captioned pictures
+LARGE = tuple(name for name in RECIPES if name not in (*SMALL, *CAPTIONED))
 
 
 @pytest.mark.parametrize("recipe", [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE)])
@@ -287,7 +290,7 @@ def test_every_recipe_dry_runs_without_fetching(
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(module, "estimate", partial(module.estimate, patience=0.4))
     monkeypatch.setattr(unstir.data.tables, "_fetch", lambda source: pytest.fail("it fetched"))
-    data = ["--data", "photos"] if recipe == "images" else []
+    data = ["--data", "photos"] if recipe.startswith(("images", "emoji")) else []
     assert run(["train", recipe, "--dry-run", "--for", "1h", *data, "--out", "runs/dry"]) == 0
     said = capsys.readouterr().out
     assert not Path("runs/dry").exists()

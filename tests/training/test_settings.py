@@ -38,6 +38,7 @@ OTHER: dict[str, Any] = {
     "model.told.task.socket": "tokens",
     "model.told.task.column": "kind",
     "model.network.heads": 2,
+    "model.perceptual.network": "lpips",
     "data.degradations": ["jpeg"],
     "model.told.gist.socket": "tokens",
     "model.told.label.column": "kind",
@@ -56,7 +57,7 @@ OTHER: dict[str, Any] = {
     "model.network.embedding": 64,
 }
 
-NAMED = ("model.kind", "model.network.kind", "model.sampling.sampler.name")
+NAMED = ("model.kind", "model.network.kind", "model.regularization.kind", "model.sampling.sampler.name")
 """What names one of several kinds, whose other settings then start at their defaults."""
 
 FACTS = ("kind", "classes", "width", "length", "mean", "std", "hash", "of")
@@ -97,12 +98,16 @@ def _another(key: str, value: Any) -> Any:
         return {"adamw": "muon", "muon": "adamw"}[value]
     if key.endswith("schedule.name"):
         return "quadratic" if value != "quadratic" else "sigmoid"
+    if key == "model.network.width":
+        return value + 8
+    if key == "model.network.attention" and isinstance(value, bool):
+        return not value
     if key == "model.network.attention" and isinstance(value[0], bool):
         return [not level for level in value]
     if key == "model.network.attention":
         return ["full"] * (len(value) - 1) + ["linear"]
     if key in OTHER:
-        return OTHER[key] if OTHER[key] != value else {"image": "vector"}.get(value, "small")
+        return OTHER[key] if OTHER[key] != value else {"image": "vector", "lpips": "none"}.get(value, "small")
     if isinstance(value, bool):
         return not value
     if key == "model.network.channels" and isinstance(value, int):
@@ -117,7 +122,8 @@ def _another(key: str, value: Any) -> Any:
 
 
 def _config(name: str) -> Config:
-    made = RECIPES[name](Request(data="digits" if name in ("images", "emoji-text") else None, images=1000))
+    own = "digits" if name.startswith(("images", "emoji")) else None  # of which the user names a folder
+    made = RECIPES[name](Request(data=own, images=1000))
     return [*made.stages.values()][-1] if isinstance(made, Plan) else made
 
 

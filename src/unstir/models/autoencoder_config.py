@@ -88,5 +88,5 @@ class CodecConfig(ModelConfig):
         return Autoencoder(self, parts)
 
     def tiny(self) -> CodecConfig:  # noqa: D102
-        parts = ("network", "regularization", "adversary")
+        parts = ("network", "regularization", "perceptual", "adversary")
         return self.model_copy(update={name: getattr(self, name).tiny() for name in parts})

@@ -122,6 +122,12 @@ class VGGFeatures(nn.Module):
         return found
 
 
+def lpips_at_hand() -> bool:
+    """Whether LPIPS's weights have been downloaded."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    return all((folder / url.rpartition("/")[2]).exists() for url in (VGG_URL, LPIPS_URL))
+
+
 def lpips(folder: Path | None = None) -> tuple[VGGFeatures, list[Tensor]]:
     """Return VGG16 and LPIPS's weights of its layers, (C_l, 1, 1) each.
 

@@ -74,6 +74,10 @@ class PerceptualConfig(Part):
         if self.name != NONE and self.path is not None and not self.path.exists():
             raise InputError(f"There is nothing at {self.path}, where the weights of '{self.name}' should be")
 
+    def tiny(self) -> PerceptualConfig:
+        """Return one whose weights need no download."""
+        return self.model_copy(update={"network": EFFICIENTNET}) if self.network == LPIPS else self
+
     def load(self, device: torch.device) -> Distance:
         """Return the distance by one of ImageNet's networks, which is read once and shared.
 

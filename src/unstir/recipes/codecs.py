@@ -71,8 +71,10 @@ def _small(name: str, request: Request, source: str, size: int) -> Config:
 def _large(name: str, request: Request, source: str, channels: tuple[int, ...], latent: int) -> Config:
     budget = request if request.budget else replace(request, images=LARGE_IMAGES)
     expected, begun = _expected(budget, 0.0, GFLOP_AT_256)
+    perceptual, note = _perceptual()
     return Config(
         recipe=name,
+        note=note,
         begun=begun,
         data=DataConfig(source=request.data or source, size=(256, 256), channels=3, flip=True),
         training=request.training(
@@ -80,7 +82,7 @@ def _large(name: str, request: Request, source: str, channels: tuple[int, ...], 
         ),
         model=CodecConfig(
             network=AutoencoderConfig(channels=channels, blocks=2, patch=1, latent=latent, norm="group"),
-            perceptual=PerceptualConfig(network=LPIPS),
+            perceptual=perceptual,
             adversary=AdversaryConfig(
                 weight=0.5,
                 after=min(600_000, expected // 2),
@@ -88,6 +90,16 @@ def _large(name: str, request: Request, source: str, channels: tuple[int, ...], 
             ),
         ),
     )
+
+
+def _perceptual() -> tuple[PerceptualConfig, str]:
+    """Return the paper's perceptual distance, or where its weights are not at hand the usual one, and a note."""
+    from unstir.networks.perceptual import lpips_at_hand
+
+    if lpips_at_hand():
+        return PerceptualConfig(network=LPIPS), ""
+    usual = PerceptualConfig()
+    return usual, f"Perceptual distance by {usual.network}: --set perceptual.network={LPIPS} downloads the paper's"
 
 
 def _expected(request: Request, own: float, gflop: float) -> tuple[int, Begun]:
