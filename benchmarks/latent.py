@@ -17,10 +17,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import unstir
 from unstir.data.load import load
 from unstir.evaluation.measure import measure
 from unstir.evaluation.reconstruction import measure_reconstruction
+from unstir.models.samples import Samples
 from unstir.quantities import seconds_in
 from unstir.training.log import lines
 from unstir.training.run_folder import RunFolder
@@ -29,6 +32,8 @@ CODECS = {4: ((64, 128), 2, 4), 8: ((64, 128, 192), 2, 4), 16: ((64, 128, 192), 
 """By f the codec's channels, its patch and the channels of its codes: the paper's but for the widths."""
 FIRST = 0.4
 """The part of the budget that a codec has."""
+SHOWN = 10
+"""Drawings of each factor in the picture, a row for each."""
 GRID = 16
 """How many patches are on a side of what a denoiser sees, at most."""
 
@@ -43,10 +48,13 @@ def main() -> None:
     parser.add_argument("--factors", default="1,4,8,16")
     parser.add_argument("-n", type=int, default=200)
     args = parser.parse_args()
-    for factor in map(int, args.factors.split(",")):
+    factors = [int(text) for text in args.factors.split(",")]
+    for factor in factors:
         out = args.folder / f"f{factor}"
         train(out, args.data, args.size, factor, seconds_in(args.budget))
         print(json.dumps({"f": factor, **figures(out, factor, args.n)}), flush=True)
+    rows = [unstir.load(args.folder / f"f{factor}" / "drawing").sample(SHOWN).tensor for factor in factors]
+    Samples(torch.cat(rows)).grid(SHOWN).save(args.folder / "drawn.png")
 
 
 def train(out: Path, data: str, size: int, factor: int, seconds: float) -> None:

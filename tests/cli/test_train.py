@@ -50,6 +50,14 @@ LIKE_OTHERS = (
     "cars64",
     "stl10-96",
     "faces128",
+    "cifar10-codec",
+    "images-codec",
+    "church256-codec",
+    "faces256-codec",
+    "images-latent",
+    "cifar10-diffae",
+    "emoji-diffae",
+    "faces128-diffae",
 )
 """What they are made of, other recipes train too."""
 
