@@ -15,12 +15,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from unstir.evaluation.reconstruction import measure_reconstruction
-
 import unstir
 from unstir.cli.main import run
 from unstir.data.load import load
 from unstir.evaluation.measure import measure
+from unstir.evaluation.reconstruction import measure_reconstruction
 from unstir.quantities import seconds_in
 from unstir.training.log import lines
 from unstir.training.run_folder import RunFolder
