@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -184,12 +185,24 @@ def test_images_are_encoded_once(tmp_path: Path) -> None:
     moments, told = coded.examples(rows, flips, ("label",))
     images, _ = data.examples(rows, flips)
     assert torch.equal(moments[:, 0], codec.encode(images)) and told["label"].tolist() == [2, 2, 1]
+    (kept,) = (path for path in (tmp_path / "cache/codes").glob("*.npy") if "mirrored" not in path.name)
+    kept.write_bytes(b"")
+    assert torch.equal(codes.learned(model, data, flip=False).examples(rows)[0][1:2], moments[1:2])
     other = unstir.load(write_codec(tmp_path, gain=2.0))
     changed = codes.learned(seen(data, other), data, flip=False)
     assert torch.equal(changed.examples(rows)[0][:, 0], other.encode(data.examples(rows)[0]))
     (damaged,) = (path for path in (tmp_path / "cache/codes").glob("*-mirrored.npy"))
     damaged.write_bytes(damaged.read_bytes()[:1000])
     assert torch.equal(codes.learned(model, data, flip=True).examples(rows, flips)[0], moments)
+
+
+def test_no_image_is_read_beside_its_moments(digits: Splits, tmp_path: Path) -> None:
+    codec = unstir.load(write_codec(tmp_path))
+    coded = codes.learned(seen(digits.train, codec), digits.train, flip=True)
+    rows, flips = np.array([3, 8]), np.array([True, False])
+    _, told = digits.train.examples(rows, flips)
+    coded.data = replace(digits.train, pixels=np.empty((0, 1, 8, 8), np.uint8))
+    assert coded.examples(rows, flips)[1]["label"].tolist() == told["label"].tolist()
 
 
 def test_stopped_and_resumed_equals_uninterrupted(
@@ -264,9 +277,7 @@ def test_what_a_part_makes_of_images_cannot_be_told(tmp_path: Path) -> None:
     }
     told = {"seen": Told(kind="embedding", of="eye")}
     asked = a_run().model.model_copy(update={"parts": parts, "told": told})
-    with pytest.raises(
-        InputError, match=r"does not see the images from which the part 'eye' .* leave told.seen out"
-    ):
+    with pytest.raises(InputError, match=r"from which the part 'eye' makes the seen: leave told.seen out"):
         asked.seeing((1, 8, 8), {})
 
 

@@ -91,7 +91,7 @@ class DenoiserConfig(ModelConfig):
         for name, one in seen.told.items():
             if one.of is not None:
                 raise InputError(
-                    f"A model with a codec does not see the images from which the part '{one.of}' makes the {name}: "
+                    f"A model with a codec does not see images, from which the part '{one.of}' makes the {name}: "
                     f"leave told.{name} out"
                 )
         samples = seen.samples.model_copy(update={"shape": codec.codes, "bounded": False})
