@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 import torch
 import torch.distributed
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, reduce
 
 Item = TypeVar("Item")
 
@@ -53,6 +53,11 @@ def leave(code: int) -> NoReturn:
 def gathered(value: Any) -> list[Any]:
     """Return what every process gives, in the order of their ranks; all must ask."""
     return gather_object([value]) if processes().num_processes > 1 else [value]
+
+
+def summed(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the sum of what every process gives, on the device of its own; all must ask."""
+    return reduce(tensor, "sum") if processes().num_processes > 1 else tensor  # type: ignore[no-any-return]
 
 
 def rounds(stream: Iterable[Item]) -> Iterator[list[Item]]:

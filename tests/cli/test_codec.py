@@ -54,6 +54,7 @@ def test_a_codec_is_trained_measured_and_asked(
         (["sample", "runs/codec"], "is a codec and cannot draw images"),
         (["evaluate", "runs/codec", "--steps", "5"], "--steps is for drawing images"),
         (["evaluate", "runs/codec", "--metrics", "fd"], "cannot draw images"),
+        (["evaluate", "runs/latent", "--metrics", "bpd"], "this model draws codes"),
         (
             ["edit", "reconstruct", "runs/codec", "0.png", "1.png", "--out", "x.png"],
             "is one file, and there are 2",

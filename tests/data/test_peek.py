@@ -112,6 +112,8 @@ def test_whether_images_have_classes_is_known_without_decoding(tmp_path: Path) -
         loaded = load(DataConfig(source=str(tmp_path / name), size=(8, 8)))
         assert ("label" in loaded.train.columns) == labelled, name
     assert has_labels(find("digits")) and not has_labels(find("faces"))
+    np.savez(tmp_path / "one.npz", images=np.zeros((4, 1, 8, 8), np.uint8), labels=np.zeros(4, np.int64))
+    assert not has_labels(find(str(tmp_path / "one.npz")))  # a class alone tells nothing apart
 
 
 CELL = pa.struct([("bytes", pa.binary()), ("path", pa.string())])

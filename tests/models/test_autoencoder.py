@@ -99,6 +99,14 @@ def test_the_weight_is_bounded_where_the_adversary_has_no_pull() -> None:
     assert weight == 1e4 / 4  # of the sum over four numbers it is 1e4
 
 
+def test_the_weight_is_not_lost_in_float16() -> None:
+    last = torch.tensor(1.0, requires_grad=True)
+    made = (last.half() * torch.ones(4, 1, 600, 600, dtype=torch.float16)).float()
+    error = made.flatten(1).mean(1)  # whose gradients at pixels are 7e-7
+    _, weight = balanced(made, last, error, 60 * made[..., ::3, ::3].flatten(1).mean(1), 0.5)
+    assert float(weight) == pytest.approx(1 / 60, rel=1e-3)
+
+
 def test_the_hinge_loss_is_that_of_its_definition() -> None:
     model = make()
     batch = batch_of(model)

@@ -189,6 +189,21 @@ def test_noise_of_an_image_is_not_that_of_the_code_from_the_same_seed():
     drawn = model.decode(codes, [4, 5], steps=3)
     torch.testing.assert_close(model.decode(codes, noise=own, steps=3), drawn, atol=1e-4, rtol=0)
     assert (model.decode(codes, noise=taken, steps=3) - drawn).abs().mean() > 0.01
+    # Nor is what a sampler adds on the way.
+    settings, way = (
+        model.config.drawing({"sampler": "ddpm", "steps": 3, "clip": "none"}),
+        SeededNoise([4, 5], stream=1),
+    )
+    with torch.no_grad():
+        expected = sample(
+            lambda x, level: model.denoiser(x, level, model.telling(codes)),
+            way(own),
+            grid(model.schedule, 3, settings.spacing),
+            settings.build(model.schedule),
+            way,
+        )
+    drawn = model.decode(codes, [4, 5], steps=3, sampler="ddpm", clip="none")
+    torch.testing.assert_close(drawn, expected.clamp(-1, 1), atol=1e-4, rtol=0)
 
 
 def test_few_images_or_none():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -19,6 +20,7 @@ from unstir.data.dataset import ImageData, Splits
 from unstir.data.load import load as load_images
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
 from unstir.errors import InputError
+from unstir.evaluation.figures.levels import level_losses
 from unstir.evaluation.figures.reverse import reverse_stages
 from unstir.models.config import FrozenPart, ModelConfig, SampleInfo, systems
 from unstir.models.file import save
@@ -151,6 +153,17 @@ def test_a_denoiser_of_codes_draws_images(digits: Splits, tmp_path: Path) -> Non
     assert (back - images).square().mean() < 0.1 * (drawn.tensor[:4] - images).square().mean()
 
 
+def test_losses_over_levels_are_of_codes(digits: Splits, tmp_path: Path) -> None:
+    train(a_run(write_codec(tmp_path)), tmp_path / "run", digits, time.monotonic())
+    found = level_losses(unstir.load(tmp_path / "run"), digits, 16)
+    images, known = (
+        part.examples(np.random.default_rng(0).permutation(len(part)))[0]
+        for part in (digits.held_out, digits.train)
+    )
+    expected = 9 * (images[:16] - known.mean(0)).square().double().mean()  # the gain of 3, squared
+    torch.testing.assert_close(found.errors["mean"][0], expected, rtol=1e-5, atol=0)
+
+
 def test_what_moves_between_them_is_found_by_its_verb(digits: Splits, tmp_path: Path) -> None:
     train(a_run(write_codec(tmp_path)), tmp_path / "run", digits, time.monotonic())
     model = unstir.load(tmp_path / "run")
@@ -172,12 +185,24 @@ def test_images_are_encoded_once(tmp_path: Path) -> None:
     moments, told = coded.examples(rows, flips, ("label",))
     images, _ = data.examples(rows, flips)
     assert torch.equal(moments[:, 0], codec.encode(images)) and told["label"].tolist() == [2, 2, 1]
+    (kept,) = (path for path in (tmp_path / "cache/codes").glob("*.npy") if "mirrored" not in path.name)
+    kept.write_bytes(b"")
+    assert torch.equal(codes.learned(model, data, flip=False).examples(rows)[0][1:2], moments[1:2])
     other = unstir.load(write_codec(tmp_path, gain=2.0))
     changed = codes.learned(seen(data, other), data, flip=False)
     assert torch.equal(changed.examples(rows)[0][:, 0], other.encode(data.examples(rows)[0]))
     (damaged,) = (path for path in (tmp_path / "cache/codes").glob("*-mirrored.npy"))
     damaged.write_bytes(damaged.read_bytes()[:1000])
     assert torch.equal(codes.learned(model, data, flip=True).examples(rows, flips)[0], moments)
+
+
+def test_no_image_is_read_beside_its_moments(digits: Splits, tmp_path: Path) -> None:
+    codec = unstir.load(write_codec(tmp_path))
+    coded = codes.learned(seen(digits.train, codec), digits.train, flip=True)
+    rows, flips = np.array([3, 8]), np.array([True, False])
+    _, told = digits.train.examples(rows, flips)
+    coded.data = replace(digits.train, pixels=np.empty((0, 1, 8, 8), np.uint8))
+    assert coded.examples(rows, flips)[1]["label"].tolist() == told["label"].tolist()
 
 
 def test_stopped_and_resumed_equals_uninterrupted(
@@ -242,6 +267,18 @@ def test_what_cannot_go_together(
     with pytest.raises(InputError, match=said):
         train(a_run(write_codec(tmp_path, shape), **model), tmp_path / "run", digits, time.monotonic())
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_part_makes_of_images_cannot_be_told(tmp_path: Path) -> None:
+    eye = ClassifierConfig(samples=SampleInfo(shape=(1, 8, 8)), labels=("a", "b"))
+    parts = {
+        "codec": FrozenPart(path="x", model=FoldConfig(samples=SampleInfo(shape=(1, 8, 8)))),
+        "eye": FrozenPart(path="y", model=eye),
+    }
+    told = {"seen": Told(kind="embedding", of="eye")}
+    asked = a_run().model.model_copy(update={"parts": parts, "told": told})
+    with pytest.raises(InputError, match=r"from which the part 'eye' makes the seen: leave told.seen out"):
+        asked.seeing((1, 8, 8), {})
 
 
 def test_a_part_that_is_no_codec(digits: Splits, tmp_path: Path) -> None:

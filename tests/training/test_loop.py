@@ -316,6 +316,18 @@ LEARNING_MORE = (
 )
 """The betas, and which times to look at."""
 
+CODEC = (
+    "model.kind=codec",
+    "model.precision=float32",
+    "network.channels=[8, 8]",
+    "regularization.kind=vq",
+    "regularization.codes=16",
+    "perceptual.network=none",
+    "adversary.after=100",
+    "adversary.discriminator.channels=[8, 8]",
+)
+"""How codes lie, by which they are quantized, and how the adversary is weighed: both are of whole batches."""
+
 
 @pytest.mark.parametrize(
     ("batch", "more"),
@@ -323,6 +335,7 @@ LEARNING_MORE = (
         (16, ()),
         pytest.param(15, LEARNING_MORE, marks=pytest.mark.slow),
         pytest.param(15, ("model.kind=rivals", "model.precision=float32"), marks=pytest.mark.slow),
+        pytest.param(15, CODEC, marks=pytest.mark.slow),
         pytest.param(15, (), marks=pytest.mark.slow),
     ],
 )
@@ -333,7 +346,7 @@ def test_two_processes_equal_one(
         *more,
         f"training.batch={batch}",
         f"training.images={batch * 40}",
-        *(() if "model.kind=rivals" in more else ("network.dropout=0",)),
+        *(() if "model.precision=float32" in more else ("network.dropout=0",)),
         "training.log_every=1",
     )
     assert finish(tmp_path / "one", settings) == 0

@@ -187,6 +187,14 @@ def test_parameters_without_gradients_stay_and_their_average_follows(low_precisi
     for name, parameter in ours.named_parameters():
         assert torch.equal(parameter, before[name]) == (name in idle), name
         assert (not one.update.state[parameter]) == (name in idle), name
+    # When their time comes, their first step is corrected as a first one.
+    give_gradients(working, theirs, size=1e-3)
+    one.update(1e-2, 2)
+    other.update(1e-2, 2)
+    assert_close(ours, theirs, kernels=turned, path=2e-2)
+    for (name, mine), its in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        steps = one.update.state[mine]["step"], other.update.state[its]["step"]
+        assert steps == ((1, 1) if name in idle else (2, 2)), name
 
 
 @pytest.mark.parametrize("way", ["kernels", "kernels in low precision", "pytorch"])

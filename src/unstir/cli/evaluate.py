@@ -141,6 +141,7 @@ def evaluate(
     a run that is told degraded pictures; reconstruction of what a codec encodes; attributes is of what captions of
     scenes state, of training ones and of held-out combinations, N of each.
     """
+    from unstir.models.config import CODEC
     from unstir.models.file import read_config
     from unstir.training.run_folder import data_of
 
@@ -179,6 +180,11 @@ def evaluate(
     bits = any(metric in LIKELIHOODS for metric in wanted)
     for verb in ["draw"] * draws + ["predict"] * bits:
         config.require(verb)
+    if bits and CODEC in config.parts:
+        raise InputError(
+            "bpd and bpd_ode are of the pixels of images, and this model draws codes, whose bits say nothing of "
+            "those: leave them out"
+        )
     chain = {name: asked[name] for name in _OF_BITS}
     if not draws:
         given = {**asked, "classifier": classifier, "scale": scale, "weaker": weaker, "backbone": backbone}

@@ -146,6 +146,21 @@ class ImageData:
             last channel is 1 at hidden pixels and else 0, and ``task``, int64 (B,). Where images are altered,
             also ``augmentation``, float32 (B, K), NaN for one that is not: it is only where that is wanted.
         """
+        told = self.told(indices, flips, names, passes)
+        images = _images(self.pixels, np.asarray(indices), flips)
+        if self.augment is not None and (names is None or AUGMENTATION in names):
+            how = torch.from_numpy(augmentation.drawn(np.asarray(indices), passes, self.augment))
+            images, told[AUGMENTATION] = augmentation.altered(images, how), how
+        return images, told
+
+    def told(
+        self,
+        indices: np.ndarray | Sequence[int],
+        flips: np.ndarray | None = None,
+        names: Container[str] | None = None,
+        passes: np.ndarray | None = None,
+    ) -> dict[str, torch.Tensor | list[str]]:
+        """What :meth:`examples` says of images that are not altered, without these."""
         indices = np.asarray(indices)
         told: dict[str, torch.Tensor | list[str]] = {}
         for name, known in self.columns.items():
@@ -162,11 +177,7 @@ class ImageData:
             met = np.zeros(len(indices), dtype=np.int64) if passes is None else passes
             degraded, task = ways.degraded(picked, indices, met, self.degradations)
             told |= {ways.DEGRADED: torch.from_numpy(degraded), ways.TASK: torch.from_numpy(task)}
-        images = _images(self.pixels, indices, flips)
-        if self.augment is not None and (names is None or AUGMENTATION in names):
-            how = torch.from_numpy(augmentation.drawn(indices, passes, self.augment))
-            images, told[AUGMENTATION] = augmentation.altered(images, how), how
-        return images, told
+        return told
 
 
 @dataclass(frozen=True)

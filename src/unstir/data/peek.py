@@ -50,16 +50,19 @@ def peek(source: Source) -> Peek:
 
 
 def has_labels(source: Source) -> bool:
-    """Whether the images of a source have classes, by what is written of them alone."""
+    """Whether the images of a source have two classes or more, by what is written of them alone."""
     place = Path(source.place)
     if source.kind == "images":
         from unstir.data.folder import contents
 
-        return "label" in contents(place).train.columns
+        label = contents(place).train.columns.get("label")
+        return label is not None and len(label.classes) > 1
     if source.kind == "array":
-        from unstir.data.array_file import heads
+        import numpy as np
 
-        return bool({"labels", "label"} & heads(place).keys())
+        from unstir.data.array_file import array, heads
+
+        return any(len(np.unique(array(place, name))) > 1 for name in {"labels", "label"} & heads(place).keys())
     if source.kind == "tables":
         return _labelled_tables(place)
     return DATASETS[source.name].labelled

@@ -37,6 +37,7 @@ from unstir.networks.perceptual_config import CLASSIFIER, NONE
 from unstir.networks.regularization import VQ
 from unstir.networks.resize import pad_to
 from unstir.networks.standard import Standard
+from unstir.processes import summed
 from unstir.sampling.tiles import Tile, in_tiles
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ LARGEST_WEIGHT = 1e4
 
 Without a bound an adversary at a loss, whose gradients are small and say nothing, would be heard all the louder.
 """
+
+LIFT = 2.0**10
+"""By how much gradients are raised while their norms are taken: in fp16 those of single pixels would be lost."""
 
 
 class Autoencoder(Model):
@@ -318,7 +322,8 @@ def balanced(
     """Return the sum of two losses, the second weighted so that both pull alike at the last layer; and lambda.
 
     The gradients of both with respect to the images are taken once, here; what is returned has their sum as its
-    gradient, so that neither network is gone through backwards a second time.
+    gradient, so that neither network is gone through backwards a second time. Lambda is of the whole batch, of
+    which each process has a share.
 
     Args:
         made: Images (B, C, H, W), a function of ``last``.
@@ -327,10 +332,13 @@ def balanced(
         adversarial: (B,), another.
         weight: Of the second beside lambda.
     """
-    slopes = [torch.autograd.grad(loss.mean(), made)[0] for loss in (error, adversarial)]
-    norms = [torch.autograd.grad(made, last, slope, retain_graph=True)[0].float().norm() for slope in slopes]
-    ratio = (norms[0] / (norms[1] + 1e-6)).clamp(max=LARGEST_WEIGHT / made[0].numel())
-    slope = len(made) * (slopes[0] + weight * ratio * slopes[1])
+    slopes = [torch.autograd.grad(LIFT * loss.mean(), made)[0] for loss in (error, adversarial)]
+    pulls = [torch.autograd.grad(made, last, slope, retain_graph=True)[0].float().flatten() for slope in slopes]
+    own = len(made) / LIFT
+    sums = summed(own * torch.stack(pulls))
+    first, second = (sums / summed(sums.new_tensor(len(made)))).norm(dim=1)
+    ratio = (first / (second + 1e-6)).clamp(max=LARGEST_WEIGHT / made[0].numel())
+    slope = own * (slopes[0] + weight * ratio * slopes[1])
     value = error.detach() + weight * ratio * adversarial.detach()
     pull = (slope * made).flatten(1).sum(1)
     return value + (pull - pull.detach()), ratio

@@ -26,8 +26,7 @@ from unstir.models.denoiser import DenoiserModel
 from unstir.models.model import Batch, Model, check_shape
 from unstir.networks.standard import Standard
 from unstir.progress import tracked
-from unstir.sampling import SeededNoise
-from unstir.sampling.draw import Course, Start, pure_noise, walk, walk_back
+from unstir.sampling.draw import Course, Start, walk, walk_back
 
 if TYPE_CHECKING:
     from unstir.models.diffae_config import DiffusionAutoencoderConfig
@@ -160,9 +159,10 @@ class DiffusionAutoencoder(DenoiserModel):
         with self.in_precision:
             for first in tracked(starts, len(starts), "decoding", progress):
                 rows = slice(first, first + batch)
-                start = self._start(seeds[rows]) if noise is None else _at(noise[rows].to(self.device))
+                course = Course() if noise is None else Course(_at(noise[rows].to(self.device)))
                 condition = self.telling(codes[rows])
-                for step in walk(model.denoiser, shape, seeds[rows], condition, settings, Course(start)):
+                # The codes may have been drawn from the first stream of the same seeds.
+                for step in walk(model.denoiser, shape, seeds[rows], condition, settings, course, stream=1):
                     last = step.x
                 images.append(last.to(codes.device))
         return torch.cat(images).clamp(-1, 1)
@@ -170,12 +170,6 @@ class DiffusionAutoencoder(DenoiserModel):
     def telling(self, codes: Tensor) -> Condition:
         """Return what tells the denoiser codes (n, L, 1, 1), on the model's device."""
         return Condition.of({"z_sem": self.standard.undone(codes.to(self.device)).flatten(1)})
-
-    def _start(self, seeds: Sequence[int]) -> Start:
-        """Return the start in noise of a seed's second stream: of the first its codes may have been drawn."""
-        noise = SeededNoise(seeds, stream=1)
-        begin = pure_noise(torch.empty(len(seeds), *self.config.samples.shape, device=self.device))
-        return lambda level, _: begin(level, noise)
 
     def _check_codes(self, codes: Tensor, count: int) -> None:
         """Check that codes are this model's, and as many as what comes with them.

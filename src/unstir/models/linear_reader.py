@@ -26,6 +26,7 @@ from torch.nn import functional
 from unstir.models.codec import Codec
 from unstir.models.config import CODEC, Label, class_index
 from unstir.models.model import Batch, Examples, Model
+from unstir.processes import summed
 
 if TYPE_CHECKING:
     from unstir.models.diffae_config import LinearReaderConfig
@@ -74,10 +75,12 @@ class LinearReader(Model):
 
     @torch.no_grad()
     def _observe(self, z: Tensor) -> None:
-        """Take codes (B, L) into the means over all batches so far."""
+        """Take codes (B, L) into the means over all batches so far; each process has a share of one."""
         self.batches += 1
-        self.mean.lerp_(z.mean(0), 1 / self.batches)
-        self.square.lerp_(z.T @ z / len(z), 1 / self.batches)
+        z = torch.cat([z, z.new_ones(len(z), 1)], dim=1)
+        sums = summed(z.T @ z)  # of products, in the last row of the codes, in its last place how many
+        self.mean.lerp_(sums[-1, :-1] / sums[-1, -1], 1 / self.batches)
+        self.square.lerp_(sums[:-1, :-1] / sums[-1, -1], 1 / self.batches)
 
     @torch.no_grad()
     def classify(self, images: Tensor) -> Tensor:

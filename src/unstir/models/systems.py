@@ -88,6 +88,12 @@ class DenoiserConfig(ModelConfig):
                 "A model with a codec learns codes, not pixels: leave degraded pictures, the schedule single and "
                 f"the objectives {', '.join(OF_BYTES)} out"
             )
+        for name, one in seen.told.items():
+            if one.of is not None:
+                raise InputError(
+                    f"A model with a codec does not see images, from which the part '{one.of}' makes the {name}: "
+                    f"leave told.{name} out"
+                )
         samples = seen.samples.model_copy(update={"shape": codec.codes, "bounded": False})
         return seen.model_copy(update={"samples": samples})
 

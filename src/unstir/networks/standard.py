@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from unstir.processes import summed
+
 SPAN = 100
 """Of how many batches the running means are; fewer while there have not been so many."""
 
@@ -30,12 +32,14 @@ class Standard(nn.Module):
 
     @torch.no_grad()
     def observe(self, z: Tensor) -> None:
-        """Take note of a training batch."""
+        """Take note of a training batch, of which each process has a share."""
         self.batches += 1
         share = 1 / self.batches.clamp(max=SPAN)
         values = z.float().transpose(0, 1).flatten(1)
-        self.mean.lerp_(values.mean(1), share)
-        self.square.lerp_(values.square().mean(1), share)
+        sums = torch.stack([values, values.square(), torch.ones_like(values)]).sum(2)
+        mean, square, count = summed(sums)
+        self.mean.lerp_(mean / count, share)
+        self.square.lerp_(square / count, share)
 
     @property
     def shift(self) -> Tensor:

@@ -137,6 +137,7 @@ def walk(
     course: Course = Course(),
     names: Sequence[str] | None = None,
     weaker: Conditional | None = None,
+    stream: int = 0,
 ) -> Iterator[Step]:
     """Yield the steps from noise to one batch of images.
 
@@ -149,9 +150,10 @@ def walk(
         course: How the walk is led.
         names: As in :func:`make_denoise`.
         weaker: As in :func:`make_denoise`.
+        stream: Which stream of its seed all noise of an image comes from.
     """
     denoise, levels, schedule = _setting(denoiser, condition, config, course.guide, names, weaker)
-    levels, noise, sampler = course.route(levels), SeededNoise(seeds), config.build(schedule)
+    levels, noise, sampler = course.route(levels), SeededNoise(seeds, stream), config.build(schedule)
     begin = course.start or pure_noise(torch.empty(len(seeds), *shape, device=_device(denoiser)))
     if course.constraint is not None:
         sampler = course.constraint(sampler)

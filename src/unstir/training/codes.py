@@ -61,7 +61,7 @@ class Coded:
         passes: np.ndarray | None = None,
     ) -> Examples:
         """Return moments and what is known of the images: as :meth:`ImageData.examples`, but for the images."""
-        _, told = self.data.examples(indices, flips, names, passes)
+        told = self.data.told(indices, flips, names, passes)
         moments = self.plain[indices]
         if flips is not None and self.mirrored is not None:
             moments[flips] = self.mirrored[np.asarray(indices)[flips]]
@@ -88,13 +88,13 @@ def learned(model: Model, data: ImageData, flip: bool) -> ImageData | Coded:
 
 
 def _moments(data: ImageData, codec: Model, mirrored: bool) -> np.ndarray:
-    """Return the moments of a set's images, of a large one from the cache; of several processes one encodes."""
+    """Return the moments of a set's images, a large one's from the cache; of a machine's processes one encodes."""
     if len(data) <= FEW:
         return np.concatenate([*_encoded(data, codec, mirrored)])
     path = _place(data, codec, mirrored)
     found = _read(path)
     if not all(gathered(found is not None)):
-        if processes().is_main_process:
+        if processes().is_local_main_process:  # each machine may have a cache of its own
             _keep(path, data, codec, mirrored)
         gathered(None)  # the others wait
         found = _read(path)
@@ -106,7 +106,7 @@ def _read(path: Path) -> np.ndarray | None:
     """Return what is kept; None where there is nothing, or it is damaged and is made again."""
     try:
         return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return None
 
 

@@ -66,9 +66,12 @@ class KernelUpdate(Update):
     def __call__(self, learning_rate: float, step: int) -> Tensor:
         """Make step ``step`` (the first is 1); return the gradients' norm before clipping."""
         gradients = [_aligned(working.grad, parameter) for parameter, working, _ in self.rows]
+        taken: dict[int, list[int]] = {}  # places of rows, by how many gradients they have had
         kernels: list[tuple[Tensor, Tensor, Tensor]] = []
         moments: list[tuple[Tensor | None, Tensor | None]] = []
-        for (parameter, working, _), gradient in zip(self.rows, gradients, strict=True):
+        for place, ((parameter, working, _), gradient) in enumerate(zip(self.rows, gradients, strict=True)):
+            own = int(self.state[parameter].get("step", 0)) + (working.grad is not None)
+            taken.setdefault(max(own, 1), []).append(place)
             if working.grad is None:
                 moments.append((None, None))
             elif self.config.optimizer == "muon" and suits_muon(parameter):
@@ -77,25 +80,27 @@ class KernelUpdate(Update):
             else:
                 moments.append((self._memory(parameter, "exp_avg"), self._memory(parameter, "exp_avg_sq")))
             if working.grad is not None:
-                self.state[parameter]["step"] = torch.tensor(float(step))
+                self.state[parameter]["step"] = torch.tensor(float(own))
         norm = gradient_norm(gradients)
         scale = min(1.0, self.config.clip / (norm + 1e-6))
         if kernels:
             clipped = [(parameter, scale * gradient.float(), memory) for parameter, gradient, memory in kernels]
             muon(*zip(*clipped, strict=True), learning_rate)
-        adamw(
-            [parameter for parameter, _, _ in self.rows],
-            gradients,
-            moments,
-            [averaged for _, _, averaged in self.rows],
-            [None if working is parameter else working for parameter, working, _ in self.rows],
-            step=step,
-            rate=learning_rate,
-            betas=self.config.betas,
-            decay=self.config.weight_decay,
-            scale=scale,
-            average=average_weight(step, self.config.ema),
-        )
+        for own, places in taken.items():
+            rows = [self.rows[place] for place in places]
+            adamw(
+                [parameter for parameter, _, _ in rows],
+                [gradients[place] for place in places],
+                [moments[place] for place in places],
+                [averaged for _, _, averaged in rows],
+                [None if working is parameter else working for parameter, working, _ in rows],
+                step=own,
+                rate=learning_rate,
+                betas=self.config.betas,
+                decay=self.config.weight_decay,
+                scale=scale,
+                average=average_weight(step, self.config.ema),
+            )
         return torch.tensor(norm, dtype=torch.float32)
 
     def _memory(self, parameter: Tensor, key: str) -> Tensor:

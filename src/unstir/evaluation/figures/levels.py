@@ -68,7 +68,8 @@ def level_losses(
 ) -> LevelLosses:
     """Measure a run, the ideal denoiser and the mean image at 20 levels.
 
-    The network is not told the labels, which the ideal denoiser does not know either.
+    The network is not told the labels, which the ideal denoiser does not know either. Of a model with a codec all
+    are of the images' codes.
 
     Args:
         run: A model of many levels.
@@ -77,9 +78,9 @@ def level_losses(
         seed: Which images, and which noise.
         progress: Whether to show a progress bar.
     """
-    known = _some(splits.train, max(n, IDEAL_PIXELS // splits.train.pixels[0].size), seed)
+    known = run.codec.encode(_some(splits.train, max(n, IDEAL_PIXELS // splits.train.pixels[0].size), seed))
     # The training images that are looked at are among those that the ideal denoiser knows.
-    looked_at = {"": _some(splits.held_out, n, seed), ", training": known[:n]}
+    looked_at = {"": run.codec.encode(_some(splits.held_out, n, seed)), ", training": known[:n]}
     noise = {where: SeededNoise(range(seed, seed + len(x0)))(x0) for where, x0 in looked_at.items()}
     levels = shown_levels(run.schedule)
     denoiser = run.lowered().denoiser
