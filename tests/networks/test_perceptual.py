@@ -8,8 +8,8 @@ from torch import Tensor
 
 from unstir.errors import InputError
 from unstir.networks import perceptual
-from unstir.networks.perceptual import LPIPS_URL, VGG_URL, between, feature_distance, in_colour
-from unstir.networks.perceptual_config import PerceptualConfig
+from unstir.networks.perceptual import between, feature_distance, in_colour
+from unstir.networks.perceptual_config import LPIPS_URL, VGG_URL, PerceptualConfig
 
 CPU = torch.device("cpu")
 

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from unstir.errors import InputError
 from unstir.models.autoencoder_config import CodecConfig
+from unstir.networks.perceptual_config import LPIPS_URL, VGG_URL
 from unstir.recipes import RECIPES
 from unstir.recipes.request import Request
 from unstir.training.config import Config
@@ -62,7 +64,21 @@ def test_the_large_ones_are_the_papers() -> None:
         model = config(name)[1]
         alone = model.model_copy(update={"adversary": model.adversary.model_copy(update={"weight": 0.0})})
         assert parameter_count(alone.seeing((3, 256, 256), {})) == pytest.approx(published, rel=0.06)
-        assert model.perceptual.name == "lpips"
+
+
+def test_the_papers_distance_is_taken_where_its_weights_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    asked, (chosen, model) = Request(images=7), config("faces256-codec")
+    assert model.perceptual.name == "efficientnet-lite0" and "perceptual.network=lpips" in chosen.note
+    assert Path(torch.hub.get_dir()) == tmp_path / "hub"  # where its weights are looked for, torch leaves them
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    for url in (VGG_URL, LPIPS_URL):
+        (folder / url.rpartition("/")[2]).touch()
+    chosen = RECIPES["faces256-codec"](asked)
+    assert chosen.model.perceptual.name == "lpips" and not chosen.note  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", ["emoji-codec", "images-codec"])

@@ -22,14 +22,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unstir.networks import efficientnet
-from unstir.networks.perceptual_config import EFFICIENTNET
+from unstir.networks.perceptual_config import EFFICIENTNET, LPIPS_URL, VGG_URL
 from unstir.networks.weights import fill, hub_file, read_state
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """From images (B, C, H, W) in [-1, 1] and others, through which no gradient flows, to their distances (B,)."""
 
-VGG_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
-LPIPS_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-vgg16-lpips.pth"
 
 _SLICES = ((0, 4), (4, 9), (9, 16), (16, 23), (23, 30))
 _WIDTHS = (64, 128, 256, 512, 512)
@@ -120,12 +118,6 @@ class VGGFeatures(nn.Module):
             h = self.features[start:stop](h)
             found.append(h)
         return found
-
-
-def lpips_at_hand() -> bool:
-    """Whether LPIPS's weights have been downloaded."""
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    return all((folder / url.rpartition("/")[2]).exists() for url in (VGG_URL, LPIPS_URL))
 
 
 def lpips(folder: Path | None = None) -> tuple[VGGFeatures, list[Tensor]]:

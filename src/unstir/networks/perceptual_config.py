@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ NETWORKS: dict[str, str] = {
     CLASSIFIER: "a classifier of clean images, the part 'classifier'",
     NONE: "none: pixels alone are compared",
 }
+
+VGG_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
+LPIPS_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-vgg16-lpips.pth"
 
 COLOURS = (1, 3, 4)
 """The channels of images that ImageNet's networks can be shown: gray, RGB, and RGB with opacity."""
@@ -87,3 +91,10 @@ class PerceptualConfig(Part):
         from unstir.networks.perceptual import pretrained_distance
 
         return pretrained_distance(self.name, self.path, device)
+
+
+def lpips_at_hand() -> bool:
+    """Whether LPIPS's weights have been downloaded, into the folder that is torch's unless it was told another."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
+    folder = Path(os.environ.get("TORCH_HOME") or cache).expanduser() / "hub" / "checkpoints"
+    return all((folder / url.rpartition("/")[2]).exists() for url in (VGG_URL, LPIPS_URL))

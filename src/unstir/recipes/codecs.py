@@ -10,7 +10,7 @@ from unstir.data.sources import find
 from unstir.errors import InputError
 from unstir.models.autoencoder_config import AdversaryConfig, CodecConfig
 from unstir.networks.autoencoder_config import AutoencoderConfig, PatchDiscriminatorConfig
-from unstir.networks.perceptual_config import LPIPS, PerceptualConfig
+from unstir.networks.perceptual_config import LPIPS, PerceptualConfig, lpips_at_hand
 from unstir.recipes.request import Request
 from unstir.training.config import Begun, Config
 
@@ -94,8 +94,6 @@ def _large(name: str, request: Request, source: str, channels: tuple[int, ...], 
 
 def _perceptual() -> tuple[PerceptualConfig, str]:
     """Return the paper's perceptual distance, or where its weights are not at hand the usual one, and a note."""
-    from unstir.networks.perceptual import lpips_at_hand
-
     if lpips_at_hand():
         return PerceptualConfig(network=LPIPS), ""
     usual = PerceptualConfig()
