@@ -103,8 +103,9 @@ def test_an_average_that_begins_anew_is_seen_in_the_log() -> None:
     assert [*average._jump(log(0.5, 0.3, 0.31, 0.29))] == []
 
 
+@pytest.mark.parametrize("guided", [True, False])
 @pytest.mark.parametrize(("factor", "cause"), [(1.0, None), (1.3, "more"), (0.7, "less")])
-def test_a_walk_of_another_spread_is_noticed(factor: float, cause: str | None) -> None:
+def test_a_walk_of_another_spread_is_noticed(factor: float, cause: str | None, guided: bool) -> None:
     images, trace = smooth(300, 16, 0), Trace()
     variance = float((images - images.mean((0, 2, 3))[:, None, None]).pow(2).mean())
     for number in range(50, 1000, 50):
@@ -115,7 +116,10 @@ def test_a_walk_of_another_spread_is_noticed(factor: float, cause: str | None) -
     found = [
         *walk.check(
             SimpleNamespace(
-                known=images, walked=SimpleNamespace(trace=trace, otherwise="; so drawn"), config=config
+                known=images,
+                walked=SimpleNamespace(trace=trace, otherwise="; so drawn"),
+                config=config,
+                guided=guided,
             )
         )
     ]  # type: ignore[arg-type]
@@ -124,6 +128,7 @@ def test_a_walk_of_another_spread_is_noticed(factor: float, cause: str | None) -
     else:
         assert found[0].evidence.endswith("; so drawn")
         assert cause in found[0].what and found[0].figures["spread"] == pytest.approx(factor, rel=1e-3)
+        assert ("--guidance 0" in found[0].remedy) == guided
 
 
 def test_samples_clipped_within_the_range_are_told_from_dark_ones() -> None:

@@ -184,6 +184,11 @@ class Patient:
         other.load_state_dict(within(self.state, "model."))
         return other
 
+    @property
+    def guided(self) -> bool:
+        """Whether the run draws with guidance, and has something to be guided by."""
+        return bool(self.config.told) and bool(getattr(self.config.drawing({}), "guidance", 0))
+
     @cached_property
     def walked(self) -> Walked:
         """Samples as the run draws them by default, and their way; fewer, or in few steps, if that is slow."""

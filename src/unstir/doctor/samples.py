@@ -32,12 +32,11 @@ def check(patient: Patient) -> Iterator[Finding]:
             1.0,
         )
         return
-    guided = bool(getattr(patient.config.drawing({}), "guidance", 0))
     bounded = patient.config.samples.bounded
     for findings in (
         _range(drawn, bounded),
         _edge(drawn, real),
-        _tones(drawn, real, guided),
+        _tones(drawn, real, patient.guided),
         _detail(drawn, real),
     ):
         for finding in findings:

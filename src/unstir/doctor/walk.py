@@ -50,12 +50,12 @@ def _found(patient: Patient) -> Iterator[Finding]:
     )
     figures = {"spread": spreads[worst], "at": noise[worst], "clipped": max(beyond)}
     if max(spreads[worst], 1 / max(spreads[worst], 1e-9)) > OFF:
-        guided = getattr(patient.config.drawing({}), "guidance", 0)
+        instead = "--guidance 0" if patient.guided else "--steps 100, or train longer"
         yield Finding(
             "walk leaves the data",
             f"On the way images have {'more' if spreads[worst] > 1 else 'less'} spread than noised data.",
             f"where sigma / alpha is {noise[worst]:.2g}, {spreads[worst]:.2f} of it; normal is 0.95 to 1.05",
-            "unstir sample RUN --guidance 0" if guided else "unstir sample RUN --steps 100, or train longer",
+            f"unstir sample RUN {instead}",
             "the network meets what it was trained on, and its answers hold",
             0.4,
             figures,
