@@ -9,7 +9,7 @@ from PIL import Image
 
 from unstir.errors import InputError
 from unstir.models.autoencoder_config import CodecConfig
-from unstir.networks.perceptual_config import LPIPS_URL, VGG_URL
+from unstir.networks.perceptual_config import LPIPS_URL, VGG_URL, PerceptualConfig
 from unstir.recipes import RECIPES
 from unstir.recipes.request import Request
 from unstir.training.config import Config
@@ -78,7 +78,8 @@ def test_the_papers_distance_is_taken_where_its_weights_are(
     for url in (VGG_URL, LPIPS_URL):
         (folder / url.rpartition("/")[2]).touch()
     chosen = RECIPES["faces256-codec"](asked)
-    assert chosen.model.perceptual.name == "lpips" and not chosen.note  # type: ignore[union-attr]
+    assert chosen.model.perceptual == PerceptualConfig(network="lpips", weight=5.0)  # type: ignore[union-attr]
+    assert not chosen.note  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", ["emoji-codec", "images-codec"])

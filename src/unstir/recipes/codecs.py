@@ -21,6 +21,9 @@ GFLOP_AT_64 = 6.0
 """The arithmetic of training the small network on one image of 64x64 pixels, as if all of it went at the speed of
 large products: the perceptual network and the adversary are in it."""
 
+LAYERS = 5.0
+"""Of LPIPS, which the paper adds up, with a weight of 1; of the distance here it is the mean."""
+
 GFLOP_AT_256, LARGE_IMAGES = 3000.0, 10_000_000
 
 
@@ -95,7 +98,7 @@ def _large(name: str, request: Request, source: str, channels: tuple[int, ...], 
 def _perceptual() -> tuple[PerceptualConfig, str]:
     """Return the paper's perceptual distance, or where its weights are not at hand the usual one, and a note."""
     if lpips_at_hand():
-        return PerceptualConfig(network=LPIPS), ""
+        return PerceptualConfig(network=LPIPS, weight=LAYERS), ""
     usual = PerceptualConfig()
     return usual, f"Perceptual distance by {usual.network}: --set perceptual.network={LPIPS} downloads the paper's"
 
