@@ -28,7 +28,7 @@ def told_shortly(error: Exception) -> str:
 
 
 def cut(text: str) -> str:
-    """Return a text without its middle, if it is longer than a few hundred letters."""
+    """Return a text without its middle, if it is longer than both of its ends."""
     return text if len(text) <= 2 * ENDS else f"{text[:ENDS]} ... {text[-ENDS:]}"
 
 

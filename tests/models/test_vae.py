@@ -9,7 +9,8 @@ from torch.distributions import Normal, kl_divergence
 from unstir.errors import InputError
 from unstir.models.config import SampleInfo
 from unstir.models.systems import VAEConfig
-from unstir.models.vae import LEAST_DEVIATION, VAE, gaussian_surprise, kl_to_standard
+from unstir.models.vae import LEAST_DEVIATION, VAE, gaussian_surprise
+from unstir.networks.regularization import kl_to_standard
 from unstir.networks.told import Told
 
 LABEL = Told(kind="classes", classes=("a", "b", "c"), dropout=0.2)

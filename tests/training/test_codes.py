@@ -19,6 +19,7 @@ from unstir.data.config import DataConfig
 from unstir.data.dataset import ImageData, Splits
 from unstir.data.load import load as load_images
 from unstir.diffusion.config import DiffusionConfig, ScheduleConfig
+from unstir.doctor.patient import Patient
 from unstir.errors import InputError
 from unstir.evaluation.figures.levels import level_losses
 from unstir.evaluation.figures.reverse import reverse_stages
@@ -32,7 +33,7 @@ from unstir.sampling.config import DDIMConfig, SamplingConfig
 from unstir.training import codes, learner, loop
 from unstir.training.config import Config, TrainingConfig
 from unstir.training.loop import train
-from unstir.training.start import with_named_parts
+from unstir.training.start import for_codes, with_named_parts
 
 
 @systems.add
@@ -168,7 +169,7 @@ def test_what_moves_between_them_is_found_by_its_verb(digits: Splits, tmp_path: 
     train(a_run(write_codec(tmp_path)), tmp_path / "run", digits, time.monotonic())
     model = unstir.load(tmp_path / "run")
     assert model.asking("draw") is model and model.asking("encode") is model.parts["codec"]
-    assert model.config.asking("decode") == ("codec",)
+    assert model.config.asking("decode") == model.parts["codec"].config
     with pytest.raises(InputError, match="a diffusion model and cannot fill in"):
         model.asking("inpaint")
 
@@ -296,3 +297,22 @@ def test_codes_have_no_bounds(digits: Splits, tmp_path: Path) -> None:
     altered = a_run(write_codec(tmp_path)).model_copy(update={"data": DataConfig(source="digits", augment=0.1)})
     with pytest.raises(InputError, match=r"encoded once: set data.augment=0"):
         train(altered, tmp_path / "altered", digits.augmented(0.1), time.monotonic())
+
+
+@pytest.mark.parametrize(("fold", "patch"), [(2, 2), (4, 1), (8, 1)])
+def test_a_patch_is_of_as_many_pixels_where_it_can(fold: int, patch: int, tmp_path: Path) -> None:
+    network = UNetConfig(channels=(16, 16), attention=("none", "none"), patch=4)
+    asked = a_run(network=network).model_copy(update={"data": DataConfig(source="digits", augment=0.1)})
+    found = for_codes(asked, write_codec(tmp_path, (1, 8, 8), fold=fold))
+    assert found.model.network.patch == patch and found.data.augment == 0  # type: ignore[attr-defined]
+    assert for_codes(asked, None) == asked
+
+
+def test_the_doctor_looks_at_codes(digits: Splits, tmp_path: Path) -> None:
+    train(a_run(write_codec(tmp_path)), tmp_path / "run", digits, time.monotonic())
+    patient = Patient(tmp_path / "run", brief=True)
+    images, _ = patient.some(digits.train, 5)
+    assert torch.equal(patient.known[:5], patient.model.parts["codec"].encode(images))
+    (one,) = patient.asked(patient.predict(), digits.held_out, patient.levels[:1], count=3)
+    images, _ = patient.some(digits.held_out, len(one.x0))
+    assert torch.equal(one.x0, patient.model.parts["codec"].encode(images))

@@ -84,7 +84,6 @@ def price(config: Config, out: Path, built: dict[Path, Model], picture: Path) ->
         splits = whole = load(config.data)
         if config.model.texts or config.model.parts:
             splits = few(splits)  # whose captions are read in a second, and whose codes found
-
     else:
         whole = None
         splits = synthetic(*known).degraded(config.data.degradations).augmented(config.data.augment)

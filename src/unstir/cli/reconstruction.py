@@ -31,13 +31,10 @@ def codec_in(config: ModelConfig) -> ModelConfig:
     Raises:
         InputError: If there is none.
     """
-    for name in config.asking("encode"):
-        inner = config.parts[name].model
-        assert inner is not None
-        config = inner
-    if config.codes is None:
-        raise InputError(f"What comes back from codes is asked of a codec, and this model is {config.about}")
-    return config
+    codec = config.asking("encode")
+    if codec.codes is None:
+        raise InputError(f"What comes back from codes is asked of a codec, and this model is {codec.about}")
+    return codec
 
 
 def reconstruction(

@@ -230,6 +230,17 @@ class ModelConfig(Part):
             raise InputError(f"The part '{name}' is to see images of {ours}, and it takes those of {theirs}")
         return part
 
+    def _codes_of(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """Return the shape of the codes that the part ``codec`` makes of samples of this shape.
+
+        Raises:
+            InputError: If it cannot be a codec for them.
+        """
+        codec = self._seer(CODEC, shape, "encode")
+        if codec.codes is None:
+            raise InputError(f"The part '{CODEC}' is {codec.about}, whose codes nothing else can learn")
+        return codec.codes
+
     def drawing(
         self,
         options: Mapping[str, object],
@@ -262,20 +273,19 @@ class ModelConfig(Part):
             can = " or ".join(f"{what} ({how})" for what, how in (VERBS[known] for known in self.verbs))
             raise InputError(f"This model is {self.about} and cannot {VERBS[verb][0]}: it can {can}")
 
-    def asking(self, verb: str) -> tuple[str, ...]:
-        """Return the way to who can be asked for ``verb``: () itself, or the names of codecs within each other.
+    def asking(self, verb: str) -> ModelConfig:
+        """Return who can be asked for ``verb``: this one, or its codec, or that one's.
 
         Raises:
             InputError: As :meth:`require`, if none of them can.
         """
-        way, one = [], self
-        while verb not in one.verbs:
-            inner = one.parts[CODEC].model if CODEC in one.parts else None
-            if inner is None:
-                self.require(verb)
-                raise AssertionError
-            way, one = [*way, CODEC], inner
-        return tuple(way)
+        one: ModelConfig | None = self
+        while one is not None and verb not in one.verbs:
+            one = one.parts[CODEC].model if CODEC in one.parts else None
+        if one is None:
+            self.require(verb)
+            raise AssertionError
+        return one
 
     def check_guides(self, model: ModelConfig) -> None:
         """Check that this model's verb ``guide`` can guide the drawing of another.

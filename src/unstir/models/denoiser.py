@@ -19,10 +19,10 @@ from unstir.models.editing import Editing
 from unstir.models.model import Batch, Examples, Model, check_images
 from unstir.models.samples import Samples
 from unstir.networks.conditioner import Conditioner
-from unstir.progress import tracked
+from unstir.progress import counter, tracked
 from unstir.sampling import SeededNoise
 from unstir.sampling.draw import Conditional, walk, walk_back
-from unstir.sampling.tiles import tiles, window
+from unstir.sampling.tiles import Tile, in_tiles, tiles
 
 if TYPE_CHECKING:
     from unstir.diffusion.config import DiffusionConfig
@@ -256,16 +256,17 @@ class DenoiserModel(Editing):
         self.config.check_takes(tuple(images.shape[1:]))
         level = self.cleaning_level(sigma)
         alpha, _ = level.coefficients(images)
-        pieces = tiles(*images.shape[-2:], TILE, OVERLAP)
-        total, weights = torch.zeros_like(images), torch.zeros_like(images)
-        denoiser = self.lowered().denoiser
-        with torch.no_grad(), self.in_precision:
-            for rows, columns in tracked(pieces, len(pieces), "cleaning", progress):
-                x0 = denoiser((alpha * images[..., rows, columns]).to(self.device), level).x0.cpu()
-                weight = window((rows, columns), OVERLAP)
-                total[..., rows, columns] += weight * x0
-                weights[..., rows, columns] += weight
-        return Samples((total / weights).clamp(-1, 1))
+        size, denoiser = images.shape[-2:], self.lowered().denoiser
+
+        def piece(tile: Tile) -> Tensor:
+            x0: Tensor = denoiser((alpha * images[(..., *tile)]).to(self.device), level).x0.cpu()
+            advance()
+            return x0
+
+        count = len(tiles(*size, TILE, OVERLAP))
+        with torch.no_grad(), self.in_precision, counter(count, "cleaning", progress) as advance:
+            cleaned = in_tiles(piece, size, TILE, OVERLAP)
+        return Samples(cleaned.clamp(-1, 1))
 
     def cleaning_level(self, sigma: float | None) -> NoiseLevel:
         """Return the level whose noise, relative to the image, is ``sigma``; a denoising autoencoder's only one.

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from unstir.errors import InputError
 from unstir.models.config import CODEC, Facts, Precision, systems
 from unstir.models.systems import DenoiserConfig, ReadsLabels
 from unstir.networks.config import ReaderConfig
@@ -106,9 +105,7 @@ class LinearReaderConfig(ReadsLabels):
         Raises:
             InputError: Also if the part ``codec`` cannot be one for such images.
         """
-        codec = self._seer(CODEC, shape, "encode")
-        if codec.codes is None:
-            raise InputError(f"The part 'codec' is {codec.about}, whose codes nothing else can read")
+        self._codes_of(shape)
         return super().seeing(shape, facts)
 
     def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102

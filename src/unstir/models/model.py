@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unstir.diffusion import Condition, NoiseLevel
 from unstir.errors import InputError
 from unstir.kernels.memory import keep_freed_memory
-from unstir.models.config import ModelConfig
+from unstir.models.config import CODEC, ModelConfig
 from unstir.models.precision import autocast, low_precision_copy, resolve_precision
 
 Given = Mapping[str, Any]
@@ -107,9 +107,10 @@ class Model(nn.Module):
         Raises:
             InputError: If neither can.
         """
+        self.config.asking(verb)
         model = self
-        for name in self.config.asking(verb):
-            model = model.parts[name]
+        while verb not in model.config.verbs:
+            model = model.parts[CODEC]
         return model
 
     def forward(self, turn: str, batch: Batch, average: Model) -> dict[str, Tensor]:

@@ -80,9 +80,7 @@ class DenoiserConfig(ModelConfig):
         seen = super().seeing(shape, facts)
         if CODEC not in self.parts:
             return seen
-        codec = self._seer(CODEC, shape, "encode")
-        if codec.codes is None:
-            raise InputError(f"The part 'codec' is {codec.about}, whose codes no denoiser can learn")
+        codes = self._codes_of(shape)
         if self.diffusion.one_level or self.diffusion.objective in OF_BYTES or {DEGRADED, TASK} & seen.told.keys():
             raise InputError(
                 "A model with a codec learns codes, not pixels: leave degraded pictures, the schedule single and "
@@ -94,7 +92,7 @@ class DenoiserConfig(ModelConfig):
                     f"A model with a codec does not see images, from which the part '{one.of}' makes the {name}: "
                     f"leave told.{name} out"
                 )
-        samples = seen.samples.model_copy(update={"shape": codec.codes, "bounded": False})
+        samples = seen.samples.model_copy(update={"shape": codes, "bounded": False})
         return seen.model_copy(update={"samples": samples})
 
     def build(self, parts: Mapping[str, Model]) -> Model:  # noqa: D102

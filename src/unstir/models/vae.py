@@ -30,6 +30,7 @@ from unstir.models.config import Labels, label_indices
 from unstir.models.latent import Conditioned, LatentDrawing
 from unstir.models.model import Batch, Examples, Model, check_shape
 from unstir.networks.convolutional import Encoder
+from unstir.networks.regularization import kl_to_standard
 
 if TYPE_CHECKING:
     from unstir.models.systems import VAEConfig
@@ -139,11 +140,6 @@ def gaussian_surprise(x: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
     r"""Return :math:`-\log N(x; m, s^2)` for each element, in nats."""
     scaled = (x.float() - mean.float()) * (-log_deviation).exp()
     return 0.5 * scaled.square() + log_deviation + 0.5 * math.log(2 * math.pi)
-
-
-def kl_to_standard(mean: Tensor, log_variance: Tensor) -> Tensor:
-    r"""Return :math:`KL(N(\mu, e^\lambda) \| N(0, I))` in nats, (B,), for means and log variances (B, L)."""
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
 
 
 def _slices(count: int) -> list[slice]:

@@ -86,7 +86,12 @@ class KL(nn.Module):
     def loss(self, codes: Tensor, mean: Tensor, log_variance: Tensor | None) -> Tensor:
         """Return the divergence (B,), in nats for each number of an image."""
         assert log_variance is not None
-        return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1) / self.size
+        return kl_to_standard(mean, log_variance) / self.size
+
+
+def kl_to_standard(mean: Tensor, log_variance: Tensor) -> Tensor:
+    r"""Return :math:`KL(N(\mu, e^\lambda) \| N(0, I))` in nats, (B,), for means and log variances (B, ...)."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).flatten(1).sum(1)
 
 
 class VQ(nn.Module):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, Un
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from unstir.config import AboveZero, AtLeastZero, Fraction, Kinds, Number, Part, Steps, reason
-from unstir.errors import InputError, nearest
+from unstir.errors import InputError, cut, nearest
 
 if TYPE_CHECKING:
     from unstir.diffusion import Schedule
@@ -386,4 +386,6 @@ def _read(part: type[Values], values: Mapping[str, object]) -> Values:
         if not first["loc"]:
             raise InputError(f"Sampling cannot be so: {reason(error)}") from None
         name = first["loc"][-1]
-        raise InputError(f"The {name} of sampling cannot be {first['input']!r}: {reason(error)}") from None
+        raise InputError(
+            f"The {name} of sampling cannot be {cut(repr(first['input']))}: {reason(error)}"
+        ) from None

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unstir.data.sources import DATASETS
 from unstir.errors import InputError
 from unstir.files import visible
-from unstir.models.config import FrozenPart
+from unstir.models.config import CODEC, FrozenPart
 from unstir.models.encoders import encoder_hash
 from unstir.models.file import PLAN, check_part, read_config, relative
-from unstir.models.systems import DenoiserConfig
 from unstir.training.captions import with_captions
 from unstir.training.config import Config
 from unstir.training.run_folder import RunFolder
@@ -105,16 +104,17 @@ def for_codes(config: Config, codec: Path | None) -> Config:
     A patch of pixels becomes one of as many codes as lie on it, and images are learned as they are.
 
     Raises:
-        InputError: If it is no codec, or the recipe trains no model that takes one.
+        InputError: If it is no codec.
     """
-    if codec is None or not isinstance(config.model, DenoiserConfig):
+    if codec is None or CODEC not in config.model.takes:
         return config
     model = read_config(codec)[1]
     if model.codes is None:
         raise InputError(f"{codec} is {model.about}, not a codec, whose codes a denoiser could learn")
-    network, pixels = config.model.network, model.image_shape[1] / model.codes[1]
+    network: Any = config.model.network  # type: ignore[attr-defined]
+    pixels = model.image_shape[1] / model.codes[1]
     if "patch" in type(network).model_fields:
-        network = network.model_copy(update={"patch": max(1, round(network.patch / pixels))})  # type: ignore[attr-defined]
+        network = network.model_copy(update={"patch": max(1, round(network.patch / pixels))})
     return config.model_copy(
         update={
             "data": config.data.model_copy(update={"augment": 0.0}),

@@ -248,11 +248,7 @@ def autoencoder(run: Path, steps: int | None = None) -> tuple[ModelConfig, Model
     from unstir.models.file import read_config
 
     _, whole = read_config(run)
-    config = whole
-    for name in whole.asking("morph"):
-        inner = config.parts[name].model
-        assert inner is not None
-        config = inner
+    config = whole.asking("morph")
     config.drawing({"steps": steps})
     return whole, config
 
