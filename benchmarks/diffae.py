@@ -3,8 +3,9 @@
 python -m benchmarks.diffae PLAN [--learned-on 10000] [-n 48] [--moved 100]
 
 PLAN is the folder of a plan such as mnist-diffae, trained to its end on images with labels. What is printed, one
-JSON object a line: errors there and back by steps, on the scale of [-1, 1]; linear accuracy of codes, pixels and principal components
-on held-out images; and the share of images that a classifier of clean ones reads as the class they were moved to.
+JSON object a line: errors there and back by steps, on the scale of [-1, 1]; linear accuracy of codes, pixels and
+principal components on held-out images; and the share of images that a classifier of clean ones reads as the class
+they were moved to.
 """
 
 from __future__ import annotations
